@@ -1,0 +1,35 @@
+"""nanoldm: a complete latent diffusion system, small enough to read in an afternoon.
+
+    from nanoldm import LatentDiffusion
+    images = LatentDiffusion.from_pretrained("mnist").generate(seeds=range(64))    # (64, 1, 28, 28) in [0, 1]
+
+Names are imported when they are first used, so that `import nanoldm` and `nanoldm --help` do not wait for torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+EXPORTS = {
+    "nanoldm.pipeline": ["LatentDiffusion"],
+    "nanoldm.models": ["ConvAE", "DiTBlock", "DiffusionNet", "Dropout", "LayerNorm", "MHA", "ReconstructionLoss", "RoPE",
+                       "SinusoidalTimeEmbedding", "Transformer", "TransformerBlock"],
+    "nanoldm.diffusion": ["Clamped", "Denoiser", "DenoisingLoss", "Estimate", "NoiseSchedule", "corrupt", "ddpm", "trailing"],
+    "nanoldm.training": ["EMA", "fit"],
+    "nanoldm.recipes": ["RECIPES", "Recipe"],
+    "nanoldm.errors": ["InputError", "TrainingError"],
+}
+HOME = {name: module for module, names in EXPORTS.items() for name in names}
+
+__all__ = sorted(["__version__", *HOME])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOME:
+        raise AttributeError(f"module 'nanoldm' has no attribute {name!r}")
+    return getattr(import_module(HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

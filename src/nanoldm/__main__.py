@@ -1,0 +1,5 @@
+"""`python -m nanoldm` is `nanoldm`."""
+
+from nanoldm.cli import main
+
+main()

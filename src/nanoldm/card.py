@@ -1,0 +1,87 @@
+"""What is known about a trained model: printed by `nanoldm info`, written as the model card by `nanoldm export`."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nanoldm import __version__
+from nanoldm.errors import InputError
+from nanoldm.files import digest, read_json, write_text
+from nanoldm.pipeline import LatentDiffusion
+from nanoldm.planning import duration
+from nanoldm.recipes import flat
+from nanoldm.runs import find_model
+from nanoldm.tracking import read_metrics
+
+
+def facts(model: str | Path) -> dict[str, str]:
+    """Parameters, digest and history of a model, as name -> text."""
+    folder = find_model(model)
+    pipeline = LatentDiffusion.from_pretrained(folder)
+    denoiser, autoencoder = pipeline.denoiser, pipeline.autoencoder
+    found = {
+        "denoiser": f"{type(denoiser.network).__name__}, {count(denoiser.network):,} parameters",
+        "autoencoder": f"ConvAE, {count(autoencoder):,} parameters, {autoencoder.config['image_size']}x{autoencoder.config['image_size']}"
+                       f"x{autoencoder.config['image_channels']} -> {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
+        "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, {denoiser.prediction}-prediction, "
+                    f"x0 clamped to +-{pipeline.clip_sample_range:.2f}",
+        "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
+    }
+    records = read_metrics(folder / "metrics.jsonl")
+    for stage in dict.fromkeys(record["stage"] for record in records):
+        found[f"{stage} training"] = history([record for record in records if record["stage"] == stage])
+    return found
+
+
+def count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def history(records: list[dict[str, Any]]) -> str:
+    """One stage's metrics in a line."""
+    losses = [record["loss"] for record in records if "loss" in record]
+    tests = [record for record in records if "test_loss" in record]
+    text = f"{records[-1]['step']:,} steps in {duration(records[-1]['seconds'])}, loss {losses[0]:.4f} -> {losses[-1]:.4f}"
+    return text + "".join(f", {name.replace('_', ' ')} {value:.4f}" for name, value in (tests[-1] if tests else {}).items() if name.startswith("test"))
+
+
+def describe(model: str | Path) -> str:
+    """Facts and recipe of a model as aligned lines."""
+    folder = find_model(model)
+    rows = {"model": str(folder), **facts(folder)}
+    if (folder / "recipe.json").exists():
+        rows |= {name: str(value) for name, value in flat(read_json(folder / "recipe.json"))}
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def export(run: str | Path, folder: Path) -> None:
+    """Copy the model of a run (or of an exported folder) to the new folder `folder`, with a model card. Raises InputError."""
+    source = find_model(run)
+    if folder.exists():
+        raise InputError(f"{folder} exists: give the name of a new folder")
+    card = model_card(source, folder.name)
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary)
+    write_text(temporary / "README.md", card)
+    os.replace(temporary, folder)
+
+
+def model_card(folder: Path, name: str) -> str:
+    recipe = read_json(folder / "recipe.json")
+    lines = "\n".join(f"- {name}: {value}" for name, value in facts(folder).items())
+    length = f"{recipe['training']['epochs']} epochs" if recipe["training"]["epochs"] else f"{recipe['training']['steps']} steps"
+    return f"""# {name}
+
+A latent diffusion model trained by nanoldm {__version__} with the recipe `{recipe['recipe']}` on `{recipe['data']['name']}`
+({f"a wall-time budget of {duration(recipe['budget'])}" if recipe['budget'] else length}, learning rate annealed to 0, EMA weights).
+
+{lines}
+
+`recipe.json` holds every setting, `metrics.jsonl` every logged loss.
+
+    nanoldm sample {name}
+    LatentDiffusion.from_pretrained("{name}").generate(seeds=range(64))
+"""

@@ -1,0 +1,168 @@
+"""The command line: parse, call one function, print. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+
+import functools
+import io
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+from tyro.extras import subcommand_cli_from_dict
+
+from nanoldm import __version__
+from nanoldm.errors import InputError, TrainingError
+from nanoldm.options import parse_duration, parse_seeds
+
+
+def train(recipe: Positional[str], *, budget: str | None = None, epochs: int | None = None, steps: int | None = None,
+          ae_epochs: int | None = None, data: str | None = None, size: int | None = None, holdout: int | None = None,
+          seed: int | None = None, out: str | None = None, device: str = "auto", threads: int | None = None) -> None:
+    """Train an autoencoder and a denoiser from the raw images; the same command resumes a stopped run.
+
+    Example: nanoldm train mnist --budget 20m
+
+    Args:
+        recipe: mnist (the reference), mnist-64 (64 latent channels) or mnist-additive (plain Transformer).
+        budget: Wall time for the whole run, such as 20m or 1h30m: decides the number of denoiser steps.
+        epochs: Epochs of the denoiser (recipes say 200).
+        steps: Steps of the denoiser, instead of epochs.
+        ae_epochs: Epochs of the autoencoder (recipes say 10).
+        data: mnist, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ... or folder:PATH with your own images.
+        size: Side of the images in pixels, a multiple of 4; others are resized.
+        holdout: Test on this many of the last training images instead of the test set.
+        seed: Of initial weights, order of the data and noise (recipes say 0).
+        out: Run folder (default: runs/RECIPE).
+        device: auto, cpu, cuda or mps.
+        threads: CPU threads (default: one for each core).
+    """
+    began = time.monotonic()
+    from nanoldm.recipes import override
+    resolved = override(recipe, budget=None if budget is None else parse_duration(budget), epochs=epochs, steps=steps,
+                        ae_epochs=ae_epochs, data=data, size=size, holdout=holdout, seed=seed)
+    from nanoldm.device import prepare_torch
+    from nanoldm.train import train as run
+    run(resolved, out or Path("runs") / recipe, prepare_torch(device, threads), began)
+
+
+def sample(model: Positional[str] = "mnist", *, n: int | None = None, seed: int | None = None, seeds: str | None = None,
+           steps: int | None = None, clamp: bool = True, out: Path = Path("samples.png"), npz: Path | None = None,
+           trajectory: Path | None = None, device: str = "auto", threads: int | None = None) -> None:
+    """Draw new images from a trained model.
+
+    Example: nanoldm sample mnist --n 64 --seed 0 --out samples.png
+
+    Args:
+        model: A bundled name, a run folder or an exported folder.
+        n: How many images (default: 64).
+        seed: Of the first image; the next ones count up (default: 0).
+        seeds: Seeds by name instead of --n and --seed, such as 3,7,20-29.
+        steps: Reverse steps, from 1 to the model's number of timesteps (default: all of them).
+        clamp: Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare update.
+        out: The grid, as a picture.
+        npz: Also write the images as numbers: array `images`, uint8 (N, S, S) or (N, S, S, 3).
+        trajectory: Also write a GIF of the way there: x_t beside the estimate of x0.
+        device: auto, cpu, cuda or mps.
+        threads: CPU threads (default: one for each core).
+    """
+    numbers = parse_seeds(n, seed, seeds)
+    from nanoldm.device import prepare_torch
+    from nanoldm.use import draw
+    draw(model, numbers, steps, clamp, out, npz, trajectory, prepare_torch(device, threads))
+
+
+def denoise(model: Positional[str] = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, steps: int | None = None, clamp: bool = True,
+            out: Path = Path("denoise.png"), device: str = "auto", threads: int | None = None) -> None:
+    """Noise real test images to timestep t, run the reverse process, and show both beside the originals.
+
+    A model that gets this right and still fails from pure noise has learnt to denoise, not to find the data.
+
+    Example: nanoldm denoise mnist --t 75
+
+    Args:
+        model: A bundled name, a run folder or an exported folder.
+        t: Timestep to noise to; 0 is the least noisy.
+        n: How many test images.
+        seed: Of the first image's noise; the next ones count up.
+        steps: Reverse steps, from 1 to t + 1 (default: all of them).
+        clamp: Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare update.
+        out: The comparison, as a picture.
+        device: auto, cpu, cuda or mps.
+        threads: CPU threads (default: one for each core).
+    """
+    numbers = parse_seeds(n, seed, None)
+    from nanoldm.device import prepare_torch
+    from nanoldm.use import denoise_test_images
+    denoise_test_images(model, t, numbers, steps, clamp, out, prepare_torch(device, threads))
+
+
+def info(model: Positional[str] = "mnist") -> None:
+    """Print a model's recipe, parameters and training history.
+
+    Example: nanoldm info mnist
+
+    Args:
+        model: A bundled name, a run folder or an exported folder.
+    """
+    from nanoldm.card import describe
+    print(describe(model))
+
+
+def export(run: Positional[str], folder: Positional[Path]) -> None:
+    """Copy a run's model, its history and a model card into a new folder that any nanoldm can load.
+
+    Example: nanoldm export runs/mnist my-digits
+
+    Args:
+        run: A run folder.
+        folder: The new folder.
+    """
+    from nanoldm.card import export as write
+    write(run, folder)
+    print(f"wrote {folder}: draw from it with: nanoldm sample {folder}")
+
+
+COMMANDS = {"train": train, "sample": sample, "denoise": denoise, "info": info, "export": export}
+
+
+def deferred(command: Callable[..., None]) -> Callable[..., Any]:
+    """The command with its signature, but called later: parsing must not run it."""
+    @functools.wraps(command)
+    def parse(*args: Any, **kwargs: Any) -> functools.partial:
+        return functools.partial(command, *args, **kwargs)
+    return parse
+
+
+def parse(arguments: list[str]) -> Callable[[], None]:
+    """The command to run. Raises InputError with tyro's explanation on one line."""
+    explanation = io.StringIO()
+    try:
+        with redirect_stderr(explanation):
+            return subcommand_cli_from_dict({name: deferred(command) for name, command in COMMANDS.items()}, prog="nanoldm",
+                                            description="Latent diffusion small enough to read in an afternoon.", args=arguments)
+    except SystemExit as stop:
+        if stop.code in (0, None):      # --help
+            raise
+        text = " ".join(re.sub("[╭╮╰╯│─]", " ", explanation.getvalue()).split())
+        text = re.sub(r"^(Unrecognized options|Value error|Missing subcommand|Required options) (?=\S)", "", text.split(" For full helptext")[0])
+        name = f" {arguments[0]}" if arguments and arguments[0] in COMMANDS else ""
+        raise InputError(f"{text.rstrip('.')}: see nanoldm{name} --help") from None
+
+
+def main() -> None:
+    """Entry point of `nanoldm`."""
+    arguments = sys.argv[1:] or ["--help"]
+    if arguments == ["--version"]:
+        print(f"nanoldm {__version__}")
+        return
+    try:
+        parse(arguments)()
+    except (InputError, TrainingError) as error:
+        print(f"nanoldm: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt as interruption:
+        print(f"nanoldm: {interruption or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,29 @@
+"""Find a data set by its name."""
+
+from nanoldm.data.folder import load_folder
+from nanoldm.data.imageset import ImageSet
+from nanoldm.data.mnist import load_mnist
+from nanoldm.data.vision import load_torchvision
+from nanoldm.errors import InputError
+
+
+def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet, ImageSet]:
+    """(training set, test set) called `name`: "mnist", the name of a set of torchvision's, or "folder:PATH".
+
+    size: side of the square images, a multiple of 4 (default: the set's own). holdout: take the last `holdout` training images
+    as the test set instead of the real one, so that tuning never sees it.
+    Raises InputError for an unknown name, unreadable files, or a size or holdout that does not fit.
+    """
+    if size is not None and (size < 4 or size % 4):
+        raise InputError(f"--size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
+    if name == "mnist":
+        train, test = load_mnist()
+    elif name.startswith("folder:"):
+        train, test = load_folder(name.removeprefix("folder:"), size)
+    else:
+        train, test = load_torchvision(name)
+    if not 0 <= holdout < len(train):
+        raise InputError(f"--holdout {holdout} leaves nothing to train on: choose 0 to {len(train) - 1} images of {name}")
+    if holdout:
+        train, test = train.select(slice(-holdout)), train.select(slice(-holdout, None))
+    return train.resize(size), test.resize(size)

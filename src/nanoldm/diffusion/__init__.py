@@ -1,0 +1,10 @@
+"""The mathematics of diffusion, in five separate pieces: schedule, prediction, denoiser, objective, samplers on grids. Imports torch alone."""
+
+from nanoldm.diffusion.denoiser import Clamped, Denoiser, Estimate
+from nanoldm.diffusion.grids import trailing
+from nanoldm.diffusion.objective import DenoisingLoss
+from nanoldm.diffusion.prediction import PREDICTIONS
+from nanoldm.diffusion.samplers import ddpm
+from nanoldm.diffusion.schedule import NoiseSchedule, corrupt
+
+__all__ = ["PREDICTIONS", "Clamped", "Denoiser", "DenoisingLoss", "Estimate", "NoiseSchedule", "corrupt", "ddpm", "trailing"]

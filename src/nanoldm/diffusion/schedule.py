@@ -1,0 +1,70 @@
+"""How much signal and how much noise there is at each timestep: x_t = alpha_t x0 + sigma_t eps."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from nanoldm.errors import InputError
+
+
+def cosine_betas(timesteps: int, s: float = 0.008) -> Tensor:
+    """The cosine schedule (Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17), betas clipped to [0, 0.999]. -> (T,) float64
+
+        f(t) = cos((t/T + s) / (1 + s) pi/2)^2        beta_t = 1 - f(t+1) / f(t)
+
+    t counts from 0, hence the shift by one: timestep 0 already carries a little noise.
+    """
+    t = torch.arange(timesteps + 1, dtype=torch.float64)
+    f = torch.cos((t / timesteps + s) / (1 + s) * math.pi / 2) ** 2
+    return (1 - f[1:] / f[:-1]).clamp(0, 0.999)
+
+
+def linear_range(timesteps: int) -> tuple[float, float]:
+    """(first, last) beta of the linear schedule: 1e-4 and 0.02 at T = 1000 (Ho et al. 2020, arXiv 2006.11239, section 4).
+
+    Scaled by 1000/T, so that the last timestep holds as little signal at every T; limited to 0.999 for tiny T.
+    """
+    return min(0.1 / timesteps, 0.999), min(20 / timesteps, 0.999)
+
+
+def linear_betas(timesteps: int) -> Tensor:
+    """Betas evenly spaced over `linear_range`. -> (T,) float64"""
+    return torch.linspace(*linear_range(timesteps), timesteps, dtype=torch.float64)
+
+
+BETAS = {"cosine": cosine_betas, "linear": linear_betas}
+
+
+class NoiseSchedule(nn.Module):
+    """A table of alpha_t and sigma_t for t = 0 ... T-1 (0 the least noisy), plus the clean level t = -1 with alpha 1 and sigma 0.
+
+    Variance preserving: alpha_t^2 = alpha_bar_t = prod_{s<=t} (1 - beta_s) and sigma_t^2 = 1 - alpha_bar_t (DDPM, eq. 4).
+    kind: "cosine" or "linear".
+    """
+
+    def __init__(self, kind: str = "cosine", timesteps: int = 100):
+        super().__init__()
+        if kind not in BETAS:
+            raise InputError(f"unknown noise schedule {kind!r}: choose one of {', '.join(BETAS)}")
+        if timesteps < 1:
+            raise InputError(f"a noise schedule needs at least 1 timestep, got {timesteps}")
+        self.kind, self.timesteps = kind, timesteps
+        alpha_bar = torch.cat((torch.ones(1, dtype=torch.float64), (1 - BETAS[kind](timesteps)).cumprod(0)))
+        # Row t + 1 holds timestep t, so that t = -1 finds the clean level in row 0.
+        self.register_buffer("alpha", alpha_bar.sqrt().float(), persistent=False)
+        self.register_buffer("sigma", (1 - alpha_bar).sqrt().float(), persistent=False)
+
+    def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """t: integers in -1 ... T-1 of any shape -> (alpha_t, sigma_t), each of that shape."""
+        return self.alpha[t + 1], self.sigma[t + 1]
+
+
+def corrupt(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The forward process q(x_t | x0): x_t = alpha_t x0 + sigma_t eps (DDPM, eq. 4). x0, eps: (B, ...); alpha, sigma: (B,)."""
+    return expand(alpha, x0) * x0 + expand(sigma, x0) * eps
+
+
+def expand(per_image: Tensor, like: Tensor) -> Tensor:
+    """(B,) -> (B, 1, ..., 1) with as many axes as `like`; a single number () stays as it is."""
+    return per_image.view(-1, *[1] * (like.dim() - 1)) if per_image.dim() else per_image

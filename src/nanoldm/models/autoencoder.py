@@ -1,0 +1,70 @@
+"""The convolutional autoencoder: images to a short sequence of latent tokens and back."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nanoldm.errors import InputError
+
+
+class ConvAE(nn.Module):
+    """A plain (not variational) autoencoder: image (B, C, S, S) in [0, 1] <-> tokens (B, (S/4)^2, latent_channels).
+
+    It owns the per-channel statistics of its latents, so tokens that leave `encode` and enter `decode` are normalised:
+
+        tokens = (z - latent_mean) / latent_std
+
+    Until `set_statistics` is called the mean is 0 and the deviation 1. The defaults are the reference: 28x28 grey images,
+    49 tokens of 6 numbers.
+    """
+
+    def __init__(self, image_size: int = 28, image_channels: int = 1, hidden_channels: int = 32, latent_channels: int = 6):
+        super().__init__()
+        if image_size < 4 or image_size % 4:
+            raise InputError(f"image size {image_size} is not a multiple of 4: choose {max(4, round(image_size / 4) * 4)}")
+        self.config = dict(image_size=image_size, image_channels=image_channels, hidden_channels=hidden_channels, latent_channels=latent_channels)
+        self.grid, self.latent_channels = image_size // 4, latent_channels
+        shape = dict(kernel_size=4, stride=2, padding=1)                                      # each layer halves or doubles the side
+        self.encoder = nn.Sequential(nn.Conv2d(image_channels, hidden_channels, **shape), nn.ReLU(),
+                                     nn.Conv2d(hidden_channels, latent_channels, **shape))
+        self.decoder = nn.Sequential(nn.ConvTranspose2d(latent_channels, hidden_channels, **shape), nn.ReLU(),
+                                     nn.ConvTranspose2d(hidden_channels, image_channels, **shape))
+        self.register_buffer("latent_mean", torch.zeros(latent_channels))
+        self.register_buffer("latent_std", torch.ones(latent_channels))
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens an image becomes."""
+        return self.grid**2
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, S, S) in [0, 1] -> normalised tokens (B, tokens, latent_channels), row by row."""
+        z = self.encoder(images)                                                              # (B, latent_channels, S/4, S/4)
+        return (z.flatten(2).transpose(1, 2) - self.latent_mean) / self.latent_std            # (B, tokens, latent_channels)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Normalised tokens (B, tokens, latent_channels) -> logits of the pixels (B, C, S, S)."""
+        z = (tokens * self.latent_std + self.latent_mean).transpose(1, 2)                     # (B, latent_channels, tokens)
+        return self.decoder(z.unflatten(2, (self.grid, self.grid)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] -> logits of their reconstruction."""
+        return self.decode(self.encode(images))
+
+    def set_statistics(self, tokens: Tensor) -> None:
+        """Make `tokens` (N, tokens, latent_channels), as `encode` gave them, have mean 0 and deviation 1 per channel from now on."""
+        mean, std = tokens.double().mean((0, 1)), tokens.double().std((0, 1))
+        # In terms of what is already set, so that calling it twice changes nothing.
+        self.latent_mean.add_((self.latent_std * mean).to(self.latent_mean))
+        self.latent_std.mul_(std.clamp(min=1e-6).to(self.latent_std))                         # a dead channel must not divide by 0
+
+
+class ReconstructionLoss(nn.Module):
+    """Mean binary cross-entropy per pixel between an image and its reconstruction. image: (B, C, S, S) in [0, 1] -> scalar."""
+
+    def __init__(self, autoencoder: ConvAE):
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, image: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self.autoencoder(image), image)

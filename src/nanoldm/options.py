@@ -1,0 +1,34 @@
+"""Texts from the command line turned into numbers, with errors that name the option. No torch here."""
+
+import re
+
+from nanoldm.errors import InputError
+
+DEFAULT_IMAGES = 64
+
+
+def parse_duration(text: str) -> float:
+    """"90s", "20m", "1h30m" -> seconds. Raises InputError for anything else."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
+    seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    if not seconds:
+        raise InputError(f"--budget {text}: give a time such as 90s, 20m or 1h30m")
+    return seconds
+
+
+def parse_seeds(n: int | None, seed: int | None, seeds: str | None) -> list[int]:
+    """--n N --seed S -> S ... S + N - 1; --seeds 3,7,20-29 names them (and excludes the other two). Raises InputError."""
+    if seeds is not None:
+        if n is not None or seed is not None:
+            raise InputError("--seeds names every image: leave out --n and --seed")
+        parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in seeds.split(",")]
+        numbers = [k for part in parts if part for k in range(int(part[1]), int(part[2] or part[1]) + 1)]
+        if not all(parts) or not numbers:
+            raise InputError(f"--seeds {seeds}: give numbers and ranges such as 3,7,20-29")
+        return numbers
+    n, seed = DEFAULT_IMAGES if n is None else n, seed or 0
+    if n < 1:
+        raise InputError(f"--n {n}: ask for at least 1 image")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: seeds count from 0")
+    return list(range(seed, seed + n))

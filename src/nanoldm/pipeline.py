@@ -1,0 +1,135 @@
+"""LatentDiffusion: a trained autoencoder and denoiser as one object that generates, reconstructs, is saved and loaded."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nanoldm import __version__
+from nanoldm.diffusion import Clamped, Denoiser, NoiseSchedule, corrupt, ddpm, trailing
+from nanoldm.errors import InputError
+from nanoldm.files import write_json
+from nanoldm.models import NETWORKS, ConvAE
+from nanoldm.runs import find_model
+from nanoldm.saving import load_component, load_scheduler, save_component, save_scheduler
+from nanoldm.seeding import generator
+
+BATCH_SIZE = 250
+
+
+class LatentDiffusion:
+    """Images in and out are float (N, C, S, S) in [0, 1] on the CPU; randomness comes from one seed per image.
+
+    clip_sample_range: the largest |normalised latent| of the training set, to which `Clamped` limits x0 while sampling.
+    """
+
+    def __init__(self, autoencoder: ConvAE, network: nn.Module, schedule: NoiseSchedule, prediction: str, clip_sample_range: float):
+        self.autoencoder = autoencoder.eval()
+        self.denoiser = Denoiser(network, schedule, prediction).eval()
+        self.clip_sample_range = clip_sample_range
+
+    @property
+    def device(self) -> torch.device:
+        return self.autoencoder.latent_mean.device
+
+    def to(self, device: torch.device | str) -> "LatentDiffusion":
+        self.autoencoder.to(device)
+        self.denoiser.to(device)
+        return self
+
+    def generate(self, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True, batch_size: int = BATCH_SIZE,
+                 progress: bool = False) -> Tensor:
+        """New images, one for each seed. Image k depends on seeds[k] alone, not on its neighbours or the batch size.
+
+        steps: reverse steps, 1 ... T (default: all T). clamp=False is the specification's update to the letter.
+        Raises InputError for no seeds, negative seeds, or a number of steps that the schedule does not have.
+        """
+        streams = self._streams(seeds)
+        timesteps = trailing(self.denoiser.schedule.timesteps - 1, steps or self.denoiser.schedule.timesteps)
+        return self._sample_in_batches(streams, None, timesteps, clamp, batch_size, progress)
+
+    def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True,
+                     batch_size: int = BATCH_SIZE, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Noise real images to timestep t (0 ... T-1), then run the reverse process -> (decoded x_t, result), one seed per image.
+
+        The specification's diagnostic. steps: 1 ... t + 1 (default: all).
+        """
+        streams = self._streams(seeds)
+        if len(streams) != len(images):
+            raise InputError(f"{len(images)} images need as many seeds, not {len(streams)}")
+        if not 0 <= t < self.denoiser.schedule.timesteps:
+            raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
+        timesteps = trailing(t, t + 1 if steps is None else steps)
+        with torch.inference_mode():
+            x0 = torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(batch_size)])
+            alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
+            x_t = corrupt(x0, self._noise(streams), alpha, sigma)
+        return self.decode(x_t), self._sample_in_batches(streams, x_t, timesteps, clamp, batch_size, progress)
+
+    def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
+        timesteps = trailing(self.denoiser.schedule.timesteps - 1, steps or self.denoiser.schedule.timesteps)
+        for x, estimate in self._sample(self._streams(seeds), None, timesteps, clamp):
+            yield self.decode(x), self.decode(estimate.x0)
+
+    @torch.inference_mode()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """decode(encode(images)): what the autoencoder alone loses."""
+        return torch.cat([self.decode(self.autoencoder.encode(part.to(self.device))) for part in images.split(1000)])
+
+    @torch.inference_mode()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Normalised tokens -> images."""
+        return self.autoencoder.decode(tokens).sigmoid().cpu()
+
+    def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:
+        if not len(seeds):
+            raise InputError("no seeds given: at least one image is needed")
+        if min(seeds) < 0:
+            raise InputError(f"seeds count from 0, got {min(seeds)}")
+        return [generator(seed) for seed in seeds]
+
+    def _noise(self, streams: list[torch.Generator]) -> Tensor:
+        """(B, tokens, channels) from N(0, I), row k from streams[k]."""
+        shape = (self.autoencoder.tokens, self.autoencoder.latent_channels)
+        return torch.stack([torch.randn(shape, generator=stream) for stream in streams]).to(self.device)
+
+    def _sample(self, streams: list[torch.Generator], x_T: Tensor | None, timesteps: list[int], clamp: bool) -> Iterator:
+        denoise = Clamped(self.denoiser, self.clip_sample_range) if clamp else self.denoiser
+        with torch.inference_mode():
+            x_T = self._noise(streams) if x_T is None else x_T
+            yield from ddpm(denoise, x_T, self.denoiser.schedule, timesteps, lambda: self._noise(streams))
+
+    def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, timesteps: list[int], clamp: bool,
+                           batch_size: int, progress: bool) -> Tensor:
+        images = []
+        with tqdm(total=len(streams) * len(timesteps), desc="sampling", unit="step", delay=1, disable=not progress) as bar:
+            for k in range(0, len(streams), batch_size):
+                part = slice(k, k + batch_size)
+                for x, _ in self._sample(streams[part], None if x_T is None else x_T[part], timesteps, clamp):
+                    bar.update(len(x))
+                images.append(self.decode(x))
+        return torch.cat(images)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and configuration in diffusers' layout: model_index.json and one folder per component."""
+        folder, denoiser = Path(folder), self.denoiser
+        save_component(folder / "autoencoder", self.autoencoder)
+        save_component(folder / "network", denoiser.network)
+        save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, self.clip_sample_range)
+        write_json(folder / "model_index.json", {      # last: where it is, the rest is whole
+            "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
+            "network": ["nanoldm", type(denoiser.network).__name__], "scheduler": ["diffusers", "DDPMScheduler"]})
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> "LatentDiffusion":
+        """Load a bundled model by name, a run folder or an exported folder.
+
+        Raises InputError if there is no such model, or a file of it is missing, truncated, altered or foreign.
+        """
+        folder = find_model(model)
+        schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
+        autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
+        return cls(autoencoder, load_component(folder / "network", NETWORKS), schedule, prediction, clip_sample_range).to(device)

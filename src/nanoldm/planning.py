@@ -1,0 +1,90 @@
+"""How long a run will take, and how many steps fit into a wall-time budget. Decided once, when a run starts, and stored."""
+
+import time
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from nanoldm.errors import InputError
+from nanoldm.recipes import Config, Recipe
+from nanoldm.stages import Stage, autoencoder_stage, denoiser_stage, encode
+
+AUTOENCODER_SHARE = 0.2     # of a budget, at most
+SHOW_SHARE = 0.05           # of the denoiser's time for sample grids and test losses, at most
+SHOWS = 8                   # of them in a run, at most
+
+
+class Plan(Config):
+    """plan.json: what is fixed when a run starts. A resumed run reads it instead of measuring again."""
+
+    autoencoder_steps: PositiveInt
+    denoiser_steps: PositiveInt
+    show_every: PositiveInt             # steps between two sample grids
+    images_sha256: str
+    finished: bool = False
+
+
+def make_plan(recipe: Recipe, images: Tensor, device: torch.device | str, images_sha256: str, began: float) -> tuple[Plan, float]:
+    """(plan, expected seconds from now). Times a few steps of both stages on copies that are thrown away."""
+    probe = (recipe.budget or 0) * 0.015 + 1      # seconds of timing for each stage
+    first = autoencoder_stage(recipe, images, device)
+    autoencoder = first.loss_module.autoencoder
+    second = denoiser_stage(recipe, torch.randn(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device))
+    step_1, step_2, show = first.seconds_per_step(probe), second.seconds_per_step(probe), seconds_per_show(second)
+    encoding = seconds_to_encode(first, images)
+
+    if recipe.budget is None:
+        steps_1, steps_2 = first.steps, second.steps
+        shows = shows_within(steps_2 * step_2, show)
+    else:
+        left = recipe.budget - (time.monotonic() - began) - encoding
+        steps_1 = min(first.steps, int(AUTOENCODER_SHARE * left / step_1))
+        left -= steps_1 * step_1
+        shows = shows_within(left, show)
+        steps_2 = int((left - shows * show) / step_2)
+        if min(steps_1, steps_2) < 1:
+            raise InputError(f"a budget of {recipe.budget:g} s is too short for one step of each stage: give --budget more time")
+    seconds = encoding + steps_1 * step_1 + steps_2 * step_2 + shows * show
+    return Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2, show_every=-(-steps_2 // shows), images_sha256=images_sha256), seconds
+
+
+def shows_within(seconds: float, show: float) -> int:
+    return max(1, min(SHOWS, int(SHOW_SHARE * seconds / show)))
+
+
+@torch.inference_mode()
+def seconds_per_show(stage: Stage) -> float:
+    """Two grids of 16 samples and two test losses over 2,000 latents."""
+    denoiser, latents = stage.loss_module.denoiser, next(stage.batches(0))["x0"]
+    timesteps = denoiser.schedule.timesteps
+
+    def forward(count: int) -> float:
+        x = latents[:1].repeat(count, 1, 1)
+        began = time.perf_counter()
+        for _ in range(3):
+            denoiser(x, torch.zeros(count, dtype=torch.long, device=x.device)).x0.sum().item()
+        return (time.perf_counter() - began) / 3
+
+    return 2 * (timesteps * forward(16) + 8 * forward(250))
+
+
+def seconds_to_encode(stage: Stage, images: Tensor) -> float:
+    sample = images[:2000]
+    began = time.perf_counter()
+    encode(stage.loss_module.autoencoder, sample)
+    return (time.perf_counter() - began) * len(images) / len(sample)
+
+
+def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
+    end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    return (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, "
+            f"about {duration(seconds)} on this machine (until about {end})")
+
+
+def duration(seconds: float) -> str:
+    """90 -> "1 min 30 s", 40000 -> "11 h 7 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

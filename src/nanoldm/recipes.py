@@ -1,0 +1,146 @@
+"""Recipes: every number of an experiment in one typed, frozen object. One function per experiment; no torch here.
+
+`nanoldm train NAME` runs one; `RECIPES` lists them by name; `recipe.replace(...)` changes fields with their checks.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from nanoldm.errors import InputError
+
+
+class Config(BaseModel):
+    """A frozen group of settings: unknown names and values out of range are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **changes: Any):
+        """A checked copy with some fields changed; a dictionary changes fields of a group: replace(training={"epochs": 20})."""
+        current = self.model_dump()
+        for name, value in changes.items():
+            current[name] = current[name] | value if isinstance(value, dict) else value
+        return type(self).model_validate(current)
+
+
+class Data(Config):
+    name: str                       # mnist, a torchvision set, folder:PATH
+    size: PositiveInt | None        # side of the images; None: the set's own
+    holdout: NonNegativeInt         # training images set aside as the test set
+
+
+class Autoencoder(Config):
+    hidden_channels: PositiveInt
+    latent_channels: PositiveInt
+
+
+class Network(Config):
+    kind: Literal["DiffusionNet", "Transformer"]
+    width: PositiveInt
+    depth: PositiveInt
+    heads: PositiveInt
+    hidden: PositiveInt             # width of the feed-forward layer
+    dropout: float
+
+
+class Diffusion(Config):
+    schedule: Literal["cosine", "linear"]
+    timesteps: PositiveInt
+    prediction: Literal["epsilon"]
+
+
+class Training(Config):
+    optimizer: Literal["Adam", "AdamW"]
+    learning_rate: PositiveFloat
+    annealing: Literal["constant", "cosine"]    # cosine: to 0 over the whole run
+    batch_size: PositiveInt
+    epochs: PositiveInt | None      # the length is given in epochs or in steps
+    steps: PositiveInt | None
+    gradient_clip: PositiveFloat | None
+    ema_decay: PositiveFloat | None
+
+    @model_validator(mode="after")
+    def one_length(self):
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give the length of a training either in epochs or in steps")
+        return self
+
+
+class Recipe(Config):
+    recipe: str
+    seed: NonNegativeInt
+    budget: PositiveFloat | None    # seconds of wall time for the whole run; it then decides the number of denoiser steps
+    data: Data
+    autoencoder: Autoencoder
+    autoencoder_training: Training
+    network: Network
+    diffusion: Diffusion
+    training: Training
+
+
+def mnist() -> Recipe:
+    """The specification to the letter: 4 AdaLN-Zero blocks on 49 tokens of 6 numbers, epsilon, 200 epochs.
+
+    Command: nanoldm train mnist
+    """
+    return Recipe(
+        recipe="mnist",
+        seed=0,
+        budget=None,
+        data=Data(name="mnist", size=None, holdout=0),
+        autoencoder=Autoencoder(hidden_channels=32, latent_channels=6),
+        autoencoder_training=Training(optimizer="Adam", learning_rate=1e-3, annealing="constant", batch_size=128,
+                                      epochs=10, steps=None, gradient_clip=None, ema_decay=None),
+        network=Network(kind="DiffusionNet", width=128, depth=4, heads=4, hidden=512, dropout=0.0),
+        diffusion=Diffusion(schedule="cosine", timesteps=100, prediction="epsilon"),
+        training=Training(optimizer="AdamW", learning_rate=5e-4, annealing="cosine", batch_size=256,
+                          epochs=200, steps=None, gradient_clip=1.0, ema_decay=0.999),
+    )
+
+
+def mnist_64() -> Recipe:
+    """`mnist` with 64 latent channels: 3,136 numbers for 784 pixels, the expansion that the specification warns about.
+
+    Command: nanoldm train mnist-64
+    """
+    return mnist().replace(recipe="mnist-64", autoencoder={"latent_channels": 64})
+
+
+def mnist_additive() -> Recipe:
+    """`mnist` with the plain Transformer: the time embedding is added to the tokens once instead of steering every block.
+
+    Command: nanoldm train mnist-additive
+    """
+    return mnist().replace(recipe="mnist-additive", network={"kind": "Transformer"})
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"mnist": mnist, "mnist-64": mnist_64, "mnist-additive": mnist_additive}
+
+
+def override(name: str, *, budget: float | None = None, epochs: int | None = None, steps: int | None = None, ae_epochs: int | None = None,
+             data: str | None = None, size: int | None = None, holdout: int | None = None, seed: int | None = None) -> Recipe:
+    """The recipe called `name` with the command line's options; None leaves a field as the recipe has it. Raises InputError."""
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    if sum(length is not None for length in (budget, epochs, steps)) > 1:
+        raise InputError("--budget, --epochs and --steps all set the length of the denoiser's training: give one of them")
+
+    def given(**fields: Any) -> dict[str, Any]:
+        return {field: value for field, value in fields.items() if value is not None}
+
+    length = {"epochs": None, "steps": steps} if steps is not None else given(epochs=epochs)
+    data = f"folder:{Path(data.removeprefix('folder:')).expanduser().resolve()}" if data and data.startswith("folder:") else data
+    try:
+        return RECIPES[name]().replace(**given(budget=budget, seed=seed), training=length, autoencoder_training=given(epochs=ae_epochs),
+                                       data=given(name=data, size=size, holdout=holdout))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise InputError(f"{'.'.join(map(str, wrong['loc']))} = {wrong['input']!r}: {wrong['msg'].lower()}") from None
+
+
+def flat(tree: dict, prefix: str = "") -> list[tuple[str, object]]:
+    """Nested settings as a list of (dotted name, value)."""
+    return [leaf for key, value in tree.items()
+            for leaf in (flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)])]

@@ -1,0 +1,44 @@
+"""Where things are on disk: run folders, exported models, bundled models."""
+
+from pathlib import Path
+
+from nanoldm.errors import InputError
+
+BUNDLED = Path(__file__).parent / "bundled" / "models"
+
+
+class RunFolder:
+    """The folder of one training run.
+
+        recipe.json     the resolved recipe         plan.json       steps of both stages, fixed when the run starts
+        metrics.jsonl   one line per log entry      checkpoint/     what a stopped run continues from
+        model/          the exported pipeline       samples/        pictures made on the way
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.recipe, self.plan, self.metrics = self.path / "recipe.json", self.path / "plan.json", self.path / "metrics.jsonl"
+        self.checkpoints, self.model, self.samples = self.path / "checkpoint", self.path / "model", self.path / "samples"
+
+    def checkpoint(self, stage: str) -> Path:
+        return self.checkpoints / f"{stage}.safetensors"
+
+
+def bundled_models() -> list[str]:
+    return sorted(folder.name for folder in BUNDLED.iterdir()) if BUNDLED.is_dir() else []
+
+
+def find_model(model: str | Path) -> Path:
+    """The folder with model_index.json for a run folder, an exported folder or a bundled name; an existing path wins over a name.
+
+    Raises InputError if there is none.
+    """
+    path, names = Path(model).expanduser(), ", ".join(bundled_models())
+    if path.exists():
+        for folder in (path / "model", path):
+            if (folder / "model_index.json").is_file():
+                return folder
+        raise InputError(f"{path} holds no trained model: give a run folder, an exported folder or a bundled name ({names})")
+    if str(model) in bundled_models():
+        return BUNDLED / model
+    raise InputError(f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of a run folder or an exported folder")

@@ -1,0 +1,58 @@
+"""One saved component: a folder with its configuration and, for a network, its weights, named as diffusers names them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
+
+from nanoldm.diffusion.schedule import NoiseSchedule, linear_range
+from nanoldm.errors import InputError
+from nanoldm.files import load_module, read_json, save_tensors, write_json
+
+CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
+BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}     # our name -> diffusers' name
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn what a foreign configuration causes into an InputError that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError) and str(path.parent) in str(error):
+            raise
+        raise InputError(f"{path} is not a configuration of nanoldm ({error}): copy or export the whole folder again") from None
+
+
+def save_component(folder: Path, module: nn.Module) -> None:
+    """config.json (the constructor's arguments) and the weights."""
+    save_tensors(folder / WEIGHTS, module.state_dict())
+    write_json(folder / CONFIG, {"_class_name": type(module).__name__, **module.config})
+
+
+def load_component(folder: Path, classes: Mapping[str, type[nn.Module]]) -> nn.Module:
+    """A network of one of `classes` (by name) with its weights. Raises InputError for files that are missing, damaged or foreign."""
+    with refusing(folder / CONFIG):
+        config = read_json(folder / CONFIG)
+        module = classes[config.pop("_class_name")](**config)
+    load_module(module, folder / WEIGHTS)
+    return module
+
+
+def save_scheduler(folder: Path, schedule: NoiseSchedule, prediction: str, clip_sample_range: float) -> None:
+    """scheduler_config.json, in the words of diffusers' DDPMScheduler."""
+    beta_start, beta_end = linear_range(schedule.timesteps)
+    write_json(folder / SCHEDULER, {
+        "_class_name": "DDPMScheduler", "num_train_timesteps": schedule.timesteps, "beta_schedule": BETA_SCHEDULES[schedule.kind],
+        "beta_start": beta_start, "beta_end": beta_end, "variance_type": "fixed_large", "timestep_spacing": "trailing",
+        "prediction_type": prediction, "clip_sample": True, "clip_sample_range": clip_sample_range})
+
+
+def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
+    """(schedule, kind of prediction, clip_sample_range). Raises InputError if the file is missing or says something we cannot do."""
+    with refusing(folder / SCHEDULER):
+        config = read_json(folder / SCHEDULER)
+        kinds = {theirs: ours for ours, theirs in BETA_SCHEDULES.items()}
+        schedule = NoiseSchedule(kinds[config["beta_schedule"]], config["num_train_timesteps"])
+        return schedule, config["prediction_type"], float(config["clip_sample_range"])

@@ -1,0 +1,24 @@
+"""Random streams that depend on a key and on nothing else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def generator(*key: int) -> torch.Generator:
+    """A CPU generator for the stream named `key` (non-negative integers), e.g. `(seed, stage, step)`.
+
+    The key is hashed by NumPy's SeedSequence, because `manual_seed` keeps only the low 32 bits of its argument: packing
+    several numbers into one would make streams collide.
+    """
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Give code that can only draw from torch's global state (initialisation of layers, dropout) the stream `key`; the state is put back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(*key).initial_seed())
+        yield

@@ -1,0 +1,100 @@
+"""The two trainings of a run, built from a recipe: the autoencoder, then the denoiser on its latents."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
+from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
+from nanoldm.recipes import Recipe, Training
+from nanoldm.seeding import generator, seeded
+from nanoldm.training import EMA, Step, fit, image_batches, latent_batches
+from nanoldm.training.batches import epoch_length
+
+AUTOENCODER, DENOISER, EVALUATION = 0, 1, 2     # the random streams of a run
+INITIAL = 3                                     # within a stage: its initial weights
+
+
+class Stage:
+    """A loss module with its optimiser, EMA and batches. `run` trains it; steps count from 1.
+
+        loss_module     returns the loss of a batch; holds the live weights
+        averaged        the same module with EMA weights (or the live ones where the recipe has no EMA)
+    """
+
+    def __init__(self, name: str, loss_module: nn.Module, training: Training, images: int, seed: int,
+                 batches: Callable[[int], Iterator[dict[str, Tensor]]]):
+        self.name, self.loss_module, self.training, self.seed, self.batches = name, loss_module, training, seed, batches
+        self.optimizer = getattr(torch.optim, training.optimizer)(loss_module.parameters(), lr=training.learning_rate, fused=True)
+        self.ema = EMA(loss_module, training.ema_decay) if training.ema_decay else None
+        self.steps = training.steps or training.epochs * epoch_length(images, training.batch_size)
+
+    @property
+    def averaged(self) -> nn.Module:
+        return self.ema.module if self.ema else self.loss_module
+
+    def run(self, steps: int | None = None, start: int = 0) -> Iterator[Step]:
+        """Take steps start + 1 ... steps (default: as many as the recipe says), annealed over all of them."""
+        steps = steps or self.steps
+
+        def learning_rate(k: int) -> float:
+            """Cosine annealing to 0 without restarts (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5)."""
+            factor = (1 + math.cos(math.pi * k / steps)) / 2 if self.training.annealing == "cosine" else 1
+            return self.training.learning_rate * factor
+
+        return fit(self.loss_module, self.batches(start), self.optimizer, steps=steps, start=start, learning_rate=learning_rate,
+                   gradient_clip=self.training.gradient_clip, ema=self.ema, seed=self.seed)
+
+    def seconds_per_step(self, seconds: float = 1.0) -> float:
+        """Mean time of a step, measured for about `seconds` on a copy that is thrown away."""
+        times, copy = [], Stage(self.name, deepcopy(self.loss_module), self.training, 1, self.seed, self.batches)
+        for _ in copy.run(1000):
+            times.append(time.perf_counter())
+            if len(times) > 3 and times[-1] - times[0] > seconds:
+                break
+        return (times[-1] - times[0]) / (len(times) - 1)     # the first step, which warms up, is left out
+
+
+def build_autoencoder(recipe: Recipe, image_channels: int, image_size: int) -> ConvAE:
+    """A new ConvAE for images of that shape, its weights drawn from the recipe's seed."""
+    with seeded(recipe.seed, AUTOENCODER, INITIAL):
+        return ConvAE(image_size, image_channels, **recipe.autoencoder.model_dump())
+
+
+def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str = "cpu") -> Stage:
+    """images: (N, C, S, S) uint8."""
+    loss = ReconstructionLoss(build_autoencoder(recipe, *images.shape[1:3])).to(device)
+    seed = generator(recipe.seed, AUTOENCODER).initial_seed()
+    return Stage("autoencoder", loss, recipe.autoencoder_training, len(images), seed,
+                 lambda start: image_batches(images.to(device), recipe.autoencoder_training.batch_size, seed, start))
+
+
+def denoiser_stage(recipe: Recipe, latents: Tensor) -> Stage:
+    """latents: (N, tokens, channels) normalised, on the device to train on."""
+    with seeded(recipe.seed, DENOISER, INITIAL):
+        sizes = recipe.network.model_dump(exclude={"kind"})
+        network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], **sizes)
+    schedule = NoiseSchedule(recipe.diffusion.schedule, recipe.diffusion.timesteps)
+    loss = DenoisingLoss(Denoiser(network, schedule, recipe.diffusion.prediction)).to(latents.device)
+    seed = generator(recipe.seed, DENOISER).initial_seed()
+    return Stage("denoiser", loss, recipe.training, len(latents), seed,
+                 lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start))
+
+
+@torch.inference_mode()
+def encode(autoencoder: ConvAE, images: Tensor) -> Tensor:
+    """A whole image set (N, C, S, S) uint8 -> tokens (N, tokens, channels) on the autoencoder's device."""
+    device = autoencoder.latent_mean.device
+    latents = torch.cat([autoencoder.encode(part.to(device).float() / 255) for part in images.split(1000)])
+    return latents.clone()
+
+
+def encode_and_normalise(autoencoder: ConvAE, images: Tensor) -> Tensor:
+    """Encode the training set once, fix the autoencoder's latent statistics from it, and return the normalised latents."""
+    latents = encode(autoencoder, images)
+    autoencoder.set_statistics(latents)
+    return (latents - autoencoder.latent_mean) / autoencoder.latent_std

@@ -1,0 +1,63 @@
+"""What a run writes down while it goes on, and how it hears Ctrl-C."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from nanoldm.errors import InputError
+from nanoldm.files import write_text
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise InputError(f"{path} is damaged in line {number}: remove that line") from None
+    return records
+
+
+class Metrics:
+    """Appends to metrics.jsonl. Lines of this stage after step `start`, which a killed run did not live to save, are dropped first."""
+
+    def __init__(self, path: Path, stage: str, start: int):
+        self.path, self.stage = path, stage
+        kept = [record for record in read_metrics(path) if record["stage"] != stage or record["step"] <= start]
+        self.before = max((record["seconds"] for record in kept if record["stage"] == stage), default=0.0)
+        self.began = time.monotonic()
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def write(self, step: int, **figures: float) -> None:
+        """One line: stage, step, seconds spent in this stage so far, and the figures."""
+        seconds = round(self.before + time.monotonic() - self.began, 2)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": self.stage, "step": step, "seconds": seconds, **figures}) + "\n")
+
+
+class Interruption:
+    """True after Ctrl-C (or SIGTERM), so that a loop can finish its step first; a second Ctrl-C stops at once."""
+
+    def __init__(self):
+        self.requested = False
+
+    def __bool__(self) -> bool:
+        return self.requested
+
+    def __enter__(self) -> "Interruption":
+        self.previous = {number: signal.signal(number, self.request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def request(self, *_: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

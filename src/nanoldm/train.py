@@ -1,0 +1,176 @@
+"""A whole run, end to end: images -> autoencoder -> statistics -> latents -> denoiser -> run folder. The same call resumes it."""
+
+import math
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from tqdm import tqdm
+
+from nanoldm import pictures
+from nanoldm.data import ImageSet, load, to_float
+from nanoldm.errors import InputError, TrainingError
+from nanoldm.files import digest, read_json, write_json
+from nanoldm.models import ConvAE
+from nanoldm.pipeline import LatentDiffusion
+from nanoldm.planning import Plan, describe, make_plan
+from nanoldm.recipes import Recipe, flat
+from nanoldm.runs import RunFolder
+from nanoldm.seeding import generator
+from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise
+from nanoldm.tracking import Interruption, Metrics
+from nanoldm.training import load_checkpoint, save_checkpoint
+from nanoldm.training.batches import noise_levels
+
+LOG_EVERY = 10              # steps between two lines of metrics.jsonl
+CHECKPOINT_SECONDS = 30     # a killed run loses at most this much
+GRID_SEEDS = range(16)      # the images that are drawn again and again while training
+TEST_IMAGES = 2000          # of the test set, for the test loss
+
+
+def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", began: float | None = None) -> RunFolder:
+    """Run `recipe` in the folder `out`, or continue the run that is there; a finished run is left as it is.
+
+    began: time.monotonic() at which the wall time of a budget starts (default: now).
+    Raises InputError if `out` holds something else or a run of another recipe, TrainingError on a loss that is not finite, and
+    KeyboardInterrupt, after a checkpoint, on Ctrl-C.
+    """
+    began = time.monotonic() if began is None else began
+    run = RunFolder(out)
+    check_run(run, recipe)
+    train_set, test_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)
+    plan = start_or_resume(run, recipe, train_set, device, began)
+    if plan.finished:
+        print(f"{run.path} is finished: nothing to do. Draw from it with: nanoldm sample {run.path}")
+        return run
+
+    autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
+    latents = encode_and_normalise(autoencoder, train_set.images)
+    train_denoiser(run, recipe, plan, autoencoder, latents, encode(autoencoder, test_set.images[:TEST_IMAGES]))
+    shutil.copy(run.metrics, run.model)
+    write_json(run.plan, plan.replace(finished=True).model_dump())
+    print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {run.path}")
+    return run
+
+
+def check_run(run: RunFolder, recipe: Recipe) -> None:
+    """Raise InputError unless the folder is new or holds a run of the same recipe."""
+    if not run.recipe.exists():
+        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            raise InputError(f"{run.path} exists and is not a run folder: choose another with --out")
+        return
+    try:
+        there = Recipe.model_validate(read_json(run.recipe))
+    except ValidationError:
+        raise InputError(f"{run.recipe} is not a recipe of this version: choose another folder with --out") from None
+    if there != recipe:
+        changed = [f"{key} {old!r} there, {new!r} here" for (key, old), (_, new)
+                   in zip(flat(there.model_dump()), flat(recipe.model_dump()), strict=True) if old != new]
+        raise InputError(f"{run.path} holds a run of another recipe ({'; '.join(changed)}): "
+                         "repeat the options it was started with, or choose another folder with --out")
+
+
+def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device: torch.device | str, began: float) -> Plan:
+    """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist."""
+    images = digest({"images": train_set.images})
+    if run.plan.exists():
+        plan = Plan.model_validate(read_json(run.plan))
+        if plan.images_sha256 != images:
+            raise InputError(f"the images of {recipe.data.name} are not those that {run.path} was started with: choose another folder with --out")
+        if not plan.finished:
+            print(f"resuming the run in {run.path}")
+        return plan
+    plan, seconds = make_plan(recipe, train_set.images, device, images, began)
+    print(describe(recipe, plan, seconds))
+    write_json(run.recipe, recipe.model_dump())
+    write_json(run.plan, plan.model_dump())
+    return plan
+
+
+def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: ImageSet, test_set: ImageSet,
+                      device: torch.device | str) -> ConvAE:
+    stage = autoencoder_stage(recipe, train_set.images, device)
+    test = to_float(test_set.images[:TEST_IMAGES]).to(device)
+
+    def evaluate(step: int) -> dict[str, float]:
+        with torch.inference_mode():
+            rows = {"test images": test[:16], "reconstructions": stage.loss_module.autoencoder(test[:16]).sigmoid()}
+            sheet = pictures.captioned((name, pictures.grid(images.cpu(), 16)) for name, images in rows.items())
+            pictures.save(sheet, run.samples / "reconstructions.png")
+            return {"test_loss": stage.loss_module(test).item()}
+
+    run_stage(run, stage, plan.autoencoder_steps, plan.autoencoder_steps, evaluate)
+    return stage.loss_module.autoencoder.eval()
+
+
+def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, test_latents: Tensor) -> None:
+    stage = denoiser_stage(recipe, latents)
+    limit = latents.abs().max().item()
+    test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
+    weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}
+    models = {name: LatentDiffusion(autoencoder, loss.denoiser.network, loss.denoiser.schedule, loss.denoiser.prediction, limit)
+              for name, loss in weights.items()}
+
+    def evaluate(step: int) -> dict[str, float]:
+        sheets = [(f"{name}, step {step}", pictures.grid(model.generate(GRID_SEEDS))) for name, model in models.items()]
+        pictures.save(pictures.captioned(sheets, across=True), run.samples / f"step-{step:06d}.png")
+        models["EMA weights"].save_pretrained(run.model)
+        shutil.copy(run.recipe, run.model)
+        shutil.copy(run.metrics, run.model)
+        return {"test_loss": mean_loss(weights["weights"], test), "test_loss_ema": mean_loss(weights["EMA weights"], test)}
+
+    run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate)
+
+
+@torch.inference_mode()
+def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int = 250) -> float:
+    """The mean loss over a large batch, in pieces."""
+    loss_module.eval()
+    parts = zip(*(tensor.split(size) for tensor in batch.values()), strict=True)
+    losses = [loss_module(**dict(zip(batch, part, strict=True))).item() * len(part[0]) for part in parts]
+    loss_module.train()
+    return sum(losses) / len(next(iter(batch.values())))
+
+
+def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluate) -> None:
+    """Train a stage to its end from its checkpoint, with progress bar, metrics and checkpoints.
+
+    evaluate(step) -> figures for the log is called every `show_every` steps and after the last.
+    """
+    path, start = run.checkpoint(stage.name), 0
+    if path.exists():
+        start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema)
+        print(f"{stage.name}: continuing from step {start:,} of {steps:,}" if start < steps else f"{stage.name}: done")
+    metrics, saved, losses = Metrics(run.metrics, stage.name, start), time.monotonic(), []
+    with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step", dynamic_ncols=True) as bar:
+        for step in stage.run(steps, start):
+            bar.update()
+            losses.append(step.loss)
+            showing = step.number % show_every == 0 or step.number == steps
+            if not (showing or interrupted or step.number == 1 or step.number % LOG_EVERY == 0):
+                continue
+            loss = checked_mean(losses, step.number, path)
+            bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}")
+            metrics.write(step.number, loss=loss, learning_rate=step.learning_rate, grad_norm=step.grad_norm.item())
+            losses.clear()
+            if showing:
+                metrics.write(step.number, **evaluate(step.number))
+            if showing or interrupted or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_checkpoint(path, step.number, stage.loss_module, stage.optimizer, stage.ema)
+                saved = time.monotonic()
+            if interrupted:
+                raise KeyboardInterrupt(f"{stage.name} stopped at step {step.number:,} of {steps:,}, checkpoint saved: "
+                                        "the same command continues the run")
+
+
+def checked_mean(losses: list[Tensor], last: int, checkpoint: Path) -> float:
+    """Mean of the losses of the steps up to `last`. Raises TrainingError that names the first one that is not finite."""
+    values = torch.stack(losses).tolist()
+    for step, value in enumerate(values, last - len(values) + 1):
+        if not math.isfinite(value):
+            kept = f"{checkpoint} keeps an earlier state" if checkpoint.exists() else "there is no checkpoint yet"
+            raise TrainingError(f"the loss of {checkpoint.stem} became {value} at step {step}; {kept}: try a lower learning rate")
+    return sum(values) / len(values)

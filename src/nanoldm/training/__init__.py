@@ -1,0 +1,8 @@
+"""Training of any module that returns a loss: batches, loop, EMA, checkpoints. Knows no diffusion."""
+
+from nanoldm.training.batches import image_batches, latent_batches
+from nanoldm.training.checkpoint import load_checkpoint, save_checkpoint
+from nanoldm.training.ema import EMA
+from nanoldm.training.loop import Step, fit
+
+__all__ = ["EMA", "Step", "fit", "image_batches", "latent_batches", "load_checkpoint", "save_checkpoint"]
