@@ -41,9 +41,9 @@ def count(module: Any) -> int:
 def history(records: list[dict[str, Any]]) -> str:
     """One stage's metrics in a line."""
     losses = [record["loss"] for record in records if "loss" in record]
-    tests = [record for record in records if "test_loss" in record]
-    text = f"{records[-1]['step']:,} steps in {duration(records[-1]['seconds'])}, loss {losses[0]:.4f} -> {losses[-1]:.4f}"
-    return text + "".join(f", {name.replace('_', ' ')} {value:.4f}" for name, value in (tests[-1] if tests else {}).items() if name.startswith("test"))
+    latest = {name: value for record in records for name, value in record.items() if name.startswith("test")}
+    return ", ".join([f"{records[-1]['step']:,} steps in {duration(records[-1]['seconds'])}", f"loss {losses[0]:.4f} -> {losses[-1]:.4f}",
+                      *(f"{name.replace('_', ' ')} {value:.4f}" for name, value in latest.items())])
 
 
 def describe(model: str | Path) -> str:

@@ -2,25 +2,36 @@
 
 import functools
 import io
+import itertools
 import re
 import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
 from nanoldm import __version__
 from nanoldm.errors import InputError, TrainingError
 from nanoldm.options import parse_duration, parse_seeds
 
+# Options that several commands share. An empty help_behavior_hint spares the reader "(default: None)".
+Model = Positional[Annotated[str, arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")]]
+Device = Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or mps.")]
+Threads = Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="CPU threads (default: one for each core).")]
+Clamp = Annotated[bool, arg(help="Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare update.")]
+Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
+File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Picture = Annotated[Path, arg(metavar="FILE")]
 
-def train(recipe: Positional[str], *, budget: str | None = None, epochs: int | None = None, steps: int | None = None,
-          ae_epochs: int | None = None, data: str | None = None, size: int | None = None, holdout: int | None = None,
-          seed: int | None = None, out: str | None = None, device: str = "auto", threads: int | None = None) -> None:
+
+def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: Text = None, epochs: Count = None, steps: Count = None,
+          ae_epochs: Count = None, data: Text = None, size: Count = None, holdout: Count = None, seed: Count = None,
+          out: File = None, device: Device = "auto", threads: Threads = None) -> None:
     """Train an autoencoder and a denoiser from the raw images; the same command resumes a stopped run.
 
     Example: nanoldm train mnist --budget 20m
@@ -36,8 +47,6 @@ def train(recipe: Positional[str], *, budget: str | None = None, epochs: int | N
         holdout: Test on this many of the last training images instead of the test set.
         seed: Of initial weights, order of the data and noise (recipes say 0).
         out: Run folder (default: runs/RECIPE).
-        device: auto, cpu, cuda or mps.
-        threads: CPU threads (default: one for each core).
     """
     began = time.monotonic()
     from nanoldm.recipes import override
@@ -48,25 +57,21 @@ def train(recipe: Positional[str], *, budget: str | None = None, epochs: int | N
     run(resolved, out or Path("runs") / recipe, prepare_torch(device, threads), began)
 
 
-def sample(model: Positional[str] = "mnist", *, n: int | None = None, seed: int | None = None, seeds: str | None = None,
-           steps: int | None = None, clamp: bool = True, out: Path = Path("samples.png"), npz: Path | None = None,
-           trajectory: Path | None = None, device: str = "auto", threads: int | None = None) -> None:
+def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds: Text = None, steps: Count = None,
+           clamp: Clamp = True, out: Picture = Path("samples.png"), npz: File = None, trajectory: File = None,
+           device: Device = "auto", threads: Threads = None) -> None:
     """Draw new images from a trained model.
 
     Example: nanoldm sample mnist --n 64 --seed 0 --out samples.png
 
     Args:
-        model: A bundled name, a run folder or an exported folder.
         n: How many images (default: 64).
         seed: Of the first image; the next ones count up (default: 0).
         seeds: Seeds by name instead of --n and --seed, such as 3,7,20-29.
         steps: Reverse steps, from 1 to the model's number of timesteps (default: all of them).
-        clamp: Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare update.
         out: The grid, as a picture.
         npz: Also write the images as numbers: array `images`, uint8 (N, S, S) or (N, S, S, 3).
         trajectory: Also write a GIF of the way there: x_t beside the estimate of x0.
-        device: auto, cpu, cuda or mps.
-        threads: CPU threads (default: one for each core).
     """
     numbers = parse_seeds(n, seed, seeds)
     from nanoldm.device import prepare_torch
@@ -74,8 +79,8 @@ def sample(model: Positional[str] = "mnist", *, n: int | None = None, seed: int 
     draw(model, numbers, steps, clamp, out, npz, trajectory, prepare_torch(device, threads))
 
 
-def denoise(model: Positional[str] = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, steps: int | None = None, clamp: bool = True,
-            out: Path = Path("denoise.png"), device: str = "auto", threads: int | None = None) -> None:
+def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, steps: Count = None, clamp: Clamp = True,
+            out: Picture = Path("denoise.png"), device: Device = "auto", threads: Threads = None) -> None:
     """Noise real test images to timestep t, run the reverse process, and show both beside the originals.
 
     A model that gets this right and still fails from pure noise has learnt to denoise, not to find the data.
@@ -83,15 +88,11 @@ def denoise(model: Positional[str] = "mnist", *, t: int = 75, n: int = 16, seed:
     Example: nanoldm denoise mnist --t 75
 
     Args:
-        model: A bundled name, a run folder or an exported folder.
         t: Timestep to noise to; 0 is the least noisy.
         n: How many test images.
         seed: Of the first image's noise; the next ones count up.
         steps: Reverse steps, from 1 to t + 1 (default: all of them).
-        clamp: Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare update.
         out: The comparison, as a picture.
-        device: auto, cpu, cuda or mps.
-        threads: CPU threads (default: one for each core).
     """
     numbers = parse_seeds(n, seed, None)
     from nanoldm.device import prepare_torch
@@ -99,19 +100,16 @@ def denoise(model: Positional[str] = "mnist", *, t: int = 75, n: int = 16, seed:
     denoise_test_images(model, t, numbers, steps, clamp, out, prepare_torch(device, threads))
 
 
-def info(model: Positional[str] = "mnist") -> None:
+def info(model: Model = "mnist") -> None:
     """Print a model's recipe, parameters and training history.
 
     Example: nanoldm info mnist
-
-    Args:
-        model: A bundled name, a run folder or an exported folder.
     """
     from nanoldm.card import describe
     print(describe(model))
 
 
-def export(run: Positional[str], folder: Positional[Path]) -> None:
+def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]) -> None:
     """Copy a run's model, its history and a model card into a new folder that any nanoldm can load.
 
     Example: nanoldm export runs/mnist my-digits
@@ -146,10 +144,18 @@ def parse(arguments: list[str]) -> Callable[[], None]:
     except SystemExit as stop:
         if stop.code in (0, None):      # --help
             raise
-        text = " ".join(re.sub("[╭╮╰╯│─]", " ", explanation.getvalue()).split())
-        text = re.sub(r"^(Unrecognized options|Value error|Missing subcommand|Required options) (?=\S)", "", text.split(" For full helptext")[0])
-        name = f" {arguments[0]}" if arguments and arguments[0] in COMMANDS else ""
-        raise InputError(f"{text.rstrip('.')}: see nanoldm{name} --help") from None
+        command = f" {arguments[0]}" if arguments[0] in COMMANDS else ""
+        raise InputError(f"{one_line(explanation.getvalue())}; see nanoldm{command} --help") from None
+
+
+def one_line(box: str) -> str:
+    """The gist of tyro's framed explanation of a wrong command line."""
+    lines = [line.strip("╭╮╰╯│─ ") for line in box.splitlines()[1:]]        # the first is the title of the frame
+    gist = " ".join(itertools.takewhile(bool, lines))                       # a rule, now empty, ends the first paragraph
+    if wrong := re.match(r"Error parsing (--?[\w-]+): .*'([^']*)'", gist):
+        return f"{wrong[1]} needs a whole number, not {wrong[2]!r}"
+    hint = lines[lines.index("Perhaps you meant:") + 1].split()[0] if "Perhaps you meant:" in lines else ""
+    return gist.rstrip(".") + (f" (perhaps {hint}?)" if hint else "")
 
 
 def main() -> None:

@@ -119,6 +119,11 @@ def mnist_additive() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {"mnist": mnist, "mnist-64": mnist_64, "mnist-additive": mnist_additive}
 
 
+# Fields of a recipe that the command line calls otherwise.
+OPTIONS = {"training.epochs": "--epochs", "training.steps": "--steps", "autoencoder_training.epochs": "--ae-epochs",
+           "data.size": "--size", "data.holdout": "--holdout", "seed": "--seed"}
+
+
 def override(name: str, *, budget: float | None = None, epochs: int | None = None, steps: int | None = None, ae_epochs: int | None = None,
              data: str | None = None, size: int | None = None, holdout: int | None = None, seed: int | None = None) -> Recipe:
     """The recipe called `name` with the command line's options; None leaves a field as the recipe has it. Raises InputError."""
@@ -137,7 +142,8 @@ def override(name: str, *, budget: float | None = None, epochs: int | None = Non
                                        data=given(name=data, size=size, holdout=holdout))
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise InputError(f"{'.'.join(map(str, wrong['loc']))} = {wrong['input']!r}: {wrong['msg'].lower()}") from None
+        field = ".".join(map(str, wrong["loc"]))
+        raise InputError(f"{OPTIONS.get(field, field)} {wrong['input']}: {wrong['msg'].lower()}") from None
 
 
 def flat(tree: dict, prefix: str = "") -> list[tuple[str, object]]:

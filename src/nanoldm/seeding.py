@@ -18,7 +18,7 @@ def generator(*key: int) -> torch.Generator:
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Give code that can only draw from torch's global state (initialisation of layers, dropout) the stream `key`; the state is put back."""
+    """Give code that draws from torch's global state (initial weights, dropout) the stream `key`; afterwards the state is put back."""
     with torch.random.fork_rng():
         torch.manual_seed(generator(*key).initial_seed())
         yield

@@ -79,7 +79,8 @@ def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device:
     if run.plan.exists():
         plan = Plan.model_validate(read_json(run.plan))
         if plan.images_sha256 != images:
-            raise InputError(f"the images of {recipe.data.name} are not those that {run.path} was started with: choose another folder with --out")
+            raise InputError(f"the images of {recipe.data.name} have changed since the run in {run.path} began: "
+                             "choose another folder with --out")
         if not plan.finished:
             print(f"resuming the run in {run.path}")
         return plan

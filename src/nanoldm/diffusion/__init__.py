@@ -1,4 +1,4 @@
-"""The mathematics of diffusion, in five separate pieces: schedule, prediction, denoiser, objective, samplers on grids. Imports torch alone."""
+"""The mathematics, in separate pieces: schedule, prediction, denoiser, objective, grids, samplers. Imports torch alone."""
 
 from nanoldm.diffusion.denoiser import Clamped, Denoiser, Estimate
 from nanoldm.diffusion.grids import trailing

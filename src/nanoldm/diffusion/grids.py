@@ -10,5 +10,5 @@ def trailing(start: int, steps: int) -> list[int]:
     Raises InputError unless 1 <= steps <= start + 1.
     """
     if not 1 <= steps <= start + 1:
-        raise InputError(f"between timestep {start} and clean there are 1 to {start + 1} steps, not {steps}")
+        raise InputError(f"{steps} steps do not fit between timestep {start} and clean: choose 1 to {start + 1}")
     return [round((start + 1) * (steps - i) / steps) - 1 for i in range(steps)]

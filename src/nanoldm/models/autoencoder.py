@@ -22,7 +22,8 @@ class ConvAE(nn.Module):
         super().__init__()
         if image_size < 4 or image_size % 4:
             raise InputError(f"image size {image_size} is not a multiple of 4: choose {max(4, round(image_size / 4) * 4)}")
-        self.config = dict(image_size=image_size, image_channels=image_channels, hidden_channels=hidden_channels, latent_channels=latent_channels)
+        self.config = dict(image_size=image_size, image_channels=image_channels, hidden_channels=hidden_channels,
+                           latent_channels=latent_channels)
         self.grid, self.latent_channels = image_size // 4, latent_channels
         shape = dict(kernel_size=4, stride=2, padding=1)                                      # each layer halves or doubles the side
         self.encoder = nn.Sequential(nn.Conv2d(image_channels, hidden_channels, **shape), nn.ReLU(),
