@@ -1,8 +1,14 @@
 """Fixtures that several test files share."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
+from nanoldm.data import load
 from nanoldm.diffusion import NoiseSchedule
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.pipeline import LatentDiffusion
@@ -25,3 +31,41 @@ def tiny_pipeline() -> LatentDiffusion:
         for parameter in autoencoder.decoder.parameters():
             parameter.mul_(2)
     return LatentDiffusion(autoencoder, network, NoiseSchedule("cosine", 100), "epsilon", 3.0)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    """A folder of 320 real digits as PNG files, in one subfolder for each class."""
+    folder = tmp_path_factory.mktemp("digits")
+    images = load("mnist")[1]
+    for number, (image, label) in enumerate(zip(images.images[:320, 0], images.labels, strict=False)):
+        (folder / str(label.item())).mkdir(exist_ok=True)
+        Image.fromarray(image.numpy()).save(folder / str(label.item()) / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nanoldm(tmp_path_factory):
+    """nanoldm(*arguments) runs the real command line in a folder of its own -> the finished process, with returncode, stdout and stderr."""
+    folder = tmp_path_factory.mktemp("work")
+
+    def run(*arguments: object, **options) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "nanoldm", *map(str, arguments)]
+        return subprocess.run(command, **{"cwd": folder, "capture_output": True, "text": True, "timeout": 300} | options)
+
+    run.folder = folder
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_options(digits) -> list[str]:
+    """Options that make any recipe train in seconds: 288 digits of 8x8 pixels."""
+    return ["--data", f"folder:{digits}", "--size", "8", "--ae-epochs", "4", "--threads", "1"]
+
+
+@pytest.fixture(scope="session")
+def trained_run(nanoldm, tiny_options) -> Path:
+    """A finished, unbroken run of 40 denoiser steps. Shared by all tests: do not change it."""
+    finished = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", "whole")
+    assert finished.returncode == 0, finished.stderr
+    return nanoldm.folder / "whole"

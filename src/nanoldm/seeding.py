@@ -8,10 +8,11 @@ import torch
 
 
 def generator(*key: int) -> torch.Generator:
-    """A CPU generator for the stream named `key` (non-negative integers), e.g. `(seed, stage, step)`.
+    """A CPU generator for the stream named `key` (integers from 0 on), such as `(seed, stage, step)`.
 
     The key is hashed by NumPy's SeedSequence, because `manual_seed` keeps only the low 32 bits of its argument: packing
-    several numbers into one would make streams collide.
+    several numbers into one would make streams collide. Keys of different lengths may name the same stream, since
+    SeedSequence ignores zeros at the end: one purpose, one length.
     """
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 

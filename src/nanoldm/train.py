@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.batches import noise_levels
 
 LOG_EVERY = 10              # steps between two lines of metrics.jsonl
-CHECKPOINT_SECONDS = 30     # a killed run loses at most this much
+CHECKPOINT_SHARE = 0.01     # of the time may go into checkpoints: a killed run loses a few seconds
 GRID_SEEDS = range(16)      # the images that are drawn again and again while training
 TEST_IMAGES = 2000          # of the test set, for the test loss
 
@@ -145,8 +146,9 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
     if path.exists():
         start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema)
         print(f"{stage.name}: continuing from step {start:,} of {steps:,}" if start < steps else f"{stage.name}: done")
-    metrics, saved, losses = Metrics(run.metrics, stage.name, start), time.monotonic(), []
-    with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step", dynamic_ncols=True) as bar:
+    metrics, next_save, losses = Metrics(run.metrics, stage.name, start), 0.0, []
+    patience = 0.1 if sys.stderr.isatty() else 30       # seconds between two states of the bar: a log file needs few
+    with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step", mininterval=patience) as bar:
         for step in stage.run(steps, start):
             bar.update()
             losses.append(step.loss)
@@ -154,14 +156,15 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
             if not (showing or interrupted or step.number == 1 or step.number % LOG_EVERY == 0):
                 continue
             loss = checked_mean(losses, step.number, path)
-            bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}")
+            bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
             metrics.write(step.number, loss=loss, learning_rate=step.learning_rate, grad_norm=step.grad_norm.item())
             losses.clear()
             if showing:
                 metrics.write(step.number, **evaluate(step.number))
-            if showing or interrupted or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if showing or interrupted or time.monotonic() > next_save:
+                began = time.monotonic()
                 save_checkpoint(path, step.number, stage.loss_module, stage.optimizer, stage.ema)
-                saved = time.monotonic()
+                next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
             if interrupted:
                 raise KeyboardInterrupt(f"{stage.name} stopped at step {step.number:,} of {steps:,}, checkpoint saved: "
                                         "the same command continues the run")
@@ -173,5 +176,5 @@ def checked_mean(losses: list[Tensor], last: int, checkpoint: Path) -> float:
     for step, value in enumerate(values, last - len(values) + 1):
         if not math.isfinite(value):
             kept = f"{checkpoint} keeps an earlier state" if checkpoint.exists() else "there is no checkpoint yet"
-            raise TrainingError(f"the loss of {checkpoint.stem} became {value} at step {step}; {kept}: try a lower learning rate")
+            raise TrainingError(f"the loss of the {checkpoint.stem} became {value} at step {step}; {kept}: try a lower learning rate")
     return sum(values) / len(values)

@@ -97,6 +97,16 @@ def test_setting_statistics_again_changes_nothing(digits):
 
 
 @torch.no_grad()
+def test_statistics_of_other_images_replace_the_former_ones(digits):
+    first, direct = ConvAE(), ConvAE()
+    direct.load_state_dict(first.state_dict())
+    first.set_statistics(first.encode(1 - digits))
+    for autoencoder in (first, direct):
+        autoencoder.set_statistics(autoencoder.encode(digits))
+    torch.testing.assert_close(first.state_dict(), direct.state_dict(), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_a_channel_that_never_changes_does_not_divide_by_zero(digits):
     autoencoder = ConvAE()
     autoencoder.encoder[2].weight[3] = 0

@@ -33,8 +33,8 @@ def small_block(**options):
     return DiTBlock(16, heads=2, tokens=9, hidden=32, **options)
 
 
-def small_network(**options):
-    return DiffusionNet(tokens=9, channels=3, width=16, depth=2, heads=2, hidden=32, **options)
+def small_network(kind=DiffusionNet, **options):
+    return kind(tokens=9, channels=3, width=16, depth=2, heads=2, hidden=32, **options)
 
 
 def linear(inputs, outputs):
@@ -105,14 +105,15 @@ def test_each_image_of_a_batch_is_modulated_by_its_own_conditioning():
     assert (together[0] - together[1]).abs().max() > 0.1
 
 
-def test_dropout_falls_on_the_sublayer_before_its_gate():
-    """With the second gate shut the change of x is alpha_1 times the attention, each element of which is dropped or doubled at p = 1/2."""
+@pytest.mark.parametrize("other_gate", [5, 2], ids=["attention", "mlp"])
+def test_dropout_falls_on_each_sublayer(other_gate):
+    """With the other gate shut the change of x is alpha times the sublayer, each element of which is dropped or doubled at p = 1/2."""
     block, x, c = awaken(small_block(dropout=0.5)), randn(200, 9, 16), randn(200, 16, key=1)
-    block.modulation[1].weight.data[5 * 16 :], block.modulation[1].bias.data[5 * 16 :] = 0, 0
-    block.eval()
-    undisturbed = block(x, c) - x
-    block.train()
-    ratio = (block(x, c) - x)[undisturbed.abs() > 0.1] / undisturbed[undisturbed.abs() > 0.1]
+    shut = slice(other_gate * 16, (other_gate + 1) * 16)
+    block.modulation[1].weight.data[shut], block.modulation[1].bias.data[shut] = 0, 0
+    undisturbed = block.eval()(x, c) - x
+    large = undisturbed.abs() > 0.1
+    ratio = ((block.train()(x, c) - x) / undisturbed)[large]
     doubled = ratio > 1
     torch.testing.assert_close(ratio, 2.0 * doubled, atol=1e-3, rtol=0)
     assert doubled.float().mean().item() == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(len(ratio)))
@@ -163,7 +164,7 @@ def test_the_time_changes_a_block_once_its_modulation_is_not_zero():
 @pytest.mark.parametrize("kind", [DiffusionNet, Transformer])
 def test_every_parameter_learns_once_the_zero_layers_are_not_zero(kind):
     """Every single number: no row of a stacked layer, no bias is left without a gradient."""
-    network = awaken(kind(tokens=9, channels=3, width=16, depth=2, heads=2, hidden=32))
+    network = awaken(small_network(kind))
     output = network(randn(8, 9, 3), torch.arange(1, 99, 13))
     (output * randn(8, 9, 3, key=1)).sum().backward()
     assert [name for name, parameter in network.named_parameters() if (parameter.grad == 0).any()] == []
@@ -172,13 +173,14 @@ def test_every_parameter_learns_once_the_zero_layers_are_not_zero(kind):
 @pytest.mark.parametrize("kind", [DiffusionNet, Transformer])
 def test_at_the_start_the_gradient_reaches_the_output_layer_alone(kind):
     """The "Zero" of zero initialisation: the first step moves out_proj, and everything else follows."""
-    network = kind(tokens=9, channels=3, width=16, depth=2, heads=2, hidden=32)
+    network = small_network(kind)
     (network(randn(8, 9, 3), torch.arange(8)) - randn(8, 9, 3, key=1)).square().mean().backward()
     assert {name for name, parameter in network.named_parameters() if parameter.grad.any()} == {"out_proj.weight", "out_proj.bias"}
 
 
-def test_dropout_reaches_the_blocks_of_the_network_in_training_alone():
-    network, x, t = awaken(small_network(dropout=0.5)), randn(2, 9, 3), torch.tensor([3, 70])
+@pytest.mark.parametrize("kind", [DiffusionNet, Transformer])
+def test_dropout_reaches_the_blocks_of_the_network_in_training_alone(kind):
+    network, x, t = awaken(small_network(kind, dropout=0.5)), randn(2, 9, 3), torch.tensor([3, 70])
     assert not torch.equal(network(x, t), network(x, t))
     network.eval()
     assert torch.equal(network(x, t), network(x, t))
@@ -186,7 +188,7 @@ def test_dropout_reaches_the_blocks_of_the_network_in_training_alone():
 
 @pytest.mark.parametrize("kind", [DiffusionNet, Transformer])
 def test_a_network_can_be_built_again_from_its_config_and_state(kind):
-    network, x, t = awaken(kind(tokens=9, channels=3, width=16, depth=2, heads=2, hidden=32)), randn(2, 9, 3), torch.tensor([3, 70])
+    network, x, t = awaken(small_network(kind)), randn(2, 9, 3), torch.tensor([3, 70])
     copy = kind(**network.config)
     copy.load_state_dict(network.state_dict())
     assert torch.equal(copy(x, t), network(x, t))

@@ -208,6 +208,19 @@ def test_a_block_whose_sublayers_give_zero_is_the_identity():
     assert torch.equal(block(x), x)
 
 
+@pytest.mark.parametrize("silent", ["attention.out", "mlp.2"])
+def test_dropout_of_a_block_falls_on_each_sublayer(silent):
+    """With the other sublayer silent, each element of the change of x is dropped or doubled at p = 1/2."""
+    block, x = TransformerBlock(16, heads=2, tokens=10, hidden=32, dropout=0.5), randn(50, 10, 16)
+    for parameter in block.get_submodule(silent).parameters():
+        nn.init.zeros_(parameter)
+    undisturbed = block.eval()(x) - x
+    large = undisturbed.abs() > 0.1
+    ratio = ((block.train()(x) - x) / undisturbed)[large]
+    torch.testing.assert_close(ratio, 2.0 * (ratio > 1), atol=1e-3, rtol=0)
+    assert (ratio > 1).float().mean().item() == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(len(ratio)))
+
+
 def small_transformer():
     return Transformer(tokens=9, channels=3, width=16, depth=2, heads=2, hidden=32)
 

@@ -1,0 +1,202 @@
+"""Whole runs by the real command line: what is written, and that nothing is lost."""
+
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from nanoldm import RECIPES, InputError, LatentDiffusion, TrainingError, cli
+from nanoldm.files import digest, load_tensors
+from nanoldm.train import train
+
+
+def weights(run):
+    """What identifies a trained model: the digests of its two weight files, as stored."""
+    return [load_tensors(file)[1]["sha256"] for file in sorted((run / "model").rglob("*.safetensors"))]
+
+
+def records(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def start(nanoldm, *arguments):
+    """The command in the background."""
+    command = [sys.executable, "-m", "nanoldm", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=nanoldm.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(run, stage, step, process):
+    """Return as soon as the log of `run` has reached a step of a stage."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
+        if any(f'"stage": "{stage}"' in line and int(re.search(r'"step": (\d+)', line)[1]) >= step for line in lines):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{stage} did not reach step {step}")
+
+
+def test_a_run_leaves_recipe_metrics_pictures_and_a_model(trained_run):
+    assert json.loads((trained_run / "recipe.json").read_text())["training"]["steps"] == 40
+    stages = {record["stage"] for record in records(trained_run)}
+    assert stages == {"autoencoder", "denoiser"}
+    last = records(trained_run)[-1]
+    assert last["step"] == 40
+    assert {"test_loss", "test_loss_ema"} <= last.keys()
+    for picture in ("reconstructions.png", "step-000040.png"):
+        assert Image.open(trained_run / "samples" / picture).width > 100
+    assert len(LatentDiffusion.from_pretrained(trained_run).generate(seeds=[1, 2])) == 2
+
+
+def test_the_first_loss_is_1_because_the_network_starts_by_predicting_zero(trained_run):
+    first = next(record for record in records(trained_run) if record["stage"] == "denoiser")
+    values = 256 * 4 * 6                                # one batch of latents: the standard error of the mean of eps^2
+    assert abs(first["loss"] - 1) < 4 * (2 / values) ** 0.5
+
+
+def test_training_lowers_both_losses_on_images_it_has_not_seen(trained_run):
+    for stage, start_value in (("autoencoder", 0.65), ("denoiser", 1.0)):      # a coin's cross-entropy is 0.69; a zero network's MSE 1
+        assert [record for record in records(trained_run) if record["stage"] == stage and "test_loss" in record][-1]["test_loss"] < start_value
+
+
+def test_latents_of_the_training_set_are_normalised_by_the_saved_statistics(trained_run, digits):
+    from nanoldm.data import load, to_float
+    images = to_float(load(f"folder:{digits}", size=8)[0].images)
+    pipeline = LatentDiffusion.from_pretrained(trained_run)
+    with torch.no_grad():
+        latents = pipeline.autoencoder.encode(images)
+    assert torch.allclose(latents.mean((0, 1)), torch.zeros(6), atol=1e-5)
+    assert torch.allclose(latents.std((0, 1)), torch.ones(6), atol=1e-3)
+    assert pipeline.clip_sample_range == pytest.approx(latents.abs().max().item(), rel=1e-6)
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one(nanoldm, tiny_options, trained_run):
+    run, moments = nanoldm.folder / "killed", random.Random(time.time_ns())
+    arguments = ("train", "mnist", *tiny_options, "--steps", 40, "--out", run.name)
+    for stage, steps in (("autoencoder", (1, 3)), ("denoiser", (1, 10)), ("denoiser", (15, 30))):
+        step = moments.randint(*steps)
+        process = start(nanoldm, *arguments)
+        wait_for(run, stage, step, process)
+        time.sleep(moments.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finished = nanoldm(*arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert int(re.search(r"denoiser: continuing from step (\d+) of 40", finished.stdout)[1]) >= 1
+    assert weights(run) == weights(trained_run)
+    assert [(record["stage"], record["step"]) for record in records(run)] == [(record["stage"], record["step"]) for record in records(trained_run)]
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(nanoldm, tiny_options, trained_run):
+    run = nanoldm.folder / "interrupted"
+    arguments = ("train", "mnist", *tiny_options, "--steps", 40, "--out", run.name)
+    process = start(nanoldm, *arguments)
+    wait_for(run, "denoiser", 1, process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    stopped = int(re.search(r"denoiser stopped at step (\d+) of 40, checkpoint saved: the same command continues", stderr)[1])
+    assert "Traceback" not in stderr
+    again = nanoldm(*arguments)
+    assert f"continuing from step {stopped} of 40" in again.stdout
+    assert weights(run) == weights(trained_run)
+
+
+def test_a_finished_run_says_so_and_is_left_alone(nanoldm, tiny_options, trained_run):
+    before = {file: file.stat().st_mtime_ns for file in trained_run.rglob("*")}
+    again = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", trained_run.name)
+    assert again.returncode == 0
+    assert "is finished" in again.stdout
+    assert {file: file.stat().st_mtime_ns for file in trained_run.rglob("*")} == before
+
+
+def test_another_recipe_in_the_same_folder_is_refused_and_the_difference_named(nanoldm, tiny_options, trained_run):
+    refused = nanoldm("train", "mnist", *tiny_options, "--steps", 41, "--out", trained_run.name)
+    assert refused.returncode == 2
+    assert "training.steps 40 there, 41 here" in refused.stderr
+
+
+def test_other_images_under_the_same_name_are_refused(nanoldm, digits, tmp_path):
+    for number, file in enumerate(sorted(digits.rglob("*.png"))[:40]):
+        (tmp_path / f"{number}.png").write_bytes(file.read_bytes())
+    arguments = ("train", "mnist", "--data", f"folder:{tmp_path}", "--size", 8, "--ae-epochs", 1, "--steps", 1, "--out", "changing")
+    assert nanoldm(*arguments).returncode == 0
+    (tmp_path / "0.png").unlink()
+    refused = nanoldm(*arguments)
+    assert refused.returncode == 2
+    assert "have changed" in refused.stderr
+
+
+def test_a_folder_that_is_not_a_run_is_refused_and_untouched(nanoldm, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    refused = nanoldm("train", "mnist", "--out", tmp_path)
+    assert refused.returncode == 2
+    assert "is not a run folder" in refused.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("recipe", ["mnist-64", "mnist-additive"])
+def test_the_other_recipes_train_and_sample(nanoldm, tiny_options, recipe):
+    trained = nanoldm("train", recipe, *tiny_options, "--steps", 3)
+    assert trained.returncode == 0, trained.stderr
+    drawn = nanoldm("sample", f"runs/{recipe}", "--n", 2, "--steps", 3, "--out", f"{recipe}.png")
+    assert drawn.returncode == 0, drawn.stderr
+    pipeline = LatentDiffusion.from_pretrained(nanoldm.folder / "runs" / recipe)
+    assert (type(pipeline.denoiser.network).__name__, pipeline.autoencoder.latent_channels) == {
+        "mnist-64": ("DiffusionNet", 64), "mnist-additive": ("Transformer", 6)}[recipe]
+
+
+def tiny_recipe(digits, **training):
+    return RECIPES["mnist"]().replace(data={"name": f"folder:{digits}", "size": 8}, autoencoder_training={"epochs": 1},
+                                      training={"epochs": None, "steps": 60} | training)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(digits, tmp_path, monkeypatch):
+    from nanoldm import training
+    fit, poisoned_step = training.fit, 37
+
+    def poisoned(loss_module, *arguments, **options):
+        for step in fit(loss_module, *arguments, **options):
+            yield step._replace(loss=step.loss * float("nan")) if step.number == poisoned_step and options["steps"] == 60 else step
+
+    monkeypatch.setattr("nanoldm.stages.fit", poisoned)
+    with pytest.raises(TrainingError, match=rf"loss of the denoiser became nan at step {poisoned_step}; .*denoiser.safetensors keeps"):
+        train(tiny_recipe(digits), tmp_path / "run")
+    kept, metadata = load_tensors(tmp_path / "run" / "checkpoint" / "denoiser.safetensors")
+    assert int(metadata["step"]) < poisoned_step
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+def test_a_learning_rate_that_explodes_exits_with_1_and_one_line(digits, tmp_path, monkeypatch, capsys):
+    explosive = tiny_recipe(digits, learning_rate=1e30, gradient_clip=None)
+    monkeypatch.setitem(RECIPES, "mnist", lambda: explosive)
+    monkeypatch.setattr(sys, "argv", ["nanoldm", "train", "mnist", "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    assert re.search(r"^nanoldm: the loss of the denoiser became (nan|inf) at step \d+; .*try a lower learning rate$",
+                     capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(digits, tmp_path):
+    recipe, run = tiny_recipe(digits, steps=2), tmp_path / "run"
+    train(recipe, run)
+    plan = json.loads((run / "plan.json").read_text())
+    (run / "plan.json").write_text(json.dumps(plan | {"finished": False}))
+    checkpoint = run / "checkpoint" / "denoiser.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"denoiser\.safetensors is truncated"):
+        train(recipe, run)
+
+
+def test_the_seed_decides_the_initial_weights(digits):
+    from nanoldm.stages import build_autoencoder
+    first, again, other = (digest(build_autoencoder(tiny_recipe(digits).replace(seed=seed), 1, 8).state_dict()) for seed in (0, 0, 1))
+    assert first == again != other
