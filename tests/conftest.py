@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from nanoldm.data import load
-from nanoldm.diffusion import NoiseSchedule
+from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.seeding import seeded
@@ -30,7 +30,7 @@ def tiny_pipeline() -> LatentDiffusion:
         autoencoder.latent_std.uniform_(2, 4)
         for parameter in autoencoder.decoder.parameters():
             parameter.mul_(2)
-    return LatentDiffusion(autoencoder, network, NoiseSchedule("cosine", 100), "epsilon", 3.0)
+    return LatentDiffusion(autoencoder, Denoiser(network, NoiseSchedule("cosine", 100)), 3.0)
 
 
 @pytest.fixture(scope="session")

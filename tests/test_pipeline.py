@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import ddpm
+from nanoldm.diffusion import Denoiser, ddpm
 from nanoldm.errors import InputError
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.seeding import generator, seeded
@@ -150,7 +150,7 @@ def test_noised_images_are_alpha_x0_plus_sigma_eps(tiny_pipeline, images, t):
 @pytest.mark.parametrize(("t", "steps"), [(0, None), (30, None), (75, 3), (90, 1)])
 def test_a_network_that_knows_the_noise_brings_the_reconstruction_back(tiny_pipeline, images, t, steps):
     schedule, x0 = tiny_pipeline.denoiser.schedule, encode(tiny_pipeline, images)
-    knowing = LatentDiffusion(tiny_pipeline.autoencoder, Oracle(schedule, x0), schedule, "epsilon", float(x0.abs().max()))
+    knowing = LatentDiffusion(tiny_pipeline.autoencoder, Denoiser(Oracle(schedule, x0), schedule), float(x0.abs().max()))
     _, result = knowing.denoise_from(images, t, [1, 2, 3], steps)
     assert (result - knowing.reconstruct(images)).abs().max() < 1e-3
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from nanoldm.diffusion import NoiseSchedule
+from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
 from nanoldm.files import load_tensors, read_json, save_tensors
 from nanoldm.models import ConvAE, Transformer
@@ -46,7 +46,7 @@ def test_a_loaded_model_generates_the_same_bits(tiny_pipeline, folder, clamp):
 def test_a_plain_transformer_on_the_linear_schedule_comes_back_as_such(tmp_path):
     with seeded(1):
         network = Transformer(tokens=64, channels=4, width=16, depth=1, heads=2, hidden=32)
-        model = LatentDiffusion(ConvAE(32, 3, 8, 4), network, NoiseSchedule("linear", 20), "epsilon", 2.5)
+        model = LatentDiffusion(ConvAE(32, 3, 8, 4), Denoiser(network, NoiseSchedule("linear", 20)), 2.5)
     model.save_pretrained(tmp_path)
     loaded = LatentDiffusion.from_pretrained(str(tmp_path))
     made = loaded.generate([5])
@@ -73,7 +73,7 @@ def test_the_latent_statistics_travel_with_the_autoencoder(tiny_pipeline, folder
 @pytest.mark.parametrize("kind", ["cosine", "linear"])
 def test_diffusers_reads_the_scheduler_and_has_the_same_table(tiny_pipeline, tmp_path, kind, timesteps):
     schedule = NoiseSchedule(kind, timesteps)
-    LatentDiffusion(tiny_pipeline.autoencoder, tiny_pipeline.denoiser.network, schedule, "epsilon", 3.0).save_pretrained(tmp_path)
+    LatentDiffusion(tiny_pipeline.autoencoder, Denoiser(tiny_pipeline.denoiser.network, schedule), 3.0).save_pretrained(tmp_path)
     theirs = DDPMScheduler.from_pretrained(tmp_path, subfolder="scheduler")
     assert theirs.config.num_train_timesteps == timesteps
     assert (theirs.config.prediction_type, theirs.config.variance_type) == ("epsilon", "fixed_large")
@@ -121,7 +121,7 @@ def test_a_missing_file_is_named(folder, file):
 
 
 def test_an_autoencoder_and_a_network_of_different_models_are_refused(tiny_pipeline, tmp_path):
-    strange = LatentDiffusion(ConvAE(latent_channels=4), tiny_pipeline.denoiser.network, NoiseSchedule(), "epsilon", 3.0)
+    strange = LatentDiffusion(ConvAE(latent_channels=4), Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule()), 3.0)
     strange.save_pretrained(tmp_path)
     refused(tmp_path, re.escape(str(tmp_path)))
 
@@ -152,7 +152,7 @@ def test_an_unknown_name_is_refused_with_the_bundled_ones(bundled):
 
 
 def test_an_existing_path_wins_over_a_bundled_name(tiny_pipeline, bundled):
-    LatentDiffusion(tiny_pipeline.autoencoder, tiny_pipeline.denoiser.network, NoiseSchedule(), "epsilon", 1.25).save_pretrained("digits")
+    LatentDiffusion(tiny_pipeline.autoencoder, Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule()), 1.25).save_pretrained("digits")
     assert LatentDiffusion.from_pretrained("digits").clip_sample_range == 1.25
     shutil.rmtree("digits")
     assert LatentDiffusion.from_pretrained("digits").clip_sample_range == 3

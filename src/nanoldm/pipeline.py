@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from nanoldm import __version__
-from nanoldm.diffusion import Clamped, Denoiser, NoiseSchedule, corrupt, ddpm, trailing
+from nanoldm.diffusion import Clamped, Denoiser, corrupt, ddpm, trailing
 from nanoldm.errors import InputError
 from nanoldm.files import write_json
 from nanoldm.models import NETWORKS, ConvAE
@@ -25,10 +25,8 @@ class LatentDiffusion:
     clip_sample_range: the largest |normalised latent| of the training set, to which `Clamped` limits x0 while sampling.
     """
 
-    def __init__(self, autoencoder: ConvAE, network: nn.Module, schedule: NoiseSchedule, prediction: str, clip_sample_range: float):
-        self.autoencoder = autoencoder.eval()
-        self.denoiser = Denoiser(network, schedule, prediction).eval()
-        self.clip_sample_range = clip_sample_range
+    def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float):
+        self.autoencoder, self.denoiser, self.clip_sample_range = autoencoder.eval(), denoiser.eval(), clip_sample_range
 
     @property
     def device(self) -> torch.device:
@@ -132,4 +130,5 @@ class LatentDiffusion:
         folder = find_model(model)
         schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
         autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
-        return cls(autoencoder, load_component(folder / "network", NETWORKS), schedule, prediction, clip_sample_range).to(device)
+        network = load_component(folder / "network", NETWORKS)
+        return cls(autoencoder, Denoiser(network, schedule, prediction), clip_sample_range).to(device)

@@ -113,16 +113,18 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
     limit = latents.abs().max().item()
     test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
     weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}
-    models = {name: LatentDiffusion(autoencoder, loss.denoiser.network, loss.denoiser.schedule, loss.denoiser.prediction, limit)
-              for name, loss in weights.items()}
+    models = {name: LatentDiffusion(autoencoder, loss.denoiser, limit) for name, loss in weights.items()}
 
     def evaluate(step: int) -> dict[str, float]:
+        stage.loss_module.eval()
         sheets = [(f"{name}, step {step}", pictures.grid(model.generate(GRID_SEEDS))) for name, model in models.items()]
         pictures.save(pictures.captioned(sheets, across=True), run.samples / f"step-{step:06d}.png")
         models["EMA weights"].save_pretrained(run.model)
         shutil.copy(run.recipe, run.model)
         shutil.copy(run.metrics, run.model)
-        return {"test_loss": mean_loss(weights["weights"], test), "test_loss_ema": mean_loss(weights["EMA weights"], test)}
+        figures = {"test_loss": mean_loss(stage.loss_module, test), "test_loss_ema": mean_loss(stage.averaged, test)}
+        stage.loss_module.train()
+        return figures
 
     run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate)
 
@@ -130,10 +132,8 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
 @torch.inference_mode()
 def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int = 250) -> float:
     """The mean loss over a large batch, in pieces."""
-    loss_module.eval()
     parts = zip(*(tensor.split(size) for tensor in batch.values()), strict=True)
     losses = [loss_module(**dict(zip(batch, part, strict=True))).item() * len(part[0]) for part in parts]
-    loss_module.train()
     return sum(losses) / len(next(iter(batch.values())))
 
 

@@ -1,0 +1,79 @@
+import time
+
+import pytest
+import torch
+
+from nanoldm import RECIPES, InputError, planning
+from nanoldm.planning import duration, make_plan
+from nanoldm.stages import Stage
+
+IMAGES = torch.zeros(2560, 1, 8, 8, dtype=torch.uint8)
+STEP = {"autoencoder": 0.02, "denoiser": 0.6}      # seconds
+SHOW, ENCODING = 4.0, 3.0
+
+
+@pytest.fixture
+def clocked(monkeypatch):
+    """A machine on which everything takes exactly the times above."""
+    monkeypatch.setattr(Stage, "seconds_per_step", lambda stage, seconds=1.0: STEP[stage.name])
+    monkeypatch.setattr(planning, "seconds_per_show", lambda stage: SHOW)
+    monkeypatch.setattr(planning, "seconds_to_encode", lambda stage, images: ENCODING)
+
+
+def plan_for(**changes):
+    recipe = RECIPES["mnist"]().replace(**changes)
+    return make_plan(recipe, IMAGES, torch.device("cpu"), "", time.monotonic())
+
+
+def wall_time(plan):
+    shows = -(-plan.denoiser_steps // plan.show_every)
+    return plan.autoencoder_steps * STEP["autoencoder"] + ENCODING + plan.denoiser_steps * STEP["denoiser"] + shows * SHOW
+
+
+@pytest.mark.parametrize("budget", [30, 120, 1200, 36000])
+def test_a_budget_is_filled_but_not_exceeded(clocked, budget):
+    plan, seconds = plan_for(budget=budget)
+    assert 0.95 * budget - 2 < wall_time(plan) <= budget + 1
+    assert seconds == pytest.approx(wall_time(plan), rel=0.02)
+
+
+def test_a_short_budget_does_not_go_to_the_autoencoder_alone(clocked):
+    plan, _ = plan_for(budget=10)
+    assert plan.autoencoder_steps * STEP["autoencoder"] <= 0.2 * 10
+    assert plan.denoiser_steps > 0
+
+
+def test_a_long_budget_gives_the_autoencoder_its_epochs_and_no_more(clocked):
+    plan, _ = plan_for(budget=36000)
+    assert plan.autoencoder_steps == 10 * (2560 // 128)
+
+
+def test_without_a_budget_the_recipe_decides(clocked):
+    plan, _ = plan_for(training={"epochs": 7})
+    assert (plan.autoencoder_steps, plan.denoiser_steps) == (10 * 20, 7 * 10)
+
+
+def test_sample_grids_take_at_most_a_twentieth_of_a_long_training(clocked):
+    plan, _ = plan_for(budget=1200)
+    shows = -(-plan.denoiser_steps // plan.show_every)
+    assert 1 < shows <= 8
+    assert shows * SHOW <= 0.05 * 1200
+
+
+def test_a_budget_that_is_over_before_it_begins_is_refused(clocked):
+    with pytest.raises(InputError, match="too short"):
+        plan_for(budget=3)
+
+
+def test_the_time_of_a_step_is_measured_on_a_copy():
+    from nanoldm.files import digest
+    from nanoldm.stages import autoencoder_stage
+    stage = autoencoder_stage(RECIPES["mnist"](), torch.randint(256, (256, 1, 8, 8), dtype=torch.uint8))
+    before = digest(stage.loss_module.state_dict())
+    assert 0 < stage.seconds_per_step(0.05) < 5
+    assert digest(stage.loss_module.state_dict()) == before
+    assert not stage.optimizer.state
+
+
+def test_durations_read_well():
+    assert [duration(seconds) for seconds in (4.4, 90, 3599, 40000)] == ["4 s", "1 min 30 s", "59 min 59 s", "11 h 6 min"]
