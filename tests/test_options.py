@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoldm.errors import InputError
-from nanoldm.options import DEFAULT_IMAGES, parse_duration, parse_seeds
+from nanoldm.options import DEFAULT_IMAGES, duration, parse_duration, parse_seeds
 
 
 @pytest.mark.parametrize(("text", "seconds"), [
@@ -64,3 +64,7 @@ def test_seeds_by_name_exclude_n_and_seed(n, seed):
 def test_counts_below_1_and_seeds_below_0_are_refused(n, seed, option):
     with pytest.raises(InputError, match=f"^{option}: "):
         parse_seeds(n, seed, None)
+
+
+def test_durations_read_well():
+    assert [duration(seconds) for seconds in (4.4, 90, 3599, 40000)] == ["4 s", "1 min 30 s", "59 min 59 s", "11 h 6 min"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nanoldm import RECIPES, InputError, planning
-from nanoldm.planning import duration, make_plan
+from nanoldm.planning import make_plan
 from nanoldm.stages import Stage
 
 IMAGES = torch.zeros(2560, 1, 8, 8, dtype=torch.uint8)
@@ -73,7 +73,3 @@ def test_the_time_of_a_step_is_measured_on_a_copy():
     assert 0 < stage.seconds_per_step(0.05) < 5
     assert digest(stage.loss_module.state_dict()) == before
     assert not stage.optimizer.state
-
-
-def test_durations_read_well():
-    assert [duration(seconds) for seconds in (4.4, 90, 3599, 40000)] == ["4 s", "1 min 30 s", "59 min 59 s", "11 h 6 min"]

@@ -8,8 +8,8 @@ from typing import Any
 from nanoldm import __version__
 from nanoldm.errors import InputError
 from nanoldm.files import digest, read_json, write_text
+from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.planning import duration
 from nanoldm.recipes import flat
 from nanoldm.runs import find_model
 from nanoldm.tracking import read_metrics

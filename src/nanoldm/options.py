@@ -1,4 +1,4 @@
-"""Texts from the command line turned into numbers, with errors that name the option. No torch here."""
+"""Texts of the command line into numbers, with errors that name the option, and times into text. No torch here."""
 
 import re
 
@@ -14,6 +14,14 @@ def parse_duration(text: str) -> float:
     if not seconds:
         raise InputError(f"--budget {text}: give a time such as 90s, 20m or 1h30m")
     return seconds
+
+
+def duration(seconds: float) -> str:
+    """90 -> "1 min 30 s", 40000 -> "11 h 7 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def parse_seeds(n: int | None, seed: int | None, seeds: str | None) -> list[int]:

@@ -7,6 +7,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from nanoldm.errors import InputError
+from nanoldm.options import duration
 from nanoldm.recipes import Config, Recipe
 from nanoldm.stages import Stage, autoencoder_stage, denoiser_stage, encode
 
@@ -80,11 +81,3 @@ def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
     end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
     return (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, "
             f"about {duration(seconds)} on this machine (until about {end})")
-
-
-def duration(seconds: float) -> str:
-    """90 -> "1 min 30 s", 40000 -> "11 h 7 min"."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ class Interruption:
         return self.requested
 
     def __enter__(self) -> "Interruption":
-        self.previous = {number: signal.signal(number, self.request) for number in (signal.SIGINT, signal.SIGTERM)}
+        here = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()     # Python's rule
+        self.previous = {number: signal.signal(number, self.request) for number in here}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,7 @@
 """A whole run, end to end: images -> autoencoder -> statistics -> latents -> denoiser -> run folder. The same call resumes it."""
 
 import math
+import os
 import shutil
 import sys
 import time
@@ -40,6 +41,8 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
     KeyboardInterrupt, after a checkpoint, on Ctrl-C.
     """
     began = time.monotonic() if began is None else began
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError("a run is one process so far: start it without accelerate launch or torchrun")
     run = RunFolder(out)
     check_run(run, recipe)
     train_set, test_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)

@@ -54,7 +54,8 @@ class ConvAE(nn.Module):
 
     def set_statistics(self, tokens: Tensor) -> None:
         """Make `tokens` (N, tokens, latent_channels), as `encode` gave them, have mean 0 and deviation 1 per channel from now on."""
-        mean, std = tokens.double().mean((0, 1)), tokens.double().std((0, 1))
+        tokens = tokens.cpu().double()                                                        # Apple's GPUs have no float64
+        mean, std = tokens.mean((0, 1)), tokens.std((0, 1))
         # In terms of what is already set, so that calling it twice changes nothing.
         self.latent_mean.add_((self.latent_std * mean).to(self.latent_mean))
         self.latent_std.mul_(std.clamp(min=1e-6).to(self.latent_std))                         # a dead channel must not divide by 0
