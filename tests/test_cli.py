@@ -38,6 +38,7 @@ BAD_INPUT = {
     "sample --nn 3": "Unrecognized options: --nn",
     "sample no-such-model": "unknown model 'no-such-model'",
     "sample MODEL --steps 101": "choose 1 to 100",
+    "sample MODEL --steps 0": "choose 1 to 100",
     "sample MODEL --out digits.xyz": "end its name in .png",
     "sample MODEL --npz digits.csv": "end its name in .npz",
     "sample MODEL --trajectory way.png": "end its name in .gif",

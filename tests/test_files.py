@@ -126,18 +126,28 @@ def test_a_file_is_replaced_when_the_block_succeeds_and_not_before(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_who_reads_a_file_while_it_is_replaced_reads_the_old_one_to_its_end(tmp_path):
+    write_text(tmp_path / "report.txt", "old")
+    with open(tmp_path / "report.txt") as reader:
+        write_text(tmp_path / "report.txt", "new")
+        assert reader.read() == "old"
+
+
+def write_half(path, error):
+    with replacing(path) as temporary:
+        temporary.write_text("ne")
+        raise error
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_the_old_file_survives_a_block_that_fails(tmp_path, error):
+def test_a_block_that_fails_leaves_the_old_file_or_none(tmp_path, error):
     path = tmp_path / "report.txt"
-    path.write_text("old")
-
-    def write_half():
-        with replacing(path) as temporary:
-            temporary.write_text("ne")
-            raise error
-
     with pytest.raises(error):
-        write_half()
+        write_half(path, error)
+    assert not list(tmp_path.iterdir())
+    path.write_text("old")
+    with pytest.raises(error):
+        write_half(path, error)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -17,7 +17,7 @@ def parse_duration(text: str) -> float:
 
 
 def duration(seconds: float) -> str:
-    """90 -> "1 min 30 s", 40000 -> "11 h 7 min"."""
+    """90 -> "1 min 30 s", 40000 -> "11 h 6 min"."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 1:
         return f"{rest} s"

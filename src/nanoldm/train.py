@@ -63,7 +63,7 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
 def check_run(run: RunFolder, recipe: Recipe) -> None:
     """Raise InputError unless the folder is new or holds a run of the same recipe."""
     if not run.recipe.exists():
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        if run.path.exists() and (not run.path.is_dir() or any(file.suffix != ".tmp" for file in run.path.iterdir())):
             raise InputError(f"{run.path} exists and is not a run folder: choose another with --out")
         return
     try:

@@ -78,10 +78,11 @@ def test_a_file_that_is_not_gzip_is_refused_by_name(folder):
         load_mnist(folder)
 
 
-def test_damage_inside_the_compressed_stream_is_refused_by_name(folder):
+@pytest.mark.parametrize("place", [10, 5000])        # a kind of block that does not exist; other bytes than the checksum's
+def test_damage_inside_the_compressed_stream_is_refused_by_name(folder, place):
     file = folder / "train-images-idx3-ubyte.gz"
     content = bytearray(file.read_bytes())
-    content[5000:5100] = bytes(100)
+    content[place : place + 100] = bytes([255]) * 100
     put(file, content)
     with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{MEND}"):
         load_mnist(folder)
