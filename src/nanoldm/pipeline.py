@@ -134,4 +134,7 @@ class LatentDiffusion:
         schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
         autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
         network = load_component(folder / "network", NETWORKS)
+        ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (network.config["tokens"], network.config["channels"])
+        if ours != theirs:
+            raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): copy or export the whole folder again")
         return cls(autoencoder, Denoiser(network, schedule, prediction), clip_sample_range).to(device)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from nanoldm.diffusion.schedule import NoiseSchedule, linear_range
+from nanoldm.diffusion import PREDICTIONS, NoiseSchedule
+from nanoldm.diffusion.schedule import linear_range
 from nanoldm.errors import InputError
 from nanoldm.files import load_module, read_json, save_tensors, write_json
 
@@ -55,4 +56,8 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
         config = read_json(folder / SCHEDULER)
         kinds = {theirs: ours for ours, theirs in BETA_SCHEDULES.items()}
         schedule = NoiseSchedule(kinds[config["beta_schedule"]], config["num_train_timesteps"])
+        if schedule.kind == "linear" and (config["beta_start"], config["beta_end"]) != linear_range(schedule.timesteps):
+            raise ValueError(f"linear betas are {linear_range(schedule.timesteps)} for {schedule.timesteps} timesteps")
+        if config["prediction_type"] not in PREDICTIONS:
+            raise ValueError(f"unknown prediction {config['prediction_type']!r}")
         return schedule, config["prediction_type"], float(config["clip_sample_range"])

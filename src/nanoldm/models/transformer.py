@@ -76,7 +76,7 @@ class MHA(nn.Module):
 
     def __init__(self, width: int, heads: int, tokens: int):
         super().__init__()
-        if width % heads:
+        if heads < 1 or width % heads:
             raise InputError(f"width {width} does not divide into {heads} heads: choose a multiple")
         self.heads = heads
         self.rope = RoPE(width // heads, tokens)
