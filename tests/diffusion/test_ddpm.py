@@ -117,6 +117,13 @@ def test_a_clamped_chain_in_float32_on_our_own_table_stays_that_of_diffusers(dif
         torch.testing.assert_close(x, expected, atol=1e-4, rtol=0)
 
 
+def test_an_unlimited_chain_in_float32_stays_that_of_diffusers_if_the_network_is_good(diffusers_chain, x_T, draws):
+    perfect, x_T, draws = perfect_denoiser(0.0, 0.5), x_T.flatten(1), draws.flatten(2)
+    theirs = diffusers_chain(lambda x, t: perfect(x, t).eps, x_T, draws, 100, clip_sample=False)
+    for (x, _), (expected, _) in zip(our_chain(perfect, x_T, draws, 100), theirs, strict=True):
+        torch.testing.assert_close(x, expected, atol=1e-4, rtol=0)
+
+
 # Against the specification
 
 

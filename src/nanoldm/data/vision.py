@@ -33,9 +33,9 @@ def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     root = Path(os.environ.get("NANOLDM_DATA", Path.home() / ".cache" / "nanoldm"))
     try:
         return tuple(as_image_set(getattr(datasets, class_name)(root, download=True, **split), class_name) for split in splits)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
         reason = " ".join(str(error).split())[:150]
-        raise InputError(f"could not read or download {name} in {root} ({reason}): check the network, delete a broken download, "
+        raise InputError(f"could not read or download {name} in {root} ({reason}): check the network, delete a broken download, install a package it names, "
                          "or use --data mnist or --data folder:PATH") from None
 
 
