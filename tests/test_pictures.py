@@ -29,10 +29,10 @@ def as_bytes(image):
 @pytest.mark.parametrize(("channels", "size", "scale"), [(1, 28, 3), (3, 28, 3), (1, 12, 7), (3, 96, 1)])
 def test_a_grid_holds_the_images_row_by_row_in_whole_multiples_of_their_size(channels, size, scale):
     images = noise(6, channels, size)
-    picture = pictures.grid(images, columns=3)
-    assert picture.size == ((3 * (size + 1) + 1) * scale, (2 * (size + 1) + 1) * scale)
+    picture = pictures.grid(images, columns=2)
+    assert picture.size == ((2 * (size + 1) + 1) * scale, (3 * (size + 1) + 1) * scale)
     for k, image in enumerate(images):
-        assert np.array_equal(tile(picture, k // 3, k % 3, size, scale), as_bytes(image))
+        assert np.array_equal(tile(picture, k // 2, k % 2, size, scale), as_bytes(image))
     pixels = np.asarray(picture)
     assert np.array_equal(pixels, np.kron(pixels[::scale, ::scale], np.ones((scale, scale, 1), dtype=np.uint8)))
 
@@ -56,6 +56,12 @@ def test_values_outside_0_to_1_are_cut_off_and_the_images_left_alone():
     assert tile(picture, 0, 0, 28, 3).max() == 0
     assert tile(picture, 0, 1, 28, 3).min() == 255
     assert (images.min(), images.max()) == (-0.5, 1.5)
+
+
+def test_values_between_two_grey_levels_go_to_the_nearer_one():
+    images = torch.stack((torch.full((1, 28, 28), 99.6 / 255), torch.full((1, 28, 28), 99.4 / 255)))
+    picture = pictures.grid(images)
+    assert [np.unique(tile(picture, 0, k, 28, 3)).tolist() for k in range(2)] == [[100], [99]]
 
 
 def find(sheet, picture):

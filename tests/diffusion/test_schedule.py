@@ -38,9 +38,12 @@ def test_cosine_is_the_formula_of_the_specification_until_the_last_beta_is_clipp
     assert (alpha_bar[99] / alpha_bar[98]).item() == pytest.approx(1 - 0.999, rel=1e-5)
 
 
-def test_linear_is_the_table_of_diffusers_at_a_thousand_timesteps():
-    theirs = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02).alphas_cumprod
-    torch.testing.assert_close(table("linear", 1000)[0] ** 2, theirs, atol=1e-5, rtol=1e-3)
+@pytest.mark.parametrize("timesteps", [50, 100, 1000])
+def test_linear_is_the_table_of_diffusers_with_betas_scaled_to_the_length(timesteps):
+    """1e-4 ... 0.02 at T = 1000."""
+    scale = 1000 / timesteps
+    scheduler = DDPMScheduler(num_train_timesteps=timesteps, beta_schedule="linear", beta_start=1e-4 * scale, beta_end=0.02 * scale)
+    torch.testing.assert_close(table("linear", timesteps)[0] ** 2, scheduler.alphas_cumprod, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("timesteps", [50, 100, 500, 1000])

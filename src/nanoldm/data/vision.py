@@ -32,11 +32,12 @@ def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     class_name, *splits = SETS[name]
     root = Path(os.environ.get("NANOLDM_DATA", Path.home() / ".cache" / "nanoldm"))
     try:
-        return tuple(as_image_set(getattr(datasets, class_name)(root, download=True, **split), class_name) for split in splits)
+        train, test = (as_image_set(getattr(datasets, class_name)(root, download=True, **split), class_name) for split in splits)
+        return train, test
     except (OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
         reason = " ".join(str(error).split())[:150]
-        raise InputError(f"could not read or download {name} in {root} ({reason}): check the network, delete a broken download, install a package it names, "
-                         "or use --data mnist or --data folder:PATH") from None
+        raise InputError(f"could not read or download {name} in {root} ({reason}): check the network, delete a broken download, install "
+                         "a package it names, or use --data mnist or --data folder:PATH") from None
 
 
 def as_image_set(dataset: Any, class_name: str) -> ImageSet:
