@@ -64,9 +64,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes, types and bytes of tensors, in order of name: equal weights, equal digest."""
-    sha = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], **metadata: str) -> str:
+    """SHA-256 over metadata, then names, shapes, types and bytes of tensors, in order of name: equal weights, equal digest."""
+    sha = hashlib.sha256("".join(f"{name}={metadata[name]}\n" for name in sorted(metadata)).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -78,7 +78,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> 
     """Write a safetensors file that carries its own digest."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"format": "pt", "sha256": digest(tensors), **metadata})
+        save_file(tensors, temporary, {"format": "pt", "sha256": digest(tensors, **metadata), **metadata})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -91,7 +91,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path} is missing: copy or export the whole folder again") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is truncated or not a safetensors file ({error}): copy or export it again") from None
-    if metadata.get("sha256", digest(tensors)) != digest(tensors):
+    own = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
+    if "sha256" in metadata and metadata["sha256"] != digest(tensors, **own):
         raise InputError(f"{path} is corrupt (its SHA-256 does not match): copy or export it again")
     return tensors, metadata
 

@@ -11,7 +11,7 @@ def parse_duration(text: str) -> float:
     """"90s", "20m", "1h30m" -> seconds. Raises InputError for anything else."""
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
     seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
-    if not seconds:
+    if not 0 < seconds < float("inf"):
         raise InputError(f"--budget {text}: give a time such as 90s, 20m or 1h30m")
     return seconds
 
@@ -30,10 +30,10 @@ def parse_seeds(n: int | None, seed: int | None, seeds: str | None) -> list[int]
         if n is not None or seed is not None:
             raise InputError("--seeds names every image: leave out --n and --seed")
         parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in seeds.split(",")]
-        numbers = [k for part in parts if part for k in range(int(part[1]), int(part[2] or part[1]) + 1)]
-        if not all(parts) or not numbers:
+        ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+        if not all(parts) or not all(ranges):
             raise InputError(f"--seeds {seeds}: give numbers and ranges such as 3,7,20-29")
-        return numbers
+        return [number for numbers in ranges for number in numbers]
     n, seed = DEFAULT_IMAGES if n is None else n, seed or 0
     if n < 1:
         raise InputError(f"--n {n}: ask for at least 1 image")

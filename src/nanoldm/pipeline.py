@@ -48,6 +48,7 @@ class LatentDiffusion:
         timesteps = self._grid(self.denoiser.schedule.timesteps - 1, steps)
         return self._sample_in_batches(streams, None, timesteps, clamp, batch_size, progress)
 
+    @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True,
                      batch_size: int = BATCH_SIZE, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Noise real images to timestep t (0 ... T-1), then run the reverse process -> (decoded x_t, result), one seed per image.
@@ -60,10 +61,9 @@ class LatentDiffusion:
         if not 0 <= t < self.denoiser.schedule.timesteps:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
         timesteps = self._grid(t, steps)
-        with torch.inference_mode():
-            x0 = torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(batch_size)])
-            alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
-            x_t = corrupt(x0, self._noise(streams), alpha, sigma)
+        x0 = torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(batch_size)])
+        alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
+        x_t = corrupt(x0, self._noise(streams), alpha, sigma)
         return self.decode(x_t), self._sample_in_batches(streams, x_t, timesteps, clamp, batch_size, progress)
 
     def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
@@ -72,12 +72,12 @@ class LatentDiffusion:
         for x, estimate in self._sample(self._streams(seeds), None, timesteps, clamp):
             yield self.decode(x), self.decode(estimate.x0)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images)): what the autoencoder alone loses."""
         return torch.cat([self.decode(self.autoencoder.encode(part.to(self.device))) for part in images.split(1000)])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
         """Normalised tokens -> images."""
         return self.autoencoder.decode(tokens).sigmoid().cpu()
@@ -97,11 +97,11 @@ class LatentDiffusion:
         shape = (self.autoencoder.tokens, self.autoencoder.latent_channels)
         return torch.stack([torch.randn(shape, generator=stream) for stream in streams]).to(self.device)
 
+    @torch.no_grad()      # as a decorator it is lifted while the generator rests: the caller's own gradients are left alone
     def _sample(self, streams: list[torch.Generator], x_T: Tensor | None, timesteps: list[int], clamp: bool) -> Iterator:
         denoise = Clamped(self.denoiser, self.clip_sample_range) if clamp else self.denoiser
-        with torch.inference_mode():
-            x_T = self._noise(streams) if x_T is None else x_T
-            yield from ddpm(denoise, x_T, self.denoiser.schedule, timesteps, lambda: self._noise(streams))
+        x_T = self._noise(streams) if x_T is None else x_T
+        yield from ddpm(denoise, x_T, self.denoiser.schedule, timesteps, lambda: self._noise(streams))
 
     def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, timesteps: list[int], clamp: bool,
                            batch_size: int, progress: bool) -> Tensor:

@@ -25,7 +25,7 @@ class RunFolder:
 
 
 def bundled_models() -> list[str]:
-    return sorted(folder.name for folder in BUNDLED.iterdir()) if BUNDLED.is_dir() else []
+    return sorted(file.parent.name for file in BUNDLED.glob("*/model_index.json"))
 
 
 def find_model(model: str | Path) -> Path:

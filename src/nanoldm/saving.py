@@ -20,7 +20,7 @@ def refusing(path: Path) -> Iterator[None]:
     """Turn what a foreign configuration causes into an InputError that names the file."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         if isinstance(error, InputError) and str(path.parent) in str(error):
             raise
         raise InputError(f"{path} is not a configuration of nanoldm ({error}): copy or export the whole folder again") from None
@@ -55,6 +55,8 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
     with refusing(folder / SCHEDULER):
         config = read_json(folder / SCHEDULER)
         kinds = {theirs: ours for ours, theirs in BETA_SCHEDULES.items()}
+        if not isinstance(config["num_train_timesteps"], int) or not 0 < config["clip_sample_range"] < float("inf"):
+            raise ValueError("num_train_timesteps must be a whole number and clip_sample_range positive")
         schedule = NoiseSchedule(kinds[config["beta_schedule"]], config["num_train_timesteps"])
         if schedule.kind == "linear" and (config["beta_start"], config["beta_end"]) != linear_range(schedule.timesteps):
             raise ValueError(f"linear betas are {linear_range(schedule.timesteps)} for {schedule.timesteps} timesteps")

@@ -27,9 +27,9 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
         raise InputError(f"there is no folder {folder}: give --data folder:PATH the path of a folder of images")
     train, test = folder / "train", folder / "test"
     if train.is_dir() and test.is_dir():
-        classes = class_names(train)
+        classes = class_names(train, find_images(train))
         return match_channels(read_images(train, size, classes), read_images(test, size, classes))
-    images = read_images(folder, size, class_names(folder))
+    images = read_images(folder, size, class_names(folder, find_images(folder)))
     if len(images) < 2:
         raise InputError(f"{folder} holds 1 image: at least 2 are needed, one to train on and one to test")
     is_test = torch.arange(len(images)) % 10 == 9
@@ -37,14 +37,22 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
     return images.select(~is_test), images.select(is_test)
 
 
-def class_names(folder: Path) -> list[str]:
-    return sorted(child.name for child in folder.iterdir() if child.is_dir())
+def find_images(folder: Path) -> list[Path]:
+    """Image files below `folder` in order of name, without those that a system hides (.git, __MACOSX)."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+                   and not any(part.startswith((".", "__")) for part in file.relative_to(folder).parts))
+    if not files:
+        raise InputError(f"{folder} holds no images: put {', '.join(sorted(SUFFIXES))} files there, or in one subfolder for each class")
+    return files
+
+
+def class_names(folder: Path, files: list[Path]) -> list[str]:
+    """The subfolders that hold images, in order of name."""
+    return sorted({file.relative_to(folder).parts[0] for file in files if file.parent != folder})
 
 
 def read_images(folder: Path, size: int, classes: list[str]) -> ImageSet:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not files:
-        raise InputError(f"{folder} holds no images: put {', '.join(sorted(SUFFIXES))} files there, or in one subfolder for each class")
+    files = find_images(folder)
     images = torch.stack([read_image(file, size) for file in tqdm(files, desc=f"reading {folder}", unit="image", delay=2)])
     if (images[:, :1] == images).all():
         images = images[:, :1]
@@ -62,9 +70,17 @@ def read_image(file: Path, size: int) -> Tensor:
     """-> (3, size, size) uint8. Transparency becomes white; the camera's rotation is applied."""
     try:
         with Image.open(file) as image:
-            image = ImageOps.exif_transpose(image).convert("RGBA")
+            image = eight_bits(ImageOps.exif_transpose(image)).convert("RGBA")
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{file} cannot be read as an image ({error}): repair or remove it") from None
     page = Image.new("RGBA", image.size, "white")
     page.alpha_composite(image)
     return torch.from_numpy(np.array(ImageOps.fit(page.convert("RGB"), (size, size), Image.Resampling.LANCZOS))).permute(2, 0, 1)
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits of grey (or floats in [0, 1]) scaled to 8, which PIL's own conversion would clip to white (or black)."""
+    if image.mode[0] not in "IF":
+        return image
+    scale = 255 if image.mode == "F" else 255 / 65535
+    return Image.fromarray((np.asarray(image) * scale).clip(0, 255).round().astype(np.uint8))

@@ -1,8 +1,10 @@
 """Data sets that torchvision downloads by name, kept in $NANOLDM_DATA or ~/.cache/nanoldm."""
 
 import os
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 
@@ -22,6 +24,9 @@ SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
 }
 
+# What a download that fails or breaks off, a damaged archive and a missing package raise.
+BROKEN = (OSError, RuntimeError, ValueError, EOFError, ImportError, BadZipFile, HTTPException)
+
 
 def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     """(training set, test set). Raises InputError for an unknown name and when the files can be neither found nor downloaded."""
@@ -30,11 +35,11 @@ def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     from torchvision import datasets
 
     class_name, *splits = SETS[name]
-    root = Path(os.environ.get("NANOLDM_DATA", Path.home() / ".cache" / "nanoldm"))
+    root = Path(os.environ.get("NANOLDM_DATA", "~/.cache/nanoldm")).expanduser()
     try:
         train, test = (as_image_set(getattr(datasets, class_name)(root, download=True, **split), class_name) for split in splits)
         return train, test
-    except (OSError, RuntimeError, ValueError, EOFError, ImportError) as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split())[:150]
         raise InputError(f"could not read or download {name} in {root} ({reason}): check the network, delete a broken download, install "
                          "a package it names, or use --data mnist or --data folder:PATH") from None
