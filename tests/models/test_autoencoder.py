@@ -177,3 +177,13 @@ def test_thirty_steps_reconstruct_digits_better_than_their_mean_image(digits):
         optimizer.step()
     mean_image = digits.mean(0).expand_as(digits)
     assert loss(digits) < F.binary_cross_entropy(mean_image, digits)
+
+
+def test_a_dead_channel_keeps_its_deviation_however_often_statistics_are_set(digits):
+    autoencoder = ConvAE()
+    nn.init.zeros_(autoencoder.encoder[2].weight[0].data)
+    for _ in range(10):
+        autoencoder.set_statistics(autoencoder.encode(digits))
+    assert autoencoder.latent_std[0].item() == pytest.approx(1e-6)
+    assert autoencoder.encode(digits).isfinite().all()
+    assert not autoencoder.latent_mean.requires_grad

@@ -23,7 +23,7 @@ def cosine_betas(timesteps: int, s: float = 0.008) -> Tensor:
 def linear_range(timesteps: int) -> tuple[float, float]:
     """(first, last) beta of the linear schedule: 1e-4 and 0.02 at T = 1000 (Ho et al. 2020, arXiv 2006.11239, section 4).
 
-    Scaled by 1000/T, so that the last timestep holds as little signal at every T; limited to 0.999 for tiny T.
+    Scaled by 1000/T, so that the last timestep holds as little signal at every T (but for tiny T: betas are limited to 0.999).
     """
     return min(0.1 / timesteps, 0.999), min(20 / timesteps, 0.999)
 

@@ -52,13 +52,14 @@ class ConvAE(nn.Module):
         """Images in [0, 1] -> logits of their reconstruction."""
         return self.decode(self.encode(images))
 
+    @torch.no_grad()
     def set_statistics(self, tokens: Tensor) -> None:
         """Make `tokens` (N, tokens, latent_channels), as `encode` gave them, have mean 0 and deviation 1 per channel from now on."""
         tokens = tokens.cpu().double()                                                        # Apple's GPUs have no float64
-        mean, std = tokens.mean((0, 1)), tokens.std((0, 1))
+        mean, std = tokens.mean((0, 1)).to(self.latent_mean), tokens.std((0, 1)).to(self.latent_std)
         # In terms of what is already set, so that calling it twice changes nothing.
-        self.latent_mean.add_((self.latent_std * mean).to(self.latent_mean))
-        self.latent_std.mul_(std.clamp(min=1e-6).to(self.latent_std))                         # a dead channel must not divide by 0
+        self.latent_mean.add_(self.latent_std * mean)
+        self.latent_std.mul_(std).clamp_(min=1e-6)                                            # a dead channel must not divide by 0
 
 
 class ReconstructionLoss(nn.Module):

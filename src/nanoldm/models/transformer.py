@@ -23,7 +23,7 @@ class LayerNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(width)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        # The fused kernel of the formula above: one pass over x. tests/test_transformer.py ties the two together.
+        # The fused kernel of the formula above: one pass over x. tests/models/test_norm.py ties the two together.
         return F.layer_norm(x, (self.width,), self.gamma, self.beta, self.eps)
 
 
