@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nanoldm import RECIPES, InputError, planning
-from nanoldm.planning import make_plan
+from nanoldm.planning import describe, make_plan
 from nanoldm.stages import Stage
 
 IMAGES = torch.zeros(2560, 1, 8, 8, dtype=torch.uint8)
@@ -58,6 +58,14 @@ def test_sample_grids_take_at_most_a_twentieth_of_a_long_training(clocked):
     shows = -(-plan.denoiser_steps // plan.show_every)
     assert 1 < shows <= 8
     assert shows * SHOW <= 0.05 * 1200
+
+
+@pytest.mark.parametrize(("steps", "warned"), [(2999, True), (3001, False)])
+def test_a_run_too_short_for_its_ema_is_announced_as_such(clocked, steps, warned):
+    """Decay 0.999 averages about 1 / (1 - 0.999) = 1,000 steps."""
+    recipe = RECIPES["mnist"]().replace(training={"epochs": None, "steps": steps})
+    plan, seconds = plan_for(training={"epochs": None, "steps": steps})
+    assert ("average about 1,000 steps" in describe(recipe, plan, seconds)) == warned
 
 
 def test_a_budget_that_is_over_before_it_begins_is_refused(clocked):

@@ -79,5 +79,10 @@ def seconds_to_encode(stage: Stage, images: Tensor) -> float:
 
 def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
     end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
-    return (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, "
+    text = (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, "
             f"about {duration(seconds)} on this machine (until about {end})")
+    window = 1 / (1 - recipe.training.ema_decay) if recipe.training.ema_decay else 0
+    if plan.denoiser_steps < 3 * window:
+        text += (f"\nnote: the EMA weights, from which samples are drawn, average about {window:,.0f} steps: in a run this short they "
+                 "lag behind the raw weights; samples/ shows both")
+    return text

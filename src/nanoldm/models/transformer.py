@@ -62,7 +62,7 @@ class RoPE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., tokens, dim), token k at position k -> the same shape, rotated."""
-        # A pair is a complex number and a rotation a product with e^(i theta). One kernel: 1.4x for the whole training step
+        # A pair is a complex number and a rotation a product with e^(i theta). One kernel: 1.1x for the whole training step
         # over the four products written out (benchmarks/step.py).
         pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))                               # (..., tokens, dim/2)
         return torch.view_as_real(pairs * self.rotation[: x.shape[-2]]).flatten(-2)
