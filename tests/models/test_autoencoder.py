@@ -8,13 +8,7 @@ from torch.nn import functional as F
 from nanoldm.data import load, to_float
 from nanoldm.errors import InputError
 from nanoldm.models import ConvAE, ReconstructionLoss
-from nanoldm.seeding import generator, seeded
-
-
-@pytest.fixture(autouse=True)
-def initial_weights():
-    with seeded(0):
-        yield
+from nanoldm.seeding import generator
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,7 @@ from torch.nn import functional as F
 
 from nanoldm.errors import InputError
 from nanoldm.models import DiffusionNet, DiTBlock, SinusoidalTimeEmbedding, Transformer
-from nanoldm.seeding import generator, seeded
-
-
-@pytest.fixture(autouse=True)
-def initial_weights():
-    with seeded(0):
-        yield
+from nanoldm.seeding import generator
 
 
 def randn(*shape, key=0):

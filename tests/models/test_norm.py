@@ -6,13 +6,7 @@ from torch import nn
 
 from nanoldm.errors import InputError
 from nanoldm.models import Dropout, LayerNorm
-from nanoldm.seeding import generator, seeded
-
-
-@pytest.fixture(autouse=True)
-def initial_weights():
-    with seeded(0):
-        yield
+from nanoldm.seeding import generator
 
 
 def randn(*shape, key=0):

@@ -8,13 +8,7 @@ from torch.nn import functional as F
 
 from nanoldm.errors import InputError
 from nanoldm.models import MHA, DiffusionNet, RoPE, Transformer, TransformerBlock
-from nanoldm.seeding import generator, seeded
-
-
-@pytest.fixture(autouse=True)
-def initial_weights():
-    with seeded(0):
-        yield
+from nanoldm.seeding import generator
 
 
 def randn(*shape, key=0):
