@@ -150,8 +150,10 @@ def parse(arguments: list[str]) -> Callable[[], None]:
 
 def one_line(box: str) -> str:
     """The gist of tyro's framed explanation of a wrong command line."""
-    lines = [line.strip("╭╮╰╯│─ ") for line in box.splitlines()[1:]]        # the first is the title of the frame
-    gist = " ".join(itertools.takewhile(bool, lines))                       # a rule, now empty, ends the first paragraph
+    # The first line is the title. What is all frame (of box characters, or of ASCII where the terminal has no others) becomes empty.
+    lines = [re.sub(r"^[-+|\s]*$", "", line.strip("╭╮╰╯│─| ")) for line in box.splitlines()[1:]]
+    paragraph = itertools.dropwhile(lambda line: not line, lines)
+    gist = " ".join(itertools.takewhile(bool, paragraph))
     if wrong := re.match(r"Error parsing (--?[\w-]+): .*'([^']*)'", gist):
         return f"{wrong[1]} needs a whole number, not {wrong[2]!r}"
     hint = lines[lines.index("Perhaps you meant:") + 1].split()[0] if "Perhaps you meant:" in lines else ""
