@@ -8,6 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from nanoldm.data import to_float
 from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.recipes import Recipe, Training
@@ -89,7 +90,7 @@ def denoiser_stage(recipe: Recipe, latents: Tensor) -> Stage:
 def encode(autoencoder: ConvAE, images: Tensor) -> Tensor:
     """A whole image set (N, C, S, S) uint8 -> tokens (N, tokens, channels) on the autoencoder's device."""
     device = autoencoder.latent_mean.device
-    latents = torch.cat([autoencoder.encode(part.to(device).float() / 255) for part in images.split(1000)])
+    latents = torch.cat([autoencoder.encode(to_float(part.to(device))) for part in images.split(1000)])
     return latents.clone()
 
 
