@@ -27,6 +27,8 @@ Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Picture = Annotated[Path, arg(metavar="FILE")]
+Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
+FeatureFolder = Annotated[str, arg(metavar="NAME", help="Feature networks: a bundled name, or a folder that `nanoldm features` wrote.")]
 
 
 def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: Text = None, epochs: Count = None, steps: Count = None,
@@ -100,6 +102,78 @@ def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, 
     denoise_test_images(model, t, numbers, steps, clamp, out, prepare_torch(device, threads))
 
 
+def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
+                                   "an exported folder (default: mnist, unless --samples is given).")]] = None, *,
+             samples: File = None, n: int = 10_000, seed: int = 0, steps: Count = None, clamp: Clamp = True,
+             features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
+    """Measure how good samples are: distances to real images beside their floors, with intervals, as a table, JSON and HTML.
+
+    Says first what it will cost. Samples and the features of real images are kept: a second call takes a minute.
+
+    Example: nanoldm evaluate mnist --n 10000
+
+    Args:
+        samples: Judge these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), perhaps `labels`.
+        n: How many images to draw. Figures of different N must not be compared.
+        seed: Of the first image; the next ones count up.
+        steps: Reverse steps, from 1 to the model's number of timesteps (default: all of them).
+        out: Folder for report.json, report.html, pictures and samples (default: evaluation/NAME).
+    """
+    from nanoldm.device import prepare_torch
+    from nanoldm.evaluate import evaluate as run
+    run(model, samples=samples, n=n, seed=seed, steps=steps, clamp=clamp, features=features, out=out, device=prepare_torch(device, threads))
+
+
+def doctor(model: Model = "mnist", *, features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto",
+           threads: Threads = None) -> None:
+    """Find where a model breaks: autoencoder, latent statistics, denoising from ever noisier images, sampling. Exit code 1 if it does.
+
+    Example: nanoldm doctor runs/mnist
+
+    Args:
+        out: Folder for the picture of all rungs and doctor.json (default: doctor/NAME).
+    """
+    from nanoldm.device import prepare_torch
+    from nanoldm.doctor import examine
+    if not examine(model, features=features, out=out, device=prepare_torch(device, threads)):
+        raise SystemExit(1)
+
+
+def curves(runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]], *, out: Picture = Path("curves.png"),
+           gif: File = None) -> None:
+    """Draw the learning curves of one or several runs: losses, proxy, AdaLN gates, learning rate, gradient norm.
+
+    Example: nanoldm curves runs/mnist runs/mnist-64 --out curves.png --gif samples.gif
+
+    Args:
+        runs: Run folders (also while they train), exported folders or bundled names.
+        out: The curves, as a picture.
+        gif: Also write the sample grids over time as a GIF.
+    """
+    from nanoldm.curves import draw_curves
+    draw_curves(runs, out, gif)
+
+
+def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Count = None, epochs: int = 10, seed: int = 0,
+             out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
+    """Train the networks that `evaluate` and `doctor` judge by, for other images than MNIST: a classifier, and one without labels.
+
+    Example: nanoldm features fashion-mnist --out features/fashion-mnist
+
+    Args:
+        data: mnist, fashion-mnist, ..., or folder:PATH with your own images (class subfolders give labels).
+        size: Side of the images in pixels, as the model has it.
+        epochs: Passes over the training images.
+        seed: Of initial weights, order and augmentation.
+        out: The new folder (default: features/DATA).
+    """
+    from nanoldm.device import prepare_torch
+    from nanoldm.features import train_features
+    from nanoldm.recipes import Data, absolute
+    chosen = Data(name=absolute(data), size=size, holdout=0)
+    train_features(chosen, out or Path("features") / Path(data).name, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
+
+
 def info(model: Model = "mnist") -> None:
     """Print a model's recipe, parameters and training history.
 
@@ -123,7 +197,8 @@ def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Position
     print(f"wrote {folder}: draw from it with: nanoldm sample {folder}")
 
 
-COMMANDS = {"train": train, "sample": sample, "denoise": denoise, "info": info, "export": export}
+COMMANDS = {"train": train, "sample": sample, "denoise": denoise, "evaluate": evaluate, "doctor": doctor, "curves": curves,
+            "features": features, "info": info, "export": export}
 
 
 def deferred(command: Callable[..., None]) -> Callable[..., Any]:

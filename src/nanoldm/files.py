@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nanoldm.errors import InputError
+
+
+def cache_folder() -> Path:
+    """Where downloads and what can be computed again are kept: $NANOLDM_DATA or ~/.cache/nanoldm."""
+    return Path(os.environ.get("NANOLDM_DATA", "~/.cache/nanoldm")).expanduser()
 
 
 @contextmanager
@@ -95,6 +100,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if "sha256" in metadata and metadata["sha256"] != digest(tensors, **own):
         raise InputError(f"{path} is corrupt (its SHA-256 does not match): copy or export it again")
     return tensors, metadata
+
+
+def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors that `compute` returns, kept in the cache folder under `key`; a damaged file is computed again."""
+    path = cache_folder() / "features" / f"{key}.safetensors"
+    try:
+        return load_tensors(path)[0]
+    except InputError:
+        tensors = compute()
+        with suppress(OSError):         # a folder that cannot be written to costs time, not the result
+            save_tensors(path, tensors)
+        return tensors
 
 
 def load_module(module: torch.nn.Module, path: Path) -> None:

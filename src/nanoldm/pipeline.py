@@ -45,8 +45,7 @@ class LatentDiffusion:
         Raises InputError for no seeds, negative seeds, or a number of steps that the schedule does not have.
         """
         streams = self._streams(seeds)
-        timesteps = self._grid(self.denoiser.schedule.timesteps - 1, steps)
-        return self._sample_in_batches(streams, None, timesteps, clamp, batch_size, progress)
+        return self._sample_in_batches(streams, None, self.timesteps(steps), clamp, batch_size, progress)
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True,
@@ -60,7 +59,7 @@ class LatentDiffusion:
             raise InputError(f"{len(images)} images need as many seeds, not {len(streams)}")
         if not 0 <= t < self.denoiser.schedule.timesteps:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
-        timesteps = self._grid(t, steps)
+        timesteps = self.timesteps(steps, t)
         x0 = torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(batch_size)])
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self._noise(streams), alpha, sigma)
@@ -68,8 +67,7 @@ class LatentDiffusion:
 
     def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
-        timesteps = self._grid(self.denoiser.schedule.timesteps - 1, steps)
-        for x, estimate in self._sample(self._streams(seeds), None, timesteps, clamp):
+        for x, estimate in self._sample(self._streams(seeds), None, self.timesteps(steps), clamp):
             yield self.decode(x), self.decode(estimate.x0)
 
     @torch.no_grad()
@@ -82,7 +80,9 @@ class LatentDiffusion:
         """Normalised tokens -> images."""
         return self.autoencoder.decode(tokens).sigmoid().cpu()
 
-    def _grid(self, start: int, steps: int | None) -> list[int]:
+    def timesteps(self, steps: int | None = None, start: int | None = None) -> list[int]:
+        """Which timesteps `steps` reverse steps visit (default: all), from `start` (default: the noisiest). Raises InputError."""
+        start = self.denoiser.schedule.timesteps - 1 if start is None else start
         return trailing(start, start + 1 if steps is None else steps)
 
     def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:

@@ -6,10 +6,11 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from nanoldm.diffusion import LEVELS
 from nanoldm.errors import InputError
 from nanoldm.options import duration
 from nanoldm.recipes import Config, Recipe
-from nanoldm.stages import Stage, autoencoder_stage, denoiser_stage, encode
+from nanoldm.stages import PROXY_LATENTS, Stage, autoencoder_stage, denoiser_stage, encode
 
 AUTOENCODER_SHARE = 0.2     # of a budget, at most
 SHOW_SHARE = 0.05           # of the denoiser's time for sample grids and test losses, at most
@@ -56,7 +57,7 @@ def shows_within(seconds: float, show: float) -> int:
 
 @torch.inference_mode()
 def seconds_per_show(stage: Stage) -> float:
-    """Two grids of 16 samples and two test losses over 2,000 latents."""
+    """Two grids of 16 samples, two test losses over 2,000 latents, and two proxies: 128 latents at up to two timesteps for each level."""
     denoiser, latents = stage.loss_module.denoiser, next(stage.batches(0))["x0"]
     timesteps = denoiser.schedule.timesteps
 
@@ -67,7 +68,7 @@ def seconds_per_show(stage: Stage) -> float:
             denoiser(x, torch.zeros(count, dtype=torch.long, device=x.device)).x0.sum().item()
         return (time.perf_counter() - began) / 3
 
-    return 2 * (timesteps * forward(16) + 8 * forward(250))
+    return 2 * (timesteps * forward(16) + 8 * forward(250) + 2 * len(LEVELS) * forward(PROXY_LATENTS))
 
 
 def seconds_to_encode(stage: Stage, images: Tensor) -> float:

@@ -136,14 +136,18 @@ def override(name: str, *, budget: float | None = None, epochs: int | None = Non
         return {field: value for field, value in fields.items() if value is not None}
 
     length = {"epochs": None, "steps": steps} if steps is not None else given(epochs=epochs)
-    data = f"folder:{Path(data.removeprefix('folder:')).expanduser().resolve()}" if data and data.startswith("folder:") else data
     try:
         return RECIPES[name]().replace(**given(budget=budget, seed=seed), training=length, autoencoder_training=given(epochs=ae_epochs),
-                                       data=given(name=data, size=size, holdout=holdout))
+                                       data=given(name=data and absolute(data), size=size, holdout=holdout))
     except ValidationError as error:
         wrong = error.errors()[0]
         field = ".".join(map(str, wrong["loc"]))
         raise InputError(f"{OPTIONS.get(field, field)} {wrong['input']}: {wrong['msg'].lower()}") from None
+
+
+def absolute(data: str) -> str:
+    """folder:PATH with an absolute path, so that the name means the same from everywhere; other names as they are."""
+    return f"folder:{Path(data.removeprefix('folder:')).expanduser().resolve()}" if data.startswith("folder:") else data
 
 
 def flat(tree: dict, prefix: str = "") -> list[tuple[str, object]]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from nanoldm.errors import InputError
+from nanoldm.files import read_json
+from nanoldm.recipes import Data
 
 BUNDLED = Path(__file__).parent / "bundled" / "models"
 
@@ -42,3 +44,9 @@ def find_model(model: str | Path) -> Path:
     if str(model) in bundled_models():
         return BUNDLED / model
     raise InputError(f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of a run folder or an exported folder")
+
+
+def data_of(model: str | Path) -> Data:
+    """The data that a model was trained on, as its recipe names it (MNIST for a model without a recipe)."""
+    recipe = find_model(model) / "recipe.json"
+    return Data.model_validate(read_json(recipe)["data"]) if recipe.exists() else Data(name="mnist", size=None, holdout=0)

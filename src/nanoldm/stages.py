@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoldm.data import to_float
-from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
+from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule, proxy
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.recipes import Recipe, Training
 from nanoldm.seeding import generator, seeded
@@ -18,6 +18,7 @@ from nanoldm.training.batches import epoch_length
 
 AUTOENCODER, DENOISER, EVALUATION = 0, 1, 2     # the random streams of a run
 INITIAL = 3                                     # within a stage: its initial weights
+PROXY_LATENTS = 128
 
 
 class Stage:
@@ -99,3 +100,10 @@ def encode_and_normalise(autoencoder: ConvAE, images: Tensor) -> Tensor:
     latents = encode(autoencoder, images)
     autoencoder.set_statistics(latents)
     return (latents - autoencoder.latent_mean) / autoencoder.latent_std
+
+
+def proxy_errors(denoiser: Denoiser, latents: Tensor, limit: float) -> list[float]:
+    """The proxy on the first 128 of the held-out `latents`, with noise that is the same in every run."""
+    x0 = latents[:PROXY_LATENTS]
+    eps = torch.randn(x0.shape, generator=generator(0, EVALUATION, 1)).to(x0.device)
+    return proxy(denoiser, x0, eps, limit)

@@ -10,6 +10,8 @@ from typing import Any
 from nanoldm.errors import InputError
 from nanoldm.files import write_text
 
+Figures = dict[str, float | list]       # what one line of metrics.jsonl can say
+
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out."""
@@ -34,7 +36,7 @@ class Metrics:
         self.began = time.monotonic()
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
-    def write(self, step: int, **figures: float) -> None:
+    def write(self, step: int, **figures: float | list) -> None:
         """One line: stage, step, seconds spent in this stage so far, and the figures."""
         seconds = round(self.before + time.monotonic() - self.began, 2)
         with open(self.path, "a", encoding="utf-8") as file:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,8 +23,8 @@ from nanoldm.planning import Plan, describe, make_plan
 from nanoldm.recipes import Recipe, flat
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
-from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise
-from nanoldm.tracking import Interruption, Metrics
+from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
+from nanoldm.tracking import Figures, Interruption, Metrics
 from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.batches import noise_levels
 
@@ -100,7 +101,7 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
     stage = autoencoder_stage(recipe, train_set.images, device)
     test = to_float(test_set.images[:TEST_IMAGES]).to(device)
 
-    def evaluate(step: int) -> dict[str, float]:
+    def evaluate(step: int) -> Figures:
         with torch.inference_mode():
             rows = {"test images": test[:16], "reconstructions": stage.loss_module.autoencoder(test[:16]).sigmoid()}
             sheet = pictures.captioned((name, pictures.grid(images.cpu(), 16)) for name, images in rows.items())
@@ -118,18 +119,22 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
     weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}
     models = {name: LatentDiffusion(autoencoder, loss.denoiser, limit) for name, loss in weights.items()}
 
-    def evaluate(step: int) -> dict[str, float]:
+    def evaluate(step: int) -> Figures:
         stage.loss_module.eval()
         sheets = [(f"{name}, step {step}", pictures.grid(model.generate(GRID_SEEDS))) for name, model in models.items()]
         pictures.save(pictures.captioned(sheets, across=True), run.samples / f"step-{step:06d}.png")
         models["EMA weights"].save_pretrained(run.model)
         shutil.copy(run.recipe, run.model)
         shutil.copy(run.metrics, run.model)
-        figures = {"test_loss": mean_loss(stage.loss_module, test), "test_loss_ema": mean_loss(stage.averaged, test)}
+        figures = {"test_loss": mean_loss(stage.loss_module, test), "test_loss_ema": mean_loss(stage.averaged, test),
+                   "proxy": proxy_errors(stage.loss_module.denoiser, test_latents, limit),
+                   "proxy_ema": proxy_errors(stage.averaged.denoiser, test_latents, limit)}
         stage.loss_module.train()
         return figures
 
-    run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate)
+    gates = getattr(stage.loss_module.denoiser.network, "gates", None)      # only a DiffusionNet has them
+    watch = (lambda: {"gates": gates(recipe.diffusion.timesteps)}) if gates else dict
+    run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate, watch)
 
 
 @torch.inference_mode()
@@ -140,10 +145,11 @@ def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int 
     return sum(losses) / len(next(iter(batch.values())))
 
 
-def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluate) -> None:
+def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluate: Callable[[int], Figures],
+              watch: Callable[[], Figures] = dict) -> None:
     """Train a stage to its end from its checkpoint, with progress bar, metrics and checkpoints.
 
-    evaluate(step) -> figures for the log is called every `show_every` steps and after the last.
+    evaluate(step) -> figures for the log is called every `show_every` steps and after the last, the cheap watch() with every line.
     """
     path, start = run.checkpoint(stage.name), 0
     if path.exists():
@@ -160,7 +166,7 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
                 continue
             loss = checked_mean(losses, step.number, path)
             bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
-            metrics.write(step.number, loss=loss, learning_rate=step.learning_rate, grad_norm=step.grad_norm.item())
+            metrics.write(step.number, loss=loss, learning_rate=step.learning_rate, grad_norm=step.grad_norm.item(), **watch())
             losses.clear()
             if showing:
                 metrics.write(step.number, **evaluate(step.number))

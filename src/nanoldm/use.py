@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from nanoldm import pictures
+from nanoldm.arrays import save_npz
 from nanoldm.data import load, to_float
 from nanoldm.errors import InputError
-from nanoldm.files import check_target, read_json, replacing
+from nanoldm.files import check_target
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipes import Data
-from nanoldm.runs import find_model
+from nanoldm.runs import data_of
 
 GRID_LIMIT = 1024           # images in a grid that still can be looked at
 TRAJECTORY_LIMIT = 64
@@ -42,19 +40,11 @@ def draw(model: str, seeds: list[int], steps: int | None, clamp: bool, out: Path
         print(f"wrote {trajectory}: {len(frames)} steps of {len(shown)} images")
 
 
-def save_npz(path: Path, images: Tensor) -> None:
-    """Array `images`: uint8 (N, S, S), or (N, S, S, 3) for colour."""
-    pixels = images.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, images=pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
 def denoise_test_images(model: str, t: int, seeds: list[int], steps: int | None, clamp: bool, out: Path, device: torch.device) -> None:
     """Noise the first test images of the model's own data to timestep t, denoise them, and write the comparison to `out`."""
     check_target(out, *pictures.FORMATS)
     pipeline = LatentDiffusion.from_pretrained(model, device)
-    recipe = find_model(model) / "recipe.json"
-    data = Data.model_validate(read_json(recipe)["data"]) if recipe.exists() else Data(name="mnist", size=None, holdout=0)
+    data = data_of(model)
     images = to_float(load(data.name, data.size, data.holdout)[1].images[: len(seeds)])
     if len(images) < len(seeds):
         raise InputError(f"--n {len(seeds)}: {data.name} has only {len(images)} test images")

@@ -1,8 +1,6 @@
 """Data sets that torchvision downloads by name, kept in $NANOLDM_DATA or ~/.cache/nanoldm."""
 
-import os
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -10,6 +8,7 @@ import torch
 
 from nanoldm.data.imageset import ImageSet
 from nanoldm.errors import InputError
+from nanoldm.files import cache_folder
 
 # name -> torchvision class, arguments of the training set, arguments of the test set
 SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -35,7 +34,7 @@ def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     from torchvision import datasets
 
     class_name, *splits = SETS[name]
-    root = Path(os.environ.get("NANOLDM_DATA", "~/.cache/nanoldm")).expanduser()
+    root = cache_folder()
     try:
         train, test = (as_image_set(getattr(datasets, class_name)(root, download=True, **split), class_name) for split in splits)
         return train, test

@@ -1,5 +1,6 @@
 """The diffusion transformer: every block is steered by the noise level through AdaLN-Zero (Peebles and Xie 2023, arXiv 2212.09748)."""
 
+import torch
 from torch import Tensor, nn
 
 from nanoldm.models.embedding import TimeEmbedder
@@ -65,3 +66,9 @@ class DiffusionNet(nn.Module):
             x = block(x, c)
         scale, shift = self.final_modulation(c)                                               # (B, 1, width) each
         return self.out_proj(self.final_norm(x) * (1 + scale) + shift)                        # (B, tokens, channels)
+
+    @torch.no_grad()
+    def gates(self, timesteps: int) -> list[float]:
+        """How far the gates are open: attention and feed-forward of each block, mean |alpha| over t = 0 ... timesteps - 1. 0 at first."""
+        c = self.time(torch.arange(timesteps, device=self.out_proj.weight.device))
+        return [round(alpha.abs().mean().item(), 5) for block in self.blocks for alpha in block.modulation(c)[2::3]]

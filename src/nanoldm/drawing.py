@@ -1,0 +1,71 @@
+"""Many samples of a model, drawn once: a second call, or one after an interruption, continues from the file."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from nanoldm.arrays import load_images, read_npz, save_npz, to_bytes
+from nanoldm.errors import InputError
+from nanoldm.files import digest
+from nanoldm.options import duration
+from nanoldm.pipeline import BATCH_SIZE, LatentDiffusion
+
+
+class Drawing:
+    """Images of `seeds` in `file` (.npz), drawn where they are missing. The file also holds the seeds, and the key of what drew them."""
+
+    def __init__(self, pipeline: LatentDiffusion, file: Path, seeds: Sequence[int], steps: int | None, clamp: bool):
+        if not len(seeds) or min(seeds) < 0:
+            raise InputError(f"--n {len(seeds)} --seed {seeds.start}: ask for at least 1 image, with seeds from 0 on")
+        self.pipeline, self.file, self.seeds, self.clamp = pipeline, file, seeds, clamp
+        self.steps = len(pipeline.timesteps(steps))
+        parts = {"network": pipeline.denoiser.network, "autoencoder": pipeline.autoencoder}
+        weights = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
+        schedule = pipeline.denoiser.schedule
+        self.key = digest(weights, schedule=f"{schedule.kind} {schedule.timesteps}", prediction=pipeline.denoiser.prediction,
+                          limit=str(pipeline.clip_sample_range), steps=str(self.steps), clamp=str(clamp))
+        self.drawn = self._read()
+        self.missing = [seed for seed in seeds if seed not in self.drawn]
+
+    def facts(self) -> dict[str, Any]:
+        return {"first_seed": self.seeds[0], "steps": self.steps, "clamp": self.clamp, "drawing_sha256": self.key}
+
+    def _read(self) -> dict[int, Tensor]:
+        """Seed -> image (C, S, S) uint8, as far as the file holds images of this model drawn in this way."""
+        try:
+            arrays, images = read_npz(self.file), load_images(self.file).images
+        except InputError:      # absent, damaged or foreign: draw again
+            return {}
+        mine = "seeds" in arrays and arrays["seeds"].shape == (len(images),) and str(arrays.get("key")) == self.key
+        return dict(zip(arrays["seeds"].tolist(), images, strict=True)) if mine else {}
+
+    def announce(self) -> list[str]:
+        """What is there already, and what the rest will cost, from the time that a few reverse steps of one batch take."""
+        if not self.missing:
+            return [f"reusing {len(self.seeds):,} samples of {self.file}"]
+        batch = self.missing[:BATCH_SIZE]
+        times = []
+        for steps in (1, 1, min(6, self.pipeline.denoiser.schedule.timesteps)):       # the first one warms up
+            began = time.perf_counter()
+            self.pipeline.generate(batch, steps)
+            times.append(time.perf_counter() - began)
+        step = (times[2] - times[1]) / max(1, steps - 1)
+        seconds = (times[1] + step * (self.steps - 1)) * len(self.missing) / len(batch)
+        reused = f", {len(self.seeds) - len(self.missing):,} more are reused" if len(self.missing) < len(self.seeds) else ""
+        return [f"drawing {len(self.missing):,} samples of {self.steps} steps: about {duration(seconds)}{reused}; judging: about a minute"]
+
+    def images(self) -> Tensor:
+        """(N, C, S, S) uint8, in the order of the seeds. Writes the file after every batch: a stopped run loses one batch."""
+        with tqdm(total=len(self.missing), desc="samples", unit="image", delay=1, disable=not self.missing) as bar:
+            for k in range(0, len(self.missing), BATCH_SIZE):
+                batch = self.missing[k : k + BATCH_SIZE]
+                self.drawn |= dict(zip(batch, to_bytes(self.pipeline.generate(batch, self.steps, clamp=self.clamp)), strict=True))
+                save_npz(self.file, torch.stack(list(self.drawn.values())), seeds=np.array(list(self.drawn)), key=np.array(self.key))
+                bar.update(len(batch))
+        return torch.stack([self.drawn[seed] for seed in self.seeds])

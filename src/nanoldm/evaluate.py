@@ -1,0 +1,136 @@
+"""A model, or a file of samples, in; a report with floors and intervals out."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from nanoldm import __version__, metrics
+from nanoldm.arrays import load_images, to_bytes
+from nanoldm.data import ImageSet, load, to_float
+from nanoldm.diffusion import LEVELS
+from nanoldm.drawing import Drawing
+from nanoldm.errors import InputError
+from nanoldm.features import check_size, load_features, train_network
+from nanoldm.files import digest, write_json
+from nanoldm.judge import Judge, Observed
+from nanoldm.options import duration
+from nanoldm.pipeline import LatentDiffusion
+from nanoldm.recipes import Data
+from nanoldm.report import table, write_html
+from nanoldm.runs import data_of, find_model
+from nanoldm.seeding import generator
+from nanoldm.stages import encode, proxy_errors
+from nanoldm.tracking import read_metrics
+
+BATCHES, QUANTILE = 10, 2.262       # disjoint batches, and the 97.5 % quantile of Student's t with 9 degrees of freedom
+FEWEST = 20                         # samples: two in each batch
+SCORE_STEPS, SCORE_WIDTH = 500, 16  # of the small network behind the classification accuracy score
+
+
+def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n: int = 10_000, seed: int = 0, steps: int | None = None,
+             clamp: bool = True, features: str | Path = "digits-v1", out: Path | None = None,
+             device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Judge `n` images that `model` draws with seeds seed ... seed + n - 1, or the ready `samples` of an .npz file.
+
+    Writes report.json, report.html, the pictures in it and the samples drawn to the folder `out` (default: evaluation/NAME), and
+    returns the content of report.json, which is a pure function of the arguments. A model given together with `samples` is judged
+    by them, and its autoencoder and proxy are measured too.
+    Raises InputError for files, names and sizes that do not fit.
+    """
+    model = "mnist" if model is None and samples is None else model
+    judges = load_features(features)
+    pipeline = None if model is None else LatentDiffusion.from_pretrained(model, device)
+    data = Data.model_validate(judges.facts["data"]) if model is None else data_of(model)
+    out = out or Path("evaluation") / (samples.stem if samples else Path(model).name)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file: give the name of a folder")
+    given = load_images(samples) if samples else None
+    drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), steps, clamp)
+    if (count := len(given) if given else n) < FEWEST:
+        raise InputError(f"{count} images are too few to judge: at least {FEWEST} are needed, and figures settle at 10,000")
+    train, test = load(data.name, data.size, data.holdout)
+    check_size(judges, given.images if given else test.images)
+
+    for line in drawing.announce() if drawing else [f"judging {count:,} images of {samples}"]:
+        print(line)
+    began = time.monotonic()
+    judge = Judge(judges, train, test, progress=True)
+    drawn = given or ImageSet(drawing.images(), torch.full((n,), -1))
+    observed = judge.observe(drawn.images)
+    columns = {"samples": judge.summarise(observed), **judge.floors(len(drawn.images), seed)}
+    report: dict[str, Any] = {
+        "nanoldm": __version__,
+        "judged": {"model": str(model) if model else None, "file": str(samples) if samples else None, "images": len(drawn.images),
+                   "images_sha256": digest({"images": drawn.images})} | (drawing.facts() if drawing else {}),
+        "data": data.model_dump(), "features": judges.facts, "batches": BATCHES,
+    }
+    if pipeline:
+        columns["reconstructions"], report["reconstruction"] = reconstruction(judge, pipeline, test)
+        report["proxy"] = proxies(pipeline, find_model(model), test)
+    report["measures"] = {name: {"value": value, "interval": interval}
+                          | {column: figures[name] for column, figures in columns.items() if column != "samples" and name in figures}
+                          for (name, value), interval in zip(columns["samples"].items(), intervals(judge, observed), strict=True)}
+    if "classifier" in judge.networks:
+        report["histogram"] = {name: metrics.histogram(seen.probabilities["classifier"]).tolist()
+                               for name, seen in {"samples": observed, "test set": judge.test}.items()}
+    if (drawn.labels >= 0).all():
+        report["class_conditional"] = class_conditional(judge, drawn, observed, seed, device)
+    write_json(out / "report.json", report)
+    write_html(out, report, drawn.images, judge, observed, find_model(model) if model else None)
+    print(table(report))
+    print(f"wrote {out / 'report.html'} and report.json beside it, in {duration(time.monotonic() - began)}")
+    return report
+
+
+def intervals(judge: Judge, observed: Observed) -> list[float]:
+    """Half the width of a 95 % interval for each measure, from its spread over disjoint batches of the samples.
+
+    t s / sqrt(batches), with s the standard deviation between the batches' figures. A small batch has the same upward bias as every other
+    one, which leaves the spread alone; a bootstrap would draw images twice and move the distance itself.
+    """
+    parts = [judge.summarise(observed[part]) for part in torch.arange(len(observed)).chunk(BATCHES)]
+    spread = torch.tensor([list(part.values()) for part in parts], dtype=torch.float64).std(0)
+    return (QUANTILE * spread / len(parts) ** 0.5).tolist()
+
+
+def reconstruction(judge: Judge, pipeline: LatentDiffusion, test: ImageSet) -> tuple[dict[str, float], dict[str, float]]:
+    """Measures of decode(encode(test)), and its error per pixel: what the autoencoder costs before any diffusion."""
+    images, copies = to_float(test.images), pipeline.reconstruct(to_float(test.images))
+    errors = {"mean_squared_error": F.mse_loss(copies, images).item(), "cross_entropy": F.binary_cross_entropy(copies, images).item()}
+    return judge.summarise(judge.observe(to_bytes(copies), "reconstructions")), errors
+
+
+def proxies(pipeline: LatentDiffusion, folder: Path, test: ImageSet) -> dict[str, Any]:
+    """The proxy of the model (its EMA weights), and of the raw weights as the end of the training logged it."""
+    latents = encode(pipeline.autoencoder, test.images[:1000])
+    found: dict[str, Any] = {"log_snr": list(LEVELS), "EMA weights": proxy_errors(pipeline.denoiser, latents, pipeline.clip_sample_range)}
+    logged = [record["proxy"] for record in read_metrics(folder / "metrics.jsonl") if "proxy" in record]
+    return found | ({"raw weights": logged[-1]} if logged else {})
+
+
+def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: int, device: torch.device | str) -> dict[str, Any]:
+    """Do labelled samples show what their labels say, and can a network learn the classes from them?
+
+    Classification accuracy score (Ravuri and Vinyals 2019, arXiv 1905.10887): a small network trained on the labelled samples alone,
+    tested on the real test set; beside it the same network trained on as many real images.
+    """
+    classes = int(judge.test_set.labels.max()) + 1
+    if classes < 2 or int(drawn.labels.max()) >= classes:
+        raise InputError(f"the samples have labels up to {int(drawn.labels.max())}, the data has classes 0 to {classes - 1}: "
+                         "leave out `labels`, or name the data they belong to by --features")
+    order = torch.randperm(len(judge.train_set), generator=generator(seed, 0, 2))[: len(drawn)]
+    found: dict[str, Any] = {}
+    for name, images in {"samples": drawn, "real images": judge.train_set.select(order)}.items():
+        network = train_network(images, epochs=SCORE_STEPS * 256 / len(images), width=SCORE_WIDTH, seed=seed, device=device,
+                                classes=classes, name=f"score of {name}")
+        predicted = metrics.extract(network, judge.test_set.images)[1].argmax(1)
+        found[f"score, {name}"] = (predicted == judge.test_set.labels).double().mean().item()
+        found[f"score by class, {name}"] = metrics.class_accuracy(predicted, judge.test_set.labels, classes)
+    if "classifier" in judge.networks:
+        predicted = observed.probabilities["classifier"].argmax(1)
+        found["accuracy"] = (predicted == drawn.labels).double().mean().item()
+        found["accuracy by class"] = metrics.class_accuracy(predicted, drawn.labels, classes)
+    return found

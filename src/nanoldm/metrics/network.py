@@ -1,0 +1,60 @@
+"""The network whose features images are judged by."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+
+def halving(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    """Convolution, then half the side (rounded up). Pooling comes first of the rest: there is a quarter left to normalise."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False), nn.MaxPool2d(2, ceil_mode=True),
+                         nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class FeatureNet(nn.Module):
+    """A small convolutional classifier: images (B, C, S, S) in [0, 1] -> features (B, `features`) and logits (B, classes).
+
+    The features are normalised over the training set (mean 0, deviation 1 each), so that the total variance of real images is
+    about `features`, and a Frechet distance of 1 means the same in every such network.
+    """
+
+    def __init__(self, image_channels: int = 1, image_size: int = 28, classes: int = 10, width: int = 32, features: int = 128):
+        super().__init__()
+        self.config = dict(image_channels=image_channels, image_size=image_size, classes=classes, width=width, features=features)
+        side = -(-image_size // 8)
+        self.trunk = nn.Sequential(halving(image_channels, width, 5), halving(width, 2 * width, 3), halving(2 * width, 4 * width, 3))
+        self.project, self.norm = nn.Linear(4 * width * side**2, features, bias=False), nn.BatchNorm1d(features, affine=False)
+        self.classify = nn.Linear(features, classes)
+        self.to(memory_format=torch.channels_last)      # a step on the CPU takes a quarter of the time (benchmarks/feature_networks.py)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.trunk(images).flatten(1)                                                     # (B, 4 width (S/8)^2)
+        features = self.norm(self.project(x))                                                 # (B, features)
+        return features, self.classify(features.relu())                                       # (B, classes)
+
+
+class ClassificationLoss(nn.Module):
+    """Mean cross-entropy. image: (B, C, S, S) in [0, 1], label: (B,) integers -> scalar."""
+
+    def __init__(self, network: FeatureNet):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(self.network(image)[1], label)
+
+
+@torch.inference_mode()
+def extract(network: FeatureNet, images: Tensor, progress: str | None = None) -> tuple[Tensor, Tensor]:
+    """Images (N, C, S, S), uint8 or float in [0, 1] -> features (N, F) and class probabilities (N, classes), on the CPU.
+
+    progress: caption of a progress bar (None: no bar).
+    """
+    network.eval()
+    device, outputs = network.classify.weight.device, []
+    for part in tqdm(images.split(500), desc=progress, unit_scale=500, unit="image", delay=1, disable=progress is None):
+        part = part.to(device).float() / (255 if part.dtype == torch.uint8 else 1)
+        outputs.append(network(part))
+    features, logits = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
+    return features.clone(), logits.softmax(1).clone()      # clones may be used outside inference mode
