@@ -69,3 +69,11 @@ def trained_run(nanoldm, tiny_options) -> Path:
     finished = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", "whole")
     assert finished.returncode == 0, finished.stderr
     return nanoldm.folder / "whole"
+
+
+@pytest.fixture(scope="session")
+def tiny_features(nanoldm, digits) -> Path:
+    """Feature networks for the images of `tiny_options`. Shared by all tests: do not change them."""
+    trained = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 3, "--out", "tiny-features", "--threads", 1)
+    assert trained.returncode == 0, trained.stderr
+    return nanoldm.folder / "tiny-features"

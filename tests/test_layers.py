@@ -80,6 +80,22 @@ def test_no_module_imports_itself_by_a_detour():
     assert set(order) >= MODULES.keys()
 
 
+def closure(name: str) -> set[str]:
+    """Every module of ours that importing `name` can bring in, at once or later."""
+    seen, left = set(), {name}
+    while left:
+        seen |= left
+        left = {other for module in left for other in ours(MODULES[module])} - seen
+    return seen
+
+
+def test_no_feature_network_can_enter_a_training_loss():
+    judges = ("nanoldm.metrics", "nanoldm.features", "nanoldm.judge")
+    assert "nanoldm.metrics.network" in closure("nanoldm.evaluate")
+    for module in ("nanoldm.train", "nanoldm.stages", "nanoldm.training", "nanoldm.diffusion", "nanoldm.models"):
+        assert not [name for name in closure(module) if name.startswith(judges)], module
+
+
 def test_the_mathematics_imports_torch_and_errors_alone():
     for file in below("diffusion"):
         assert theirs(file) <= {"torch"}, file

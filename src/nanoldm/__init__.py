@@ -17,6 +17,7 @@ EXPORTS = {
                        "SinusoidalTimeEmbedding", "Transformer", "TransformerBlock"],
     "nanoldm.diffusion": ["Clamped", "Denoiser", "DenoisingLoss", "Estimate", "NoiseSchedule", "corrupt", "ddpm", "trailing"],
     "nanoldm.training": ["EMA", "fit"],
+    "nanoldm.metrics": ["FeatureNet", "density_coverage", "frechet_distance", "kernel_distance"],
     "nanoldm.recipes": ["RECIPES", "Recipe"],
     "nanoldm.errors": ["InputError", "TrainingError"],
 }

@@ -6,14 +6,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from nanoldm import charts, metrics, pictures
 from nanoldm.arrays import to_bytes
 from nanoldm.data import load, to_float
 from nanoldm.diffusion import PREDICTIONS, corrupt
 from nanoldm.errors import InputError
-from nanoldm.features import check_size, load_features
+from nanoldm.features import check_fit, load_features
 from nanoldm.files import write_json
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
@@ -25,7 +24,7 @@ NEIGHBOURS = 5
 SHOWN = 16
 
 # Coverage: the share of real images among whose nearest neighbours lies an image of the model; real images reach 0.97.
-# Timesteps are for T = 100. The bundled model reaches 1.00, 0.99, 0.65, 0.34, 0.34; see benchmarks/doctor.py for models broken on purpose.
+# Timesteps are for T = 100. The bundled model reaches 1.00, 0.99, 0.65, 0.34, 0.34; tests/test_doctor.py breaks models on purpose.
 DENOISING = {25: 0.95, 50: 0.75, 75: 0.4, 99: 0.2}
 SAMPLING = 0.2
 
@@ -71,13 +70,13 @@ def examine(model: str | Path, *, features: str | Path = "digits-v1", out: Path 
     pipeline, judges = LatentDiffusion.from_pretrained(model, device), load_features(features)
     data = data_of(model)
     test = to_float(load(data.name, data.size, data.holdout)[1].images[:LATENTS])
-    check_size(judges, test)
+    check_fit(judges, test, data.name)
     out = out or Path("doctor") / Path(model).name
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file: give the name of a folder")
     rungs, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]
     for rung, sheet in climb(pipeline, test, next(iter(judges.networks.values()))):
-        tqdm.write(str(rung))
+        print(rung, flush=True)
         rungs.append(rung)
         sheets.append((str(rung), sheet))
     broken = next((rung for rung in rungs if not rung.passed), None)
@@ -134,9 +133,9 @@ def find_cause(pipeline: LatentDiffusion, test: Tensor, broken: Rung) -> str:
         return CAUSES["sample" if broken.name.startswith("sample") else broken.name]
     x0, t = encode(pipeline, test[:SHOWN * 4]), pipeline.denoiser.schedule.timesteps // 2
     told, scaled = x0_errors(pipeline, x0, t)
-    if told[t] > 0.9 * scaled:
-        return CAUSES["untrained"]
     best = min(told, key=told.get)
+    if not told[best] < 0.9 * scaled:       # also when it is not a number
+        return CAUSES["untrained"]
     return CAUSES["schedule"].format(best=best, t=t) if told[best] < 0.9 * told[t] else CAUSES["denoise"]
 
 

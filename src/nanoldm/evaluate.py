@@ -13,7 +13,7 @@ from nanoldm.data import ImageSet, load, to_float
 from nanoldm.diffusion import LEVELS
 from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
-from nanoldm.features import check_size, load_features, train_network
+from nanoldm.features import check_fit, load_features, train_network
 from nanoldm.files import digest, write_json
 from nanoldm.judge import Judge, Observed
 from nanoldm.options import duration
@@ -52,10 +52,10 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     if (count := len(given) if given else n) < FEWEST:
         raise InputError(f"{count} images are too few to judge: at least {FEWEST} are needed, and figures settle at 10,000")
     train, test = load(data.name, data.size, data.holdout)
-    check_size(judges, given.images if given else test.images)
+    check_fit(judges, given.images if given else test.images, data.name)
 
     for line in drawing.announce() if drawing else [f"judging {count:,} images of {samples}"]:
-        print(line)
+        print(line, flush=True)     # before it starts, also into a file
     began = time.monotonic()
     judge = Judge(judges, train, test, progress=True)
     drawn = given or ImageSet(drawing.images(), torch.full((n,), -1))

@@ -116,13 +116,15 @@ def train_features(data: Data, out: Path, *, epochs: float = 10, seed: int = 0, 
     return load_features(out)
 
 
-def check_size(features: Features, images: Tensor) -> None:
-    """Raise InputError unless the networks were made for images (N, C, S, S) of that size."""
-    config, (channels, size) = next(iter(features.networks.values())).config, images.shape[1:3]
+def check_fit(features: Features, images: Tensor, data: str | None = None) -> None:
+    """Raise InputError unless the networks were made for images (N, C, S, S) of that size and, where it is known, for that data set."""
+    config, (channels, size), name = next(iter(features.networks.values())).config, images.shape[1:3], features.facts["name"]
+    mend = f"nanoldm features {data or 'DATA'} --size {size} --out FOLDER, and give --features FOLDER"
     if (config["image_channels"], config["image_size"]) != (channels, size):
-        raise InputError(f"{features.facts['name']} judges images of {shape(config['image_channels'], config['image_size'])}, these have "
-                         f"{shape(channels, size)}: train networks with: nanoldm features DATA --size {size} --out FOLDER, and give "
-                         "--features FOLDER")
+        raise InputError(f"{name} judges images of {shape(config['image_channels'], config['image_size'])}, these have "
+                         f"{shape(channels, size)}: train networks with: {mend}")
+    if data not in (None, features.facts["data"]["name"]):
+        raise InputError(f"{name} was trained on {features.facts['data']['name']}, and this is {data}: train networks with: {mend}")
 
 
 def shape(channels: int, size: int) -> str:

@@ -15,7 +15,7 @@ def proxy(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float, levels: tu
     """Mean squared error of the clamped x0 estimate at each log-SNR of `levels`. x0, eps: (B, tokens, channels), both fixed.
 
     Networks of one latent space can be compared by it, whatever they predict and whatever schedule they were trained with. A
-    schedule's table seldom holds a level exactly: the error there is interpolated, linearly in log-SNR, between the two timesteps
+    schedule's table seldom holds a level exactly: log error is interpolated, linearly in log-SNR, between the two timesteps
     beside it. Levels beyond the table take its end.
     """
     clamped, schedule = Clamped(denoiser, limit), denoiser.schedule
@@ -36,5 +36,5 @@ def proxy(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float, levels: tu
             found.append(error(min(noisier, schedule.timesteps - 1)))
             continue
         share = ((log_snr[noisier - 1] - level) / (log_snr[noisier - 1] - log_snr[noisier])).item()
-        found.append((1 - share) * error(noisier - 1) + share * error(noisier))
+        found.append(error(noisier - 1) ** (1 - share) * error(noisier) ** share)      # a straight line where error ~ 1 / SNR
     return found

@@ -15,8 +15,8 @@ def halving(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 class FeatureNet(nn.Module):
     """A small convolutional classifier: images (B, C, S, S) in [0, 1] -> features (B, `features`) and logits (B, classes).
 
-    The features are normalised over the training set (mean 0, deviation 1 each), so that the total variance of real images is
-    about `features`, and a Frechet distance of 1 means the same in every such network.
+    The features are normalised over the images it is trained on (mean 0, deviation 1 each), so that their total variance is about
+    `features`, and a Frechet distance of 1 means about the same in every such network.
     """
 
     def __init__(self, image_channels: int = 1, image_size: int = 28, classes: int = 10, width: int = 32, features: int = 128):
@@ -45,7 +45,7 @@ class ClassificationLoss(nn.Module):
         return F.cross_entropy(self.network(image)[1], label)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def extract(network: FeatureNet, images: Tensor, progress: str | None = None) -> tuple[Tensor, Tensor]:
     """Images (N, C, S, S), uint8 or float in [0, 1] -> features (N, F) and class probabilities (N, classes), on the CPU.
 
@@ -57,4 +57,4 @@ def extract(network: FeatureNet, images: Tensor, progress: str | None = None) ->
         part = part.to(device).float() / (255 if part.dtype == torch.uint8 else 1)
         outputs.append(network(part))
     features, logits = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
-    return features.clone(), logits.softmax(1).clone()      # clones may be used outside inference mode
+    return features, logits.softmax(1)
