@@ -74,6 +74,6 @@ def trained_run(nanoldm, tiny_options) -> Path:
 @pytest.fixture(scope="session")
 def tiny_features(nanoldm, digits) -> Path:
     """Feature networks for the images of `tiny_options`. Shared by all tests: do not change them."""
-    trained = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 3, "--out", "tiny-features", "--threads", 1)
+    trained = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 60, "--out", "tiny-features", "--threads", 1)
     assert trained.returncode == 0, trained.stderr
     return nanoldm.folder / "tiny-features"

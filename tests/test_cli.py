@@ -11,7 +11,7 @@ from PIL import Image
 from nanoldm import LatentDiffusion, __version__, cli
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "denoise", "info", "export"])
+@pytest.mark.parametrize("command", ["train", "sample", "denoise", "evaluate", "doctor", "curves", "features", "info", "export"])
 def test_help_teaches_each_command_by_an_example(command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nanoldm", command, "--help"])
     with pytest.raises(SystemExit) as stop:
@@ -47,6 +47,24 @@ BAD_INPUT = {
     "denoise MODEL --t 100": "choose 0 to 99",
     "denoise MODEL --t 10 --steps 12": "choose 1 to 11",
     "denoise MODEL --n 33": "has only 32 test images",
+    "evaluate no-such-model": "unknown model 'no-such-model'",
+    "evaluate MODEL": "train networks with: nanoldm features folder:",
+    "evaluate MODEL --features no-such-networks": "no-such-networks holds no feature networks",
+    "evaluate MODEL --n 0": "ask for at least 1 image",
+    "evaluate MODEL --n 19": "19 images are too few",
+    "evaluate MODEL --steps 101": "choose 1 to 100",
+    "evaluate --samples no-such-file.npz": "there is no file no-such-file.npz",
+    "doctor no-such-model": "unknown model 'no-such-model'",
+    "doctor MODEL": "train networks with: nanoldm features folder:",
+    "doctor mnist --features no-such-networks": "no-such-networks holds no feature networks",
+    "curves": "RUN ...",
+    "curves no-such-run": "unknown model 'no-such-run'",
+    "curves MODEL --out curves.xyz": "end its name in .png",
+    "curves MODEL --gif grids.png": "end its name in .gif",
+    "features": "DATA",
+    "features imagenet": "unknown data set 'imagenet'",
+    "features mnist --size 30": "--size 30 is not a multiple of 4",
+    "features mnist --out MODEL": "exists: give the name of a new folder",
     "info nothing-here": "unknown model 'nothing-here'",
     "export MODEL MODEL": "exists: give the name of a new folder",
     "train": "RECIPE",

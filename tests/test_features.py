@@ -58,7 +58,7 @@ def test_an_altered_network_is_refused_by_name(tmp_path):
 
 
 def test_training_is_reproducible_from_the_command_line(nanoldm, tiny_features, digits):
-    again = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 3, "--out", "again", "--threads", 1)
+    again = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 60, "--out", "again", "--threads", 1)
     assert again.returncode == 0, again.stderr
     first, second = (load_features(folder) for folder in (tiny_features, nanoldm.folder / "again"))
     assert list(first.networks) == ["classifier", "rotation"]
