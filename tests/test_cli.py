@@ -57,7 +57,7 @@ BAD_INPUT = {
     "doctor no-such-model": "unknown model 'no-such-model'",
     "doctor MODEL": "train networks with: nanoldm features folder:",
     "doctor mnist --features no-such-networks": "no-such-networks holds no feature networks",
-    "curves": "RUN ...",
+    "curves": "name at least one run",
     "curves no-such-run": "unknown model 'no-such-run'",
     "curves MODEL --out curves.xyz": "end its name in .png",
     "curves MODEL --gif grids.png": "end its name in .gif",
