@@ -29,16 +29,17 @@ def draw_curves(runs: Sequence[str | Path], out: Path, gif: Path | None = None) 
     Raises InputError for runs without a history, and if `gif` is asked for and no run has sample grids.
     """
     check_target(out, *pictures.FORMATS)
+    if gif:
+        check_target(gif, ".gif")
     if not runs:
         raise InputError("name at least one run: nanoldm curves runs/mnist")
     histories = {name: logged(run) for name, run in zip(short_names(runs), runs, strict=True)}
+    frames = sample_frames(runs) if gif else []
+    if gif and not frames:
+        raise InputError(f"no sample grids in {' or '.join(str(Path(run) / 'samples') for run in runs)}: only run folders have them")
     pictures.save(charts.training(histories), out)
     print(f"wrote {out}: {len(runs)} run(s)")
     if gif:
-        check_target(gif, ".gif")
-        frames = sample_frames(runs)
-        if not frames:
-            raise InputError(f"no sample grids in {' or '.join(str(Path(run) / 'samples') for run in runs)}: only run folders have them")
         pictures.save_gif(frames, gif, milliseconds=700)
         print(f"wrote {gif}: {len(frames)} sample grids")
 

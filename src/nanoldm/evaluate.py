@@ -88,10 +88,12 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
 def intervals(judge: Judge, observed: Observed) -> list[float]:
     """Half the width of a 95 % interval for each measure, from its spread over disjoint batches of the samples.
 
-    t s / sqrt(batches), with s the standard deviation between the batches' figures. A small batch has the same upward bias as every other
+    t s / sqrt(batches), with s the standard deviation between the batches' figures. The batches are drawn at random, since a file may be
+    sorted. A small batch has the same upward bias as every other
     one, which leaves the spread alone; a bootstrap would draw images twice and move the distance itself.
     """
-    parts = [judge.summarise(observed[part]) for part in torch.arange(len(observed)).chunk(BATCHES)]
+    order = torch.randperm(len(observed), generator=generator(0, 0, 3))
+    parts = [judge.summarise(observed[part]) for part in order.chunk(BATCHES)]
     spread = torch.tensor([list(part.values()) for part in parts], dtype=torch.float64).std(0)
     return (QUANTILE * spread / len(parts) ** 0.5).tolist()
 

@@ -108,8 +108,10 @@ class Judge:
                   train_moments: dict[str, Moments] | None = None) -> dict[str, float]:
         """MEASURES of a set by name, except `leave_out` and what a data set without labels does not have.
 
-            nearest_ratio   median distance to the nearest training image in pixels, over that of test images: well below 1 = copied
+            nearest_ratio   median distance to the nearest training image in pixels, over that of test images
             copies          share of images at least three times nearer to one training image than to any other
+
+        Read the two together: copies have a low ratio, and so has a model that draws one simple class alone.
 
         train_moments: compare with these instead of the whole training set.
         """
