@@ -1,5 +1,6 @@
 """Feature networks: the bundled ones, training new ones, and that no training loss knows them."""
 
+import math
 import shutil
 
 import pytest
@@ -80,6 +81,18 @@ def test_rotate_turns_each_image_by_its_own_quarters():
     images, turns = torch.rand(5, 1, 6, 6, generator=generator(0)), torch.tensor([0, 3, 1, 2, 1])
     expected = torch.stack([image.rot90(k, (1, 2)) for image, k in zip(images, turns.tolist(), strict=True)])
     assert torch.equal(rotate(images, turns), expected)
+
+
+def test_augmentation_turns_and_shifts_no_further_than_it_says():
+    """The centre of mass of a spot at a quarter of the side from the centre: 7 % of the side, 10 degrees and 10 % there."""
+    spot = torch.zeros(300, 1, 40, 40)
+    spot[:, :, 19:21, 29:31] = 1
+    moved = augment(spot, generator(0))[:, 0]
+    where = torch.stack([(moved.sum(k) * torch.arange(40)).sum(1) / moved.sum((1, 2)) for k in (2, 1)], 1)      # rows, columns
+    reach = (where - torch.tensor([19.5, 29.5])).abs().amax(0) / 40
+    turned = 0.25 * math.sin(math.pi / 18)
+    assert 0.08 < reach[0] < 1.1 * (0.07 + turned) + 0.02           # more than the shift alone
+    assert 0.05 < reach[1] < 0.07 + 0.25 * 0.12 + 0.02
 
 
 def test_augmentation_moves_each_image_a_little_and_differently():

@@ -109,7 +109,7 @@ def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tens
         return load_tensors(path)[0]
     except InputError:
         tensors = compute()
-        with suppress(OSError):         # a folder that cannot be written to costs time, not the result
+        with suppress(OSError, SafetensorError):        # a folder that cannot be written to costs time, not the result
             save_tensors(path, tensors)
         return tensors
 

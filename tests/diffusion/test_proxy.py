@@ -67,3 +67,30 @@ def test_the_gates_are_closed_at_first_and_measured_by_block():
     with torch.no_grad():
         network.blocks[1].modulation[1].bias[5 * 16 :] = -0.5          # alpha_2 of the second block
     assert network.gates(10) == pytest.approx([0, 0, 0, 0.5])
+
+
+def test_the_levels_are_a_dozen_from_almost_clean_to_almost_noise():
+    assert len(LEVELS) == 12
+    assert (LEVELS[0], LEVELS[-1]) == (5.5, -5.5)
+
+
+def test_a_table_of_one_timestep_has_one_error():
+    """Its log-SNR lies inside LEVELS, so that levels beyond both ends are asked for."""
+    assert len(set(proxy(Gaussian(NoiseSchedule("linear", 1)), X0, EPS, 100))) == 1
+
+
+def test_gates_of_both_signs_do_not_cancel():
+    network = DiffusionNet(width=16, depth=1, heads=2, hidden=32)
+    with torch.no_grad():
+        network.blocks[0].modulation[1].bias[5 * 16 :] = torch.tensor([-0.5, 0.5]).repeat(8)
+    assert network.gates(10) == pytest.approx([0, 0.5])
+
+
+def test_gates_are_averaged_over_the_timesteps_asked_for():
+    network = DiffusionNet(width=16, depth=1, heads=2, hidden=32)
+    layer = network.blocks[0].modulation[1]
+    with torch.no_grad():
+        layer.weight.normal_(generator=generator(0))
+        alpha = nn.functional.linear(nn.functional.silu(network.time(torch.arange(7))), layer.weight, layer.bias)
+    expected = [alpha[:, 16 * i : 16 * (i + 1)].abs().mean().item() for i in (2, 5)]
+    assert network.gates(7) == pytest.approx(expected, abs=1e-5)

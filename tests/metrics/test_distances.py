@@ -115,3 +115,10 @@ def test_pieces_do_not_change_the_mean_kernel():
 def test_one_image_is_refused(distance):
     with pytest.raises(InputError, match="at least 2"):
         distance(normal(1, 4), normal(9, 4))
+
+
+def test_features_far_from_zero_lose_no_digits():
+    """float32 would: the squares of 1e4 leave about 1 of rounding."""
+    a, b = (torch.randn(400, 4, generator=generator(k)) for k in range(2))
+    far = [(part.double() + 1e6) for part in (a, 2 * b)]
+    assert frechet_distance(*far) == pytest.approx(frechet_distance(a, 2 * b), rel=1e-4)

@@ -66,3 +66,10 @@ def test_confidence_is_the_mean_of_the_largest_probability():
 
 def test_accuracy_by_class_leaves_out_what_is_not_there():
     assert class_accuracy(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1]), 3) == [0.5, 0.5, None]
+
+
+def test_a_copy_is_at_distance_zero_though_rounding_makes_squares_negative():
+    x = torch.randn(3000, 128, generator=generator(0))
+    distances, indices = nearest(x, x)
+    assert torch.equal(indices[:, 0], torch.arange(3000))
+    assert distances.max() < 0.05

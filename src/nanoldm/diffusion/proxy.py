@@ -15,8 +15,8 @@ def proxy(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float, levels: tu
     """Mean squared error of the clamped x0 estimate at each log-SNR of `levels`. x0, eps: (B, tokens, channels), both fixed.
 
     Networks of one latent space can be compared by it, whatever they predict and whatever schedule they were trained with. A
-    schedule's table seldom holds a level exactly: log error is interpolated, linearly in log-SNR, between the two timesteps
-    beside it. Levels beyond the table take its end.
+    schedule's table seldom holds a level exactly: the logarithm of the error is interpolated, linearly in log-SNR, between the two
+    timesteps beside it. Levels beyond the table take its end.
     """
     clamped, schedule = Clamped(denoiser, limit), denoiser.schedule
     t = torch.arange(schedule.timesteps, device=x0.device)
