@@ -47,7 +47,8 @@ def training(runs: Mapping[str, Records]) -> Image.Image:
             ax.legend()
         elif not ax.lines:
             ax.text(0.5, 0.5, "not logged", transform=ax.transAxes, ha="center", color="grey")
-            ax.set(xticks=[], yticks=[], yscale="linear")
+            ax.set_yscale("linear")             # which sets ticks of its own
+            ax.set(xticks=[], yticks=[])
     return picture(sheet)
 
 
