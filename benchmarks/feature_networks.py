@@ -12,8 +12,7 @@ import time
 
 import torch
 
-from nanoldm.arrays import to_bytes
-from nanoldm.data import load, to_float
+from nanoldm.data import load, to_bytes, to_float
 from nanoldm.device import prepare_torch
 from nanoldm.features import load_features, train_network
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract, frechet_distance

@@ -10,8 +10,8 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from nanoldm import metrics
-from nanoldm.arrays import save_npz, to_bytes
-from nanoldm.data import load, to_float
+from nanoldm.arrays import save_npz
+from nanoldm.data import load, to_bytes, to_float
 from nanoldm.features import load_features
 from nanoldm.judge import MEASURES, Judge
 from nanoldm.pipeline import LatentDiffusion

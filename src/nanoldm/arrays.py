@@ -7,14 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanoldm.data import ImageSet
+from nanoldm.data import ImageSet, to_bytes
 from nanoldm.errors import InputError
 from nanoldm.files import replacing
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """Floats in [0, 1] -> uint8 0 ... 255."""
-    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def save_npz(path: Path, images: Tensor, **arrays: np.ndarray) -> None:
@@ -38,7 +33,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def load_images(path: Path) -> ImageSet:
     """The images of an archive, with its labels (-1 where it has none). Raises InputError for anything else than the format above."""
-    arrays = read_npz(path)
+    return image_set(read_npz(path), path)
+
+
+def image_set(arrays: dict[str, np.ndarray], path: Path) -> ImageSet:
+    """As `load_images`, from arrays that were read from `path` already."""
     if "images" not in arrays:
         raise InputError(f"{path} has no array `images` (it has {', '.join(arrays) or 'none'}): save them as numpy.savez(FILE, images=...)")
     images = arrays["images"]

@@ -8,12 +8,10 @@ from PIL import Image
 from torch import Tensor
 
 from nanoldm import charts, metrics, pictures
-from nanoldm.arrays import to_bytes
-from nanoldm.data import load, to_float
+from nanoldm.data import load, to_bytes, to_float
 from nanoldm.diffusion import PREDICTIONS, corrupt
-from nanoldm.errors import InputError
 from nanoldm.features import check_fit, load_features
-from nanoldm.files import write_json
+from nanoldm.files import check_folder, write_json
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
 from nanoldm.seeding import generator
@@ -72,8 +70,7 @@ def examine(model: str | Path, *, features: str | Path = "digits-v1", out: Path 
     test = to_float(load(data.name, data.size, data.holdout)[1].images[:LATENTS])
     check_fit(judges, test, data.name)
     out = out or Path("doctor") / Path(model).name
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file: give the name of a folder")
+    check_folder(out)
     rungs, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]
     for rung, sheet in climb(pipeline, test, next(iter(judges.networks.values()))):
         print(rung, flush=True)
@@ -104,7 +101,7 @@ def climb(pipeline: LatentDiffusion, test: Tensor, network: metrics.FeatureNet):
     unexplained = ((copies - test).square().mean() / test.var(0, correction=0).mean()).item()
     yield Rung("reconstruct", "unexplained variance", unexplained, "at most", 0.1), pictures.grid(copies[:SHOWN], SHOWN)
 
-    latents = encode(pipeline, test)
+    latents = pipeline.encode(test)
     mean, std = latents.mean((0, 1)).cpu(), latents.std((0, 1)).cpu()
     deviation = torch.maximum(mean.abs().max(), (std - 1).abs().max()).item()
     yield (Rung("latent statistics", "largest |mean| or |deviation - 1| of a channel", deviation, "at most", 0.15),
@@ -122,16 +119,11 @@ def climb(pipeline: LatentDiffusion, test: Tensor, network: metrics.FeatureNet):
     yield coverage("sample from noise", pipeline.generate(range(len(images), 2 * len(images)), progress=True), SAMPLING)
 
 
-@torch.no_grad()
-def encode(pipeline: LatentDiffusion, images: Tensor) -> Tensor:
-    return torch.cat([pipeline.autoencoder.encode(part.to(pipeline.device)) for part in images.split(1000)])
-
-
 def find_cause(pipeline: LatentDiffusion, test: Tensor, broken: Rung) -> str:
     """What usually breaks that rung; for a denoiser, found out by asking it about half noised latents."""
     if not broken.name.startswith("denoise"):
         return CAUSES["sample" if broken.name.startswith("sample") else broken.name]
-    x0, t = encode(pipeline, test[:SHOWN * 4]), pipeline.denoiser.schedule.timesteps // 2
+    x0, t = pipeline.encode(test[:SHOWN * 4]), pipeline.denoiser.schedule.timesteps // 2
     told, scaled = x0_errors(pipeline, x0, t)
     best = min(told, key=told.get)
     if not told[best] < 0.9 * scaled:       # also when it is not a number

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from nanoldm.arrays import load_images, read_npz, save_npz, to_bytes
+from nanoldm.arrays import image_set, read_npz, save_npz
+from nanoldm.data import to_bytes
 from nanoldm.errors import InputError
 from nanoldm.files import digest
 from nanoldm.options import duration
@@ -39,7 +40,8 @@ class Drawing:
     def _read(self) -> dict[int, Tensor]:
         """Seed -> image (C, S, S) uint8, as far as the file holds images of this model drawn in this way."""
         try:
-            arrays, images = read_npz(self.file), load_images(self.file).images
+            arrays = read_npz(self.file)
+            images = image_set(arrays, self.file).images
         except InputError:      # absent, damaged or foreign: draw again
             return {}
         mine = "seeds" in arrays and arrays["seeds"].shape == (len(images),) and str(arrays.get("key")) == self.key

@@ -8,13 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from nanoldm import __version__, metrics
-from nanoldm.arrays import load_images, to_bytes
-from nanoldm.data import ImageSet, load, to_float
+from nanoldm.arrays import load_images
+from nanoldm.data import ImageSet, load, to_bytes, to_float
 from nanoldm.diffusion import LEVELS
 from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
-from nanoldm.features import check_fit, load_features, train_network
-from nanoldm.files import digest, write_json
+from nanoldm.features import BATCH_SIZE, check_fit, load_features, train_network
+from nanoldm.files import check_folder, digest, write_json
 from nanoldm.judge import Judge, Observed
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
@@ -45,8 +45,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     pipeline = None if model is None else LatentDiffusion.from_pretrained(model, device)
     data = Data.model_validate(judges.facts["data"]) if model is None else data_of(model)
     out = out or Path("evaluation") / (samples.stem if samples else Path(model).name)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file: give the name of a folder")
+    check_folder(out)
     given = load_images(samples) if samples else None
     drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), steps, clamp)
     if (count := len(given) if given else n) < FEWEST:
@@ -126,7 +125,7 @@ def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: i
     order = torch.randperm(len(judge.train_set), generator=generator(seed, 0, 2))[: len(drawn)]
     found: dict[str, Any] = {}
     for name, images in {"samples": drawn, "real images": judge.train_set.select(order)}.items():
-        network = train_network(images, epochs=SCORE_STEPS * 256 / len(images), width=SCORE_WIDTH, seed=seed, device=device,
+        network = train_network(images, epochs=SCORE_STEPS * BATCH_SIZE / len(images), width=SCORE_WIDTH, seed=seed, device=device,
                                 classes=classes, name=f"score of {name}")
         predicted = metrics.extract(network, judge.test_set.images)[1].argmax(1)
         found[f"score, {name}"] = (predicted == judge.test_set.labels).double().mean().item()

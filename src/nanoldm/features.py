@@ -5,7 +5,6 @@ saw a label: it tells by how many quarter turns an image was rotated (Gidaris et
 """
 
 import hashlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from nanoldm.files import load_module, read_json, save_tensors, write_json
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
 from nanoldm.recipes import Data
 from nanoldm.seeding import generator, seeded
+from nanoldm.tracking import patience
 from nanoldm.training import fit
 from nanoldm.training.batches import epoch_length, indices
 
@@ -82,8 +82,7 @@ def train_network(data: ImageSet, task: str = "classifier", *, epochs: float = 1
         return LEARNING_RATE * min(done / WARM_UP + 1e-2, (1 - done) / (1 - WARM_UP))
 
     run = fit(loss, training_batches(data, task, seed, device), optimizer, steps=steps, learning_rate=learning_rate, seed=seed)
-    patience = 0.1 if sys.stderr.isatty() else 30
-    for _ in tqdm(run, desc=name or f"{task} network", total=steps, unit="step", delay=1, mininterval=patience):
+    for _ in tqdm(run, desc=name or f"{task} network", total=steps, unit="step", delay=1, mininterval=patience()):
         pass
     return network.eval()
 

@@ -47,6 +47,12 @@ def check_target(path: Path, *suffixes: str) -> Path:
     return path
 
 
+def check_folder(path: Path) -> None:
+    """Raise InputError if `path`, the value of --out, is a file and not a folder."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--out {path} is a file: give the name of a folder")
+
+
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nanoldm import metrics
-from nanoldm.data import ImageSet
+from nanoldm.data import ImageSet, to_float
 from nanoldm.features import Features, check_fit
 from nanoldm.files import cached, digest
 from nanoldm.seeding import generator
@@ -88,7 +88,7 @@ class Judge:
 
     def _nearest(self, images: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """The two nearest training images, in pixels."""
-        flat, real = (pixels.flatten(1).float() / 255 for pixels in (images, self.train_set.images))
+        flat, real = (to_float(pixels.flatten(1)) for pixels in (images, self.train_set.images))
         return metrics.nearest(flat, real, 2, f"nearest training images, {name}" if self.progress else None)
 
     def _observe_real(self, data: ImageSet, name: str) -> Observed:
@@ -121,8 +121,7 @@ class Judge:
             found[f"{prefix}frechet_train"] = metrics.gaussian_distance(*own[task], *(train_moments or self.train_moments)[task])
             if "frechet_test" not in leave_out:
                 found[f"{prefix}frechet_test"] = metrics.gaussian_distance(*own[task], *self.test_moments[task])
-                found[f"{prefix}kernel_test"] = (metrics.mean_kernel(features) + self.test_kernel[task]
-                                                 - 2 * metrics.mean_kernel(features, self.test.features[task]))
+                found[f"{prefix}kernel_test"] = metrics.kernel_distance(features, self.test.features[task], self.test_kernel[task])
         if "density" not in leave_out:
             real = self.test.features[self.main]
             found["density"], found["coverage"] = metrics.density_coverage(observed.features[self.main], real, self.radius)

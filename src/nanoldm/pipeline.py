@@ -60,7 +60,7 @@ class LatentDiffusion:
         if not 0 <= t < self.denoiser.schedule.timesteps:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
         timesteps = self.timesteps(steps, t)
-        x0 = torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(batch_size)])
+        x0 = self.encode(images, batch_size)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self._noise(streams), alpha, sigma)
         return self.decode(x_t), self._sample_in_batches(streams, x_t, timesteps, clamp, batch_size, progress)
@@ -74,6 +74,11 @@ class LatentDiffusion:
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images)): what the autoencoder alone loses."""
         return torch.cat([self.decode(self.autoencoder.encode(part.to(self.device))) for part in images.split(1000)])
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, batch_size: int = 1000) -> Tensor:
+        """Images -> normalised tokens, on the model's device."""
+        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(batch_size)])
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:

@@ -97,7 +97,8 @@ def write_html(out: Path, report: dict[str, Any], images: Tensor, judge: Judge, 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     write_text(out / "report.html", environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=title(report), rows=rows(report), notes=notes(report), explanation=explanation(report), features=report["features"],
-        sheets=[(caption, embed(sheet)) for caption, sheet in sheets.values()], version=report["nanoldm"], judged=report["judged"]))
+        sheets=[(caption, embed(out / f"{name}.png")) for name, (caption, _) in sheets.items()], version=report["nanoldm"],
+        judged=report["judged"]))
 
 
 def closest_pairs(images: Tensor, judge: Judge, observed: Observed) -> Image.Image:
@@ -108,7 +109,5 @@ def closest_pairs(images: Tensor, judge: Judge, observed: Observed) -> Image.Ima
     return pictures.captioned((name, pictures.grid(to_float(part), PAIRS)) for name, part in pairs.items())
 
 
-def embed(sheet: Image.Image) -> str:
-    content = io.BytesIO()
-    sheet.save(content, "PNG")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+def embed(file: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()

@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from nanoldm.recipes import Recipe, flat
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
 from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
-from nanoldm.tracking import Figures, Interruption, Metrics
+from nanoldm.tracking import Figures, Interruption, Metrics, patience
 from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.batches import noise_levels
 
@@ -156,8 +155,7 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
         start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema)
         print(f"{stage.name}: continuing from step {start:,} of {steps:,}" if start < steps else f"{stage.name}: done")
     metrics, next_save, losses = Metrics(run.metrics, stage.name, start), 0.0, []
-    patience = 0.1 if sys.stderr.isatty() else 30       # seconds between two states of the bar: a log file needs few
-    with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step", mininterval=patience) as bar:
+    with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step", mininterval=patience()) as bar:
         for step in stage.run(steps, start):
             bar.update()
             losses.append(step.loss)

@@ -27,6 +27,11 @@ class ImageSet:
         return ImageSet(torch.cat([resize(chunk, [size, size], antialias=True) for chunk in self.images.split(1000)]), self.labels)
 
 
+def to_bytes(images: Tensor) -> Tensor:
+    """Floats in [0, 1], others limited to that -> uint8 0 ... 255."""
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
 def to_float(images: Tensor) -> Tensor:
     """uint8 0 ... 255 -> float in [0, 1]."""
     return images.float() / 255

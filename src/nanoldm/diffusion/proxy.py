@@ -1,5 +1,7 @@
 """A figure of merit that does not depend on the objective: how far the estimate of x0 is from x0, at fixed levels of noise."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -21,13 +23,11 @@ def proxy(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float, levels: tu
     clamped, schedule = Clamped(denoiser, limit), denoiser.schedule
     t = torch.arange(schedule.timesteps, device=x0.device)
     log_snr = 2 * torch.log(torch.div(*schedule(t))).cpu()              # (T,), falling
-    errors: dict[int, float] = {}
 
+    @cache
     def error(step: int) -> float:
-        if step not in errors:
-            at = torch.full((len(x0),), step, device=x0.device)
-            errors[step] = (clamped(corrupt(x0, eps, *schedule(at)), at).x0 - x0).square().mean().item()
-        return errors[step]
+        at = torch.full((len(x0),), step, device=x0.device)
+        return (clamped(corrupt(x0, eps, *schedule(at)), at).x0 - x0).square().mean().item()
 
     found = []
     for level in levels:

@@ -33,15 +33,15 @@ def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tens
     return max(0.0, (((mean_a - mean_b) ** 2).sum() + cov_a.trace() + cov_b.trace() - 2 * overlap).item())      # rounding can go below 0
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
+def kernel_distance(a: Tensor, b: Tensor, mean_b: float | None = None) -> float:
     """Squared maximum mean discrepancy with the kernel (x.y / F + 1)^3 (Binkowski et al. 2018, arXiv 1801.01401, section 4).
 
     The unbiased estimate (Gretton et al. 2012, eq. 3): its expectation does not depend on N, and it may fall below 0 for equal
-    distributions. Raises InputError for fewer than 2 rows.
+    distributions. mean_b: mean_kernel(b), where it is known already. Raises InputError for fewer than 2 rows.
     """
     if min(len(a), len(b)) < 2:
         raise InputError(f"a kernel distance needs at least 2 rows on each side, not {len(a)} and {len(b)}")
-    return mean_kernel(a) + mean_kernel(b) - 2 * mean_kernel(a, b)
+    return mean_kernel(a) + (mean_kernel(b) if mean_b is None else mean_b) - 2 * mean_kernel(a, b)
 
 
 def mean_kernel(a: Tensor, b: Tensor | None = None, rows: int = 1000) -> float:
