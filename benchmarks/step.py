@@ -1,67 +1,88 @@
-"""What a training step and a sample cost on this machine, and what the form of RoPE contributes.
+"""Is this version faster than an earlier one, and is it the same training? Both train and sample in processes of their own, in turns.
 
-    python benchmarks/step.py
+    python benchmarks/step.py [REVISION] [STEPS]
 
-The two forms of RoPE are timed in turns within one run, so that a noisy machine favours neither. Run it on an idle machine.
+REVISION (d80a344, the code before it was made fast) is checked out by git into a temporary folder. The losses of STEPS (200)
+training steps are compared one by one: real latents, batch 256, from the bundled weights. (From random weights two runs part after
+60 steps whatever the code: one thread instead of two is enough, see RESULTS.md.) Every step is timed; then come ROUNDS of sampling.
+Contenders: the earlier version, this one, and this one with --compile. Run it on an idle machine.
 """
 
+import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from nanoldm import Denoiser, DenoisingLoss, DiffusionNet, NoiseSchedule
-from nanoldm.models.transformer import RoPE
-from nanoldm.pipeline import LatentDiffusion
-from nanoldm.training import fit, latent_batches
-
-ROUNDS, STEPS = 5, 4
+ROUNDS, IMAGES, REVERSE_STEPS = 5, 64, 20
+ROOT = Path(__file__).parents[1]
 
 
-def four_products(rope: RoPE, x: Tensor) -> Tensor:
-    """The specification's formula for a pair, written out."""
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = rope.rotation.real[: x.shape[-2]], rope.rotation.imag[: x.shape[-2]]
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+def serve(compiled: bool) -> Iterator[dict[str, float]]:
+    """In the process of one version: an endless stream of training steps; of sampling, once it is told so. Works with every version."""
+    from nanoldm.data import load
+    from nanoldm.device import prepare_torch
+    from nanoldm.pipeline import LatentDiffusion
+    from nanoldm.recipes import RECIPES
+    from nanoldm.stages import denoiser_stage, encode
+
+    prepare_torch("cpu")
+    model = LatentDiffusion.from_pretrained(ROOT / "src" / "nanoldm" / "bundled" / "models" / "mnist")
+    latents = encode(model.autoencoder, load("mnist")[0].images[:25_600])
+    stage = denoiser_stage(RECIPES["mnist"](), latents, **{"compiled": True} if compiled else {})
+    stage.loss_module.denoiser.network.load_state_dict(model.denoiser.network.state_dict())
+    steps = stage.run(46_800)
+    for line in sys.stdin:
+        began = time.perf_counter()
+        if line.strip() == "train":
+            yield {"loss": next(steps).loss.item(), "seconds": time.perf_counter() - began}
+        elif line.strip() == "compile":
+            yield {"compiled": model.compile() is not None}
+        else:
+            model.generate(range(IMAGES), REVERSE_STEPS)
+            yield {"seconds": time.perf_counter() - began}
 
 
-def seconds_per_step(loss: DenoisingLoss, optimizer: torch.optim.Optimizer, latents: Tensor) -> float:
-    batches = latent_batches(latents, 256, 100, seed=0)
-    times = [time.perf_counter() for _ in fit(loss, batches, optimizer, steps=STEPS + 1, learning_rate=lambda k: 5e-4, gradient_clip=1.0)]
-    return (times[-1] - times[0]) / STEPS
+def start(source: Path, compiled: bool = False) -> subprocess.Popen:
+    command = [sys.executable, __file__, "--serve", *(["--compile"] if compiled else [])]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(source / "src")}, text=True, stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE)
+
+
+def ask(process: subprocess.Popen, task: str) -> dict[str, float]:
+    process.stdin.write(task + "\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
 
 
 def main() -> None:
-    torch.set_flush_denormal(True)
-    square = torch.randn(4096, 4096)
-    square @ square
-    began = time.perf_counter()
-    square @ square
-    sgemm = 2 * 4096**3 / (time.perf_counter() - began) / 1e9
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, sgemm {sgemm:.0f} GFLOP/s")
-
-    loss = DenoisingLoss(Denoiser(DiffusionNet(), NoiseSchedule()))
-    for parameter in loss.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.02)      # the zeros of a new network would spare work
-    optimizer = torch.optim.AdamW(loss.parameters(), lr=5e-4, fused=True)
-    latents, complex_product = torch.randn(2560, 49, 6), RoPE.forward
-    times: dict[str, list[float]] = {"complex product": [], "four products": []}
-    for _ in range(ROUNDS):
-        for name, form in (("complex product", complex_product), ("four products", four_products)):
-            RoPE.forward = form
-            times[name].append(seconds_per_step(loss, optimizer, latents))
-    RoPE.forward = complex_product
-    fast, slow = (statistics.median(values) for values in times.values())
-    print(f"training step, batch 256: {fast:.3f} s with RoPE as a complex product, {slow:.3f} s with four products: {slow / fast:.2f}x")
-
-    pipeline = LatentDiffusion.from_pretrained("mnist")
-    for n in (1, 64, 250):
-        began = time.perf_counter()
-        pipeline.generate(range(n))
-        print(f"sampling {n} images, 100 steps: {time.perf_counter() - began:.1f} s")
+    revision = sys.argv[1] if len(sys.argv) > 1 else "d80a344"
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 200
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(f"git -C {ROOT} archive {revision} src | tar -x -C {folder}", shell=True, check=True)
+        versions = {revision: start(Path(folder)), "now": start(ROOT), "now --compile": start(ROOT, compiled=True)}
+        turns = [{name: ask(process, "train") for name, process in versions.items()} for _ in range(count)]
+        ask(versions["now --compile"], "compile")
+        sampling = [{name: ask(process, "sample") for name, process in versions.items()} for _ in range(ROUNDS + 1)][1:]
+        for process in versions.values():
+            process.kill()
+    for name in versions:
+        step = statistics.median(turn[name]["seconds"] for turn in turns[3:])
+        faster = statistics.median(turn[revision]["seconds"] / turn[name]["seconds"] for turn in turns[3:])
+        sample = statistics.median(turn[name]["seconds"] for turn in sampling)
+        sampling_faster = statistics.median(turn[revision]["seconds"] / turn[name]["seconds"] for turn in sampling)
+        apart = max(abs(turn[name]["loss"] - turn[revision]["loss"]) for turn in turns)
+        print(f"{name:14} training step {step:.3f} s ({faster:.2f}x); {IMAGES} images in {REVERSE_STEPS} steps {sample:.2f} s "
+              f"({sampling_faster:.2f}x); losses of {count} steps differ from {revision} by at most {apart:.1e}")
 
 
 if __name__ == "__main__":
-    main()
+    if "--serve" in sys.argv:
+        for answer in serve("--compile" in sys.argv):
+            print(json.dumps(answer), flush=True)
+    else:
+        main()

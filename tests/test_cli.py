@@ -11,7 +11,7 @@ from PIL import Image
 from nanoldm import LatentDiffusion, __version__, cli
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "denoise", "evaluate", "doctor", "curves", "features", "info", "export"])
+@pytest.mark.parametrize("command", ["train", "sample", "denoise", "evaluate", "doctor", "curves", "features", "bench", "info", "export"])
 def test_help_teaches_each_command_by_an_example(command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nanoldm", command, "--help"])
     with pytest.raises(SystemExit) as stop:
@@ -57,6 +57,8 @@ BAD_INPUT = {
     "doctor no-such-model": "unknown model 'no-such-model'",
     "doctor MODEL": "train networks with: nanoldm features folder:",
     "doctor mnist --features no-such-networks": "no-such-networks holds no feature networks",
+    "bench --rounds 0": "both must be at least 1",
+    "bench --out speed.txt": "end its name in .json",
     "curves": "name at least one run",
     "curves no-such-run": "unknown model 'no-such-run'",
     "curves MODEL --out curves.xyz": "end its name in .png",

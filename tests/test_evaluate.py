@@ -79,7 +79,7 @@ def test_samples_are_reused_and_only_missing_ones_are_drawn(first_report, judge_
 
 
 def test_an_interrupted_drawing_continues(tiny_pipeline, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawing, "BATCH_SIZE", 4)
+    monkeypatch.setattr(drawing, "SAVE_EVERY", 4)
     generate, calls = tiny_pipeline.generate, []
 
     def stop_in_the_second_batch(seeds, *args, **options):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.utils import make_grid
 
 from nanoldm import pictures
 from nanoldm.errors import InputError
@@ -35,6 +36,13 @@ def test_a_grid_holds_the_images_row_by_row_in_whole_multiples_of_their_size(cha
         assert np.array_equal(tile(picture, k // 2, k % 2, size, scale), as_bytes(image))
     pixels = np.asarray(picture)
     assert np.array_equal(pixels, np.kron(pixels[::scale, ::scale], np.ones((scale, scale, 1), dtype=np.uint8)))
+
+
+@pytest.mark.parametrize(("count", "channels", "columns"), [(6, 1, 3), (7, 3, 4), (2, 1, 5)])
+def test_a_grid_is_that_of_torchvision(count, channels, columns):
+    images = noise(count, channels)
+    theirs = make_grid(images, nrow=columns, padding=1, pad_value=0.5).mul(255).round().byte().permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(pictures.grid(images, columns))[::3, ::3], theirs)
 
 
 @pytest.mark.parametrize(("count", "columns", "rows"), [(4, 2, 2), (5, 3, 2), (16, 4, 4), (17, 5, 4)])

@@ -1,6 +1,7 @@
 """Whole runs by the real command line: what is written, and that nothing is lost."""
 
 import json
+import os
 import random
 import re
 import signal
@@ -94,6 +95,21 @@ def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one
     assert weights(run) == weights(trained_run)
     logged, expected = ([(record["stage"], record["step"]) for record in records(folder)] for folder in (run, trained_run))
     assert logged == expected
+
+
+def test_a_compiled_run_is_the_same_training(nanoldm, tiny_options, trained_run):
+    finished = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", "compiled", "--compile")
+    assert finished.returncode == 0, finished.stderr
+    losses, expected = ([record["loss"] for record in records(folder) if record["stage"] == "denoiser" and "loss" in record]
+                        for folder in (nanoldm.folder / "compiled", trained_run))
+    assert losses == pytest.approx(expected, abs=1e-4)
+
+
+def test_compiling_without_a_compiler_is_refused_before_the_run_begins(nanoldm, tiny_options):
+    refused = nanoldm("train", "mnist", *tiny_options, "--out", "no-compiler", "--compile", env=os.environ | {"CXX": "no-such-compiler"})
+    assert refused.returncode == 2
+    assert "--compile needs a C++ compiler and there is no no-such-compiler: install it" in refused.stderr
+    assert not (nanoldm.folder / "no-compiler").exists()
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(nanoldm, tiny_options, trained_run):

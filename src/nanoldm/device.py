@@ -1,4 +1,10 @@
-"""Where a command computes."""
+"""Where a command computes, and how torch is set up for it."""
+
+import ctypes
+import os
+import shutil
+import sys
+from contextlib import suppress
 
 import torch
 
@@ -9,8 +15,8 @@ def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.dev
     """The device called `device`, with torch set up for it; "auto" takes CUDA, then MPS, then the CPU.
 
     threads: CPU threads (None: torch's choice, one for each core). Raises InputError if the device is not there or threads < 1.
+    What each setting gains is in benchmarks/RESULTS.md. Every command calls this; call it first in programs of your own.
     """
-    torch.set_flush_denormal(True)      # near-zero activations otherwise slow the CPU down many times
     if threads is not None:
         if threads < 1:
             raise InputError(f"--threads {threads}: at least 1 is needed")
@@ -20,4 +26,43 @@ def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.dev
     name = there[0] if device == "auto" else device
     if name.split(":")[0] not in there:
         raise InputError(f"--device {device} is not available here: choose auto or {' or '.join(there)}")
+    torch.set_flush_denormal(True)      # near-zero activations otherwise slow the CPU down many times
+    keep_freed_memory()
+    if name == "cpu":
+        use_onednn()
     return torch.device(name)
+
+
+def check_compiler(device: torch.device | str) -> None:
+    """Raise InputError if torch.compile lacks the C++ compiler that it needs on the CPU."""
+    compiler = os.environ.get("CXX", "cl" if sys.platform == "win32" else "g++")
+    if torch.device(device).type == "cpu" and not shutil.which(compiler):
+        raise InputError(f"--compile needs a C++ compiler and there is no {compiler}: install it, name another in $CXX, or leave it out")
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory that tensors leave behind, for the next ones.
+
+    By default glibc returns large blocks to the system and asks for them again: some 18,000 page faults in every training step.
+    """
+    trim_threshold, mmap_threshold = -1, -3                             # from malloc.h
+    if sys.platform == "linux":
+        with suppress(AttributeError):                                  # not glibc
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(mmap_threshold, 2**25)                              # the most that glibc accepts
+            mallopt(trim_threshold, 2**31 - 1)
+
+
+def use_onednn() -> bool:
+    """Multiply float32 matrices by oneDNN instead of MKL, where that gives float32 results -> whether it does.
+
+    torch has one switch for this, which also permits bfloat16. Processors without bfloat16 matrix units do not use the permission,
+    and there (AMD Zen 4 and later) oneDNN is the faster library. Where a product comes out rounded, the switch is put back.
+    """
+    a, b = torch.rand(2, 256, 256, generator=torch.Generator().manual_seed(0))
+    torch.set_float32_matmul_precision("medium")
+    exact = a.double() @ b.double()
+    if ((a @ b - exact).abs().max() / exact.max()).item() < 1e-5:       # float32 gives 1e-6, bfloat16 1e-3
+        return True
+    torch.set_float32_matmul_precision("highest")
+    return False

@@ -143,7 +143,7 @@ def x0_errors(pipeline: LatentDiffusion, x0: Tensor, t: int) -> tuple[dict[int, 
     x_t = corrupt(x0, eps, alpha, sigma)
     told = {}
     for s in sorted({*range(0, denoiser.schedule.timesteps, max(1, denoiser.schedule.timesteps // 25)), t}):
-        output = denoiser.network(x_t, torch.full((len(x0),), s, device=device))
+        output = denoiser.network(x_t, torch.tensor([s], device=device))
         estimate = PREDICTIONS[denoiser.prediction].estimate(output, x_t, alpha, sigma)[0]
         told[s] = (estimate.clamp(-pipeline.clip_sample_range, pipeline.clip_sample_range) - x0).square().mean().item()
     scale = (x_t * x0).mean() / x_t.square().mean()

@@ -15,7 +15,9 @@ from nanoldm.data import to_bytes
 from nanoldm.errors import InputError
 from nanoldm.files import digest
 from nanoldm.options import duration
-from nanoldm.pipeline import BATCH_SIZE, LatentDiffusion
+from nanoldm.pipeline import LatentDiffusion
+
+SAVE_EVERY = 256        # images: as many are lost when the drawing is stopped
 
 
 class Drawing:
@@ -51,7 +53,7 @@ class Drawing:
         """What is there already, and what the rest will cost, from the time that a few reverse steps of one batch take."""
         if not self.missing:
             return [f"reusing {len(self.seeds):,} samples of {self.file}"]
-        batch = self.missing[:BATCH_SIZE]
+        batch = self.missing[: self.pipeline.batch_size]
         times = []
         for steps in (1, 1, min(6, self.pipeline.denoiser.schedule.timesteps)):       # the first one warms up
             began = time.perf_counter()
@@ -63,10 +65,10 @@ class Drawing:
         return [f"drawing {len(self.missing):,} samples of {self.steps} steps: about {duration(seconds)}{reused}; judging: about a minute"]
 
     def images(self) -> Tensor:
-        """(N, C, S, S) uint8, in the order of the seeds. Writes the file after every batch: a stopped run loses one batch."""
+        """(N, C, S, S) uint8, in the order of the seeds. Writes the file every 256 images, so that a stop loses no more."""
         with tqdm(total=len(self.missing), desc="samples", unit="image", delay=1, disable=not self.missing) as bar:
-            for k in range(0, len(self.missing), BATCH_SIZE):
-                batch = self.missing[k : k + BATCH_SIZE]
+            for k in range(0, len(self.missing), SAVE_EVERY):
+                batch = self.missing[k : k + SAVE_EVERY]
                 self.drawn |= dict(zip(batch, to_bytes(self.pipeline.generate(batch, self.steps, clamp=self.clamp)), strict=True))
                 save_npz(self.file, torch.stack(list(self.drawn.values())), seeds=np.array(list(self.drawn)), key=np.array(self.key))
                 bar.update(len(batch))

@@ -32,9 +32,10 @@ SCORE_STEPS, SCORE_WIDTH = 500, 16  # of the small network behind the classifica
 
 def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n: int = 10_000, seed: int = 0, steps: int | None = None,
              clamp: bool = True, features: str | Path = "digits-v1", out: Path | None = None,
-             device: torch.device | str = "cpu") -> dict[str, Any]:
+             device: torch.device | str = "cpu", compiled: bool = False) -> dict[str, Any]:
     """Judge `n` images that `model` draws with seeds seed ... seed + n - 1, or the ready `samples` of an .npz file.
 
+    compiled: draw through torch.compile, which pays from some thousand images on.
     Writes report.json, report.html, the pictures in it and the samples drawn to the folder `out` (default: evaluation/NAME), and
     returns the content of report.json, which is a pure function of the arguments. A model given together with `samples` is judged
     by them, and its autoencoder and proxy are measured too.
@@ -43,6 +44,8 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     model = "mnist" if model is None and samples is None else model
     judges = load_features(features)
     pipeline = None if model is None else LatentDiffusion.from_pretrained(model, device)
+    if pipeline and compiled:
+        pipeline.compile()
     data = Data.model_validate(judges.facts["data"]) if model is None else data_of(model)
     out = out or Path("evaluation") / (samples.stem if samples else Path(model).name)
     check_folder(out)

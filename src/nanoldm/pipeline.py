@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nanoldm import __version__
+from nanoldm.device import check_compiler
 from nanoldm.diffusion import Clamped, Denoiser, corrupt, ddpm, trailing
 from nanoldm.errors import InputError
 from nanoldm.files import write_json
@@ -15,8 +16,6 @@ from nanoldm.models import NETWORKS, ConvAE
 from nanoldm.runs import find_model
 from nanoldm.saving import load_component, load_scheduler, save_component, save_scheduler
 from nanoldm.seeding import generator
-
-BATCH_SIZE = 250
 
 
 class LatentDiffusion:
@@ -37,11 +36,26 @@ class LatentDiffusion:
         self.denoiser.to(device)
         return self
 
-    def generate(self, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True, batch_size: int = BATCH_SIZE,
+    def compile(self) -> "LatentDiffusion":
+        """Sample through torch.compile from now on: half a minute at first, and again for a batch of another size; then faster steps.
+
+        Raises InputError where torch finds no compiler.
+        """
+        check_compiler(self.device)
+        self.denoiser.network.compile(dynamic=False)
+        return self
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are sampled at a time: on a CPU few enough for its cache, on a GPU enough to fill it (benchmarks/RESULTS.md)."""
+        return 64 if self.device.type == "cpu" else 1000
+
+    def generate(self, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True, batch_size: int | None = None,
                  progress: bool = False) -> Tensor:
         """New images, one for each seed. Image k depends on seeds[k] alone, not on its neighbours or the batch size.
 
-        steps: reverse steps, 1 ... T (default: all T). clamp=False is the specification's update to the letter.
+        steps: reverse steps, 1 ... T (default: all T). clamp=False is the specification's update to the letter. batch_size: images
+        at a time (default: what suits the device).
         Raises InputError for no seeds, negative seeds, or a number of steps that the schedule does not have.
         """
         streams = self._streams(seeds)
@@ -49,7 +63,7 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True,
-                     batch_size: int = BATCH_SIZE, progress: bool = False) -> tuple[Tensor, Tensor]:
+                     batch_size: int | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Noise real images to timestep t (0 ... T-1), then run the reverse process -> (decoded x_t, result), one seed per image.
 
         The specification's diagnostic. steps: 1 ... t + 1 (default: all).
@@ -60,7 +74,7 @@ class LatentDiffusion:
         if not 0 <= t < self.denoiser.schedule.timesteps:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
         timesteps = self.timesteps(steps, t)
-        x0 = self.encode(images, batch_size)
+        x0 = self.encode(images)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self._noise(streams), alpha, sigma)
         return self.decode(x_t), self._sample_in_batches(streams, x_t, timesteps, clamp, batch_size, progress)
@@ -76,9 +90,9 @@ class LatentDiffusion:
         return torch.cat([self.decode(self.autoencoder.encode(part.to(self.device))) for part in images.split(1000)])
 
     @torch.no_grad()
-    def encode(self, images: Tensor, batch_size: int = 1000) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """Images -> normalised tokens, on the model's device."""
-        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(batch_size)])
+        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(1000)])
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
@@ -109,8 +123,8 @@ class LatentDiffusion:
         yield from ddpm(denoise, x_T, self.denoiser.schedule, timesteps, lambda: self._noise(streams))
 
     def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, timesteps: list[int], clamp: bool,
-                           batch_size: int, progress: bool) -> Tensor:
-        images = []
+                           batch_size: int | None, progress: bool) -> Tensor:
+        images, batch_size = [], batch_size or self.batch_size
         with tqdm(total=len(streams) * len(timesteps), desc="sampling", unit="step", delay=1, disable=not progress) as bar:
             for k in range(0, len(streams), batch_size):
                 part = slice(k, k + batch_size)

@@ -27,12 +27,14 @@ class Plan(Config):
     finished: bool = False
 
 
-def make_plan(recipe: Recipe, images: Tensor, device: torch.device | str, images_sha256: str, began: float) -> tuple[Plan, float]:
+def make_plan(recipe: Recipe, images: Tensor, device: torch.device | str, images_sha256: str, began: float,
+              compiled: bool = False) -> tuple[Plan, float]:
     """(plan, expected seconds from now). Times a few steps of both stages on copies that are thrown away."""
     probe = (recipe.budget or 0) * 0.015 + 1      # seconds of timing for each stage
     first = autoencoder_stage(recipe, images, device)
     autoencoder = first.loss_module.autoencoder
-    second = denoiser_stage(recipe, torch.randn(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device))
+    latents = torch.randn(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device)
+    second = denoiser_stage(recipe, latents, compiled)
     step_1, step_2, show = first.seconds_per_step(probe), second.seconds_per_step(probe), seconds_per_show(second)
     encoding = seconds_to_encode(first, images)
 

@@ -29,8 +29,9 @@ class Stage:
     """
 
     def __init__(self, name: str, loss_module: nn.Module, training: Training, images: int, seed: int,
-                 batches: Callable[[int], Iterator[dict[str, Tensor]]]):
+                 batches: Callable[[int], Iterator[dict[str, Tensor]]], compiled: bool = False):
         self.name, self.loss_module, self.training, self.seed, self.batches = name, loss_module, training, seed, batches
+        self.compiled = compiled
         self.optimizer = getattr(torch.optim, training.optimizer)(loss_module.parameters(), lr=training.learning_rate, fused=True)
         self.ema = EMA(loss_module, training.ema_decay) if training.ema_decay else None
         self.steps = training.steps or training.epochs * epoch_length(images, training.batch_size)
@@ -49,11 +50,11 @@ class Stage:
             return self.training.learning_rate * factor
 
         return fit(self.loss_module, self.batches(start), self.optimizer, steps=steps, start=start, learning_rate=learning_rate,
-                   gradient_clip=self.training.gradient_clip, ema=self.ema, seed=self.seed)
+                   gradient_clip=self.training.gradient_clip, ema=self.ema, seed=self.seed, compiled=self.compiled)
 
     def seconds_per_step(self, seconds: float = 1.0) -> float:
         """Mean time of a step, measured for about `seconds` on a copy that is thrown away."""
-        times, copy = [], Stage(self.name, deepcopy(self.loss_module), self.training, 1, self.seed, self.batches)
+        times, copy = [], Stage(self.name, deepcopy(self.loss_module), self.training, 1, self.seed, self.batches, self.compiled)
         for _ in copy.run(1000):
             times.append(time.perf_counter())
             if len(times) > 3 and times[-1] - times[0] > seconds:
@@ -75,8 +76,8 @@ def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str
                  lambda start: image_batches(images.to(device), recipe.autoencoder_training.batch_size, seed, start))
 
 
-def denoiser_stage(recipe: Recipe, latents: Tensor) -> Stage:
-    """latents: (N, tokens, channels) normalised, on the device to train on."""
+def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False) -> Stage:
+    """latents: (N, tokens, channels) normalised, on the device to train on. compiled: run through torch.compile."""
     with seeded(recipe.seed, DENOISER, INITIAL):
         sizes = recipe.network.model_dump(exclude={"kind"})
         network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], **sizes)
@@ -84,7 +85,7 @@ def denoiser_stage(recipe: Recipe, latents: Tensor) -> Stage:
     loss = DenoisingLoss(Denoiser(network, schedule, recipe.diffusion.prediction)).to(latents.device)
     seed = generator(recipe.seed, DENOISER).initial_seed()
     return Stage("denoiser", loss, recipe.training, len(latents), seed,
-                 lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start))
+                 lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start), compiled)
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from nanoldm import pictures
 from nanoldm.data import ImageSet, load, to_float
+from nanoldm.device import check_compiler
 from nanoldm.errors import InputError, TrainingError
 from nanoldm.files import digest, read_json, write_json
 from nanoldm.models import ConvAE
@@ -33,27 +34,31 @@ GRID_SEEDS = range(16)      # the images that are drawn again and again while tr
 TEST_IMAGES = 2000          # of the test set, for the test loss
 
 
-def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", began: float | None = None) -> RunFolder:
+def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", began: float | None = None,
+          compiled: bool = False) -> RunFolder:
     """Run `recipe` in the folder `out`, or continue the run that is there; a finished run is left as it is.
 
-    began: time.monotonic() at which the wall time of a budget starts (default: now).
+    began: time.monotonic() at which the wall time of a budget starts (default: now). compiled: train the denoiser through
+    torch.compile; a run gives the same weights again, bit for bit, only if it is compiled again.
     Raises InputError if `out` holds something else or a run of another recipe, TrainingError on a loss that is not finite, and
     KeyboardInterrupt, after a checkpoint, on Ctrl-C.
     """
     began = time.monotonic() if began is None else began
+    if compiled:
+        check_compiler(device)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise InputError("a run is one process so far: start it without accelerate launch or torchrun")
     run = RunFolder(out)
     check_run(run, recipe)
     train_set, test_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)
-    plan = start_or_resume(run, recipe, train_set, device, began)
+    plan = start_or_resume(run, recipe, train_set, device, began, compiled)
     if plan.finished:
         print(f"{run.path} is finished: nothing to do. Draw from it with: nanoldm sample {run.path}")
         return run
 
     autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
     latents = encode_and_normalise(autoencoder, train_set.images)
-    train_denoiser(run, recipe, plan, autoencoder, latents, encode(autoencoder, test_set.images[:TEST_IMAGES]))
+    train_denoiser(run, recipe, plan, autoencoder, latents, encode(autoencoder, test_set.images[:TEST_IMAGES]), compiled)
     shutil.copy(run.metrics, run.model)
     write_json(run.plan, plan.replace(finished=True).model_dump())
     print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {run.path}")
@@ -77,7 +82,8 @@ def check_run(run: RunFolder, recipe: Recipe) -> None:
                          "repeat the options it was started with, or choose another folder with --out")
 
 
-def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device: torch.device | str, began: float) -> Plan:
+def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device: torch.device | str, began: float,
+                    compiled: bool) -> Plan:
     """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist."""
     images = digest({"images": train_set.images})
     if run.plan.exists():
@@ -88,7 +94,7 @@ def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device:
         if not plan.finished:
             print(f"resuming the run in {run.path}")
         return plan
-    plan, seconds = make_plan(recipe, train_set.images, device, images, began)
+    plan, seconds = make_plan(recipe, train_set.images, device, images, began, compiled)
     print(describe(recipe, plan, seconds))
     write_json(run.recipe, recipe.model_dump())
     write_json(run.plan, plan.model_dump())
@@ -111,8 +117,9 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
     return stage.loss_module.autoencoder.eval()
 
 
-def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, test_latents: Tensor) -> None:
-    stage = denoiser_stage(recipe, latents)
+def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, test_latents: Tensor,
+                   compiled: bool) -> None:
+    stage = denoiser_stage(recipe, latents, compiled)
     limit = latents.abs().max().item()
     test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
     weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}

@@ -186,3 +186,10 @@ def test_a_network_can_be_built_again_from_its_config_and_state(kind):
     copy = kind(**network.config)
     copy.load_state_dict(network.state_dict())
     assert torch.equal(copy(x, t), network(x, t))
+
+
+@pytest.mark.parametrize("kind", [DiffusionNet, Transformer])
+def test_a_batch_may_share_one_timestep(kind):
+    network, x = awaken(small_network(kind)), randn(5, 9, 3)
+    torch.testing.assert_close(network(x, torch.tensor([70])), network(x, torch.full((5,), 70)))
+    assert not torch.allclose(network(x, torch.tensor([3])), network(x, torch.full((5,), 70)))

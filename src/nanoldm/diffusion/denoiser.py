@@ -17,7 +17,10 @@ class Estimate(NamedTuple):
 
 
 class Denoiser(nn.Module):
-    """network + schedule + kind of prediction. x_t: (B, tokens, channels), t: (B,) integers in 0 ... T-1 -> Estimate."""
+    """network + schedule + kind of prediction. x_t: (B, tokens, channels), t: (B,) integers in 0 ... T-1 -> Estimate.
+
+    t may also be (1,), for a batch that shares its timestep: the network then embeds it once.
+    """
 
     def __init__(self, network: nn.Module, schedule: NoiseSchedule, prediction: str = "epsilon"):
         super().__init__()

@@ -26,7 +26,7 @@ def proxy(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float, levels: tu
 
     @cache
     def error(step: int) -> float:
-        at = torch.full((len(x0),), step, device=x0.device)
+        at = torch.tensor([step], device=x0.device)
         return (clamped(corrupt(x0, eps, *schedule(at)), at).x0 - x0).square().mean().item()
 
     found = []

@@ -43,7 +43,7 @@ class DiTBlock(nn.Module):
 
 
 class DiffusionNet(nn.Module):
-    """The denoising network. x_t: (B, tokens, channels) noisy latents, t: (B,) integer timesteps -> (B, tokens, channels).
+    """The denoising network. x_t: (B, tokens, channels) noisy latents, t: (B,) or (1,) integer timesteps -> (B, tokens, channels).
 
     What the output means (epsilon, ...) is decided outside: see `nanoldm.diffusion.prediction`.
     The defaults are the reference: 1,353,734 parameters.

@@ -63,16 +63,23 @@ class RoPE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., tokens, dim), token k at position k -> the same shape, rotated."""
         # A pair is a complex number and a rotation a product with e^(i theta). One kernel: 1.1x for the whole training step
-        # over the four products written out (benchmarks/step.py).
+        # over the four products written out (benchmarks/forms.py).
         pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))                               # (..., tokens, dim/2)
         return torch.view_as_real(pairs * self.rotation[: x.shape[-2]]).flatten(-2)
 
 
-class MHA(nn.Module):
-    """Multi-head self-attention with RoPE on queries and keys, no mask (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V, no mask (Vaswani et al. 2017, arXiv 1706.03762, eq. 1). q, k, v: (..., tokens, d) -> the same shape."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)      # one kernel, which is what a GPU waits for
+    # On the CPU the fused kernel gains nothing, and takes three times as long where nanoldm.device has put oneDNN to work
+    # (benchmarks/RESULTS.md).
+    weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1)                     # (..., tokens, tokens)
+    return weights @ v
 
-        softmax(Q K^T / sqrt(d_head)) V
-    """
+
+class MHA(nn.Module):
+    """Multi-head self-attention with RoPE on queries and keys."""
 
     def __init__(self, width: int, heads: int, tokens: int):
         super().__init__()
@@ -86,7 +93,7 @@ class MHA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))                                  # (B, tokens, 3, heads, d)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)                                                  # (B, heads, tokens, d) each
-        x = F.scaled_dot_product_attention(self.rope(q), self.rope(k), v)                     # (B, heads, tokens, d)
+        x = attention(self.rope(q), self.rope(k), v)                                          # (B, heads, tokens, d)
         return self.out(x.transpose(1, 2).flatten(2))                                         # (B, tokens, width)
 
 
@@ -120,7 +127,7 @@ class TransformerBlock(nn.Module):
 class Transformer(nn.Module):
     """The baseline that the specification warns about: the time embedding is added to the tokens once, before plain blocks.
 
-    Same face as `DiffusionNet`: x_t (B, tokens, channels) and t (B,) integers -> (B, tokens, channels).
+    Same face as `DiffusionNet`: x_t (B, tokens, channels) and t (B,) or (1,) integers -> (B, tokens, channels).
     """
 
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,

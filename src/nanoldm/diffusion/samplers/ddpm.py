@@ -23,7 +23,7 @@ def ddpm(denoise: Callable[[Tensor, Tensor], Estimate], x_T: Tensor, schedule: N
         (alpha_t, alpha_s), (sigma_t, sigma_s) = schedule(torch.tensor([t, s], device=x.device))
         a = alpha_t / alpha_s
         beta = sigma_t**2 - (a * sigma_s) ** 2
-        estimate = denoise(x, torch.full((len(x),), t, device=x.device))
+        estimate = denoise(x, torch.tensor([t], device=x.device))
         x = (x - beta / sigma_t * estimate.eps) / a
         if s >= 0:
             x = x + beta.sqrt() * noise()

@@ -1,0 +1,111 @@
+"""Commands that measure: quality, faults, learning curves, speed."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from nanoldm.commands.options import Clamp, Count, Device, FeatureFolder, File, Folder, Model, Picture, Threads
+
+
+def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
+                                   "an exported folder (default: mnist, unless --samples is given).")]] = None, *,
+             samples: File = None, n: int = 10_000, seed: int = 0, steps: Count = None, clamp: Clamp = True,
+             features: FeatureFolder = "digits-v1", out: Folder = None, compile: bool = False, device: Device = "auto",
+             threads: Threads = None) -> None:
+    """Measure how good samples are: distances to real images beside their floors, with intervals, as a table, JSON and HTML.
+
+    Says first what it will cost. Samples and the features of real images are kept: a second call takes a minute.
+
+    Example: nanoldm evaluate mnist --n 10000
+
+    Args:
+        samples: Judge these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), perhaps `labels`.
+        n: How many images to draw. Figures of different N must not be compared.
+        seed: Of the first image; the next ones count up.
+        steps: Reverse steps, from 1 to the model's number of timesteps (default: all of them).
+        out: Folder for report.json, report.html, pictures and samples (default: evaluation/NAME).
+        compile: Compile the denoiser first (torch.compile; needs a C++ compiler): pays from some thousand images on.
+    """
+    from nanoldm.device import prepare_torch
+    from nanoldm.evaluate import evaluate as run
+    run(model, samples=samples, n=n, seed=seed, steps=steps, clamp=clamp, features=features, out=out, compiled=compile,
+        device=prepare_torch(device, threads))
+
+
+def doctor(model: Model = "mnist", *, features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto",
+           threads: Threads = None) -> None:
+    """Find where a model breaks: autoencoder, latent statistics, denoising from ever noisier images, sampling. Exit code 1 if it does.
+
+    Example: nanoldm doctor runs/mnist
+
+    Args:
+        out: Folder for the picture of all rungs and doctor.json (default: doctor/NAME).
+    """
+    from nanoldm.device import prepare_torch
+    from nanoldm.doctor import examine
+    if not examine(model, features=features, out=out, device=prepare_torch(device, threads)):
+        raise SystemExit(1)
+
+
+def curves(runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]], *, out: Picture = Path("curves.png"),
+           gif: File = None) -> None:
+    """Draw the learning curves of one or several runs: losses, proxy, AdaLN gates, learning rate, gradient norm.
+
+    Example: nanoldm curves runs/mnist runs/mnist-64 --out curves.png --gif samples.gif
+
+    Args:
+        runs: Run folders (also while they train), exported folders or bundled names.
+        out: The curves, as a picture.
+        gif: Also write the sample grids over time as a GIF.
+    """
+    from nanoldm.curves import draw_curves
+    draw_curves(runs, out, gif)
+
+
+def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Count = None, epochs: int = 10, seed: int = 0,
+             out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
+    """Train the networks that `evaluate` and `doctor` judge by, for other images than MNIST: a classifier, and one without labels.
+
+    Example: nanoldm features fashion-mnist --out features/fashion-mnist
+
+    Args:
+        data: mnist, fashion-mnist, ..., or folder:PATH with your own images (class subfolders give labels).
+        size: Side of the images in pixels, as the model has it.
+        epochs: Passes over the training images.
+        seed: Of initial weights, order and augmentation.
+        out: The new folder (default: features/DATA).
+    """
+    from nanoldm.device import prepare_torch
+    from nanoldm.features import train_features
+    from nanoldm.recipes import Data, absolute
+    chosen = Data(name=absolute(data), size=size, holdout=0)
+    train_features(chosen, out or Path("features") / Path(data).name, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
+
+
+def bench(*, rounds: int = 5, batch: int = 256, out: Annotated[Path, arg(metavar="FILE")] = Path("bench.json"), device: Device = "auto",
+          threads: Threads = None) -> None:
+    """Measure how fast this machine trains and samples, beside its matrix products and other implementations of the same network.
+
+    Other implementations: diffusers' DiTTransformer2DModel and smalldiffusion's DiT (pip install 'nanoldm[bench]'). Each runs in a
+    process of its own, and they take turns, so that a noisy machine favours none. Run it on an idle machine.
+
+    Example: nanoldm bench --out bench.json
+
+    Args:
+        rounds: Turns of each; figures are medians over them.
+        batch: Images in a training step.
+        out: All figures, as JSON.
+    """
+    from nanoldm.bench import bench as run
+    from nanoldm.device import prepare_torch
+    run(out, rounds=rounds, batch_size=batch, threads=threads, device=str(prepare_torch(device, threads)))
+
+
+def info(model: Model = "mnist") -> None:
+    """Print a model's recipe, parameters and training history.
+
+    Example: nanoldm info mnist
+    """
+    from nanoldm.card import describe
+    print(describe(model))
