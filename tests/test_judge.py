@@ -142,7 +142,8 @@ def test_ten_thousand_ready_images_are_judged_on_the_command_line(nanoldm, cache
     report = json.loads((nanoldm.folder / "ten-thousand" / "report.json").read_text())
     assert report["judged"]["images"] == 10_000
     for name, figures in report["measures"].items():
-        assert figures["value"] == pytest.approx(floor[name], rel=1e-3, abs=1e-3), name
+        # Of a set against itself, each k-th neighbour lies on the sphere of its ball: there rounding decides about density.
+        assert figures["value"] == pytest.approx(floor[name], rel=0.05 if name == "density" else 1e-3, abs=1e-3), name
     distance = report["measures"]["frechet_train"]
     assert 0 < distance["real images"] < distance["value"] < 1 < distance["noise"]
     assert len(kept) >= 2                                   # the features of real images are not computed again
