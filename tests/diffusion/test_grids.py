@@ -1,4 +1,5 @@
 import pytest
+import torch
 from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
