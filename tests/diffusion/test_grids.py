@@ -59,12 +59,12 @@ def test_a_grid_descends_from_its_start_without_repetition(grid, schedule, start
 
 
 def test_the_log_snr_grid_is_even_in_log_snr():
-    timesteps = visited(NoiseSchedule("cosine", 20_000), 12, None, "log-snr")
-    alpha, sigma = NoiseSchedule("cosine", 20_000)(torch.tensor(timesteps))
-    gaps = (alpha / sigma).log().diff()
-    assert len(timesteps) == 12
+    schedule = NoiseSchedule("linear", 20_000)              # fine enough that rounding to timesteps hides nothing
+    timesteps = visited(schedule, 12, None, "log-snr")
+    alpha, sigma = schedule(torch.tensor(timesteps))
+    levels = (alpha / sigma).log()
     assert timesteps[-1] == 0
-    assert gaps.max() / gaps.min() < 1.15
+    torch.testing.assert_close(levels, torch.linspace(levels[0], levels[-1], 12), atol=0.2, rtol=0)      # they are about 1 apart
 
 
 def test_the_shifted_grid_spends_its_steps_where_there_is_much_noise():
