@@ -19,6 +19,7 @@ from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
 from nanoldm.evaluate import BATCHES, QUANTILE, evaluate, intervals
 from nanoldm.judge import MEASURES
+from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 
 
@@ -39,7 +40,7 @@ def first_report(judge_tiny, trained_run, nanoldm):
 
 def test_the_report_says_the_cost_first_and_holds_every_measure(first_report):
     done, folder = first_report
-    assert re.match(r"drawing 40 samples of 100 steps: about \d+ s", done.stdout)
+    assert re.match(r"drawing 40 samples of 100 network passes: about \d+ s", done.stdout)
     report = json.loads((folder / "report.json").read_text())
     assert list(report["measures"]) == list(MEASURES)
     for name, figures in report["measures"].items():
@@ -74,8 +75,9 @@ def test_the_same_seed_gives_the_same_report_and_another_does_not(first_report, 
 def test_samples_are_reused_and_only_missing_ones_are_drawn(first_report, judge_tiny, trained_run):
     _, folder = first_report
     assert judge_tiny(trained_run, "--n", 40, "--seed", 3, "--out", folder).stdout.startswith("reusing 40 samples of")
-    assert judge_tiny(trained_run, "--n", 45, "--seed", 3, "--out", folder).stdout.startswith("drawing 5 samples of 100 steps")
-    assert judge_tiny(trained_run, "--n", 40, "--seed", 3, "--steps", 9, "--out", folder).stdout.startswith("drawing 40 samples of 9 steps")
+    assert judge_tiny(trained_run, "--n", 45, "--seed", 3, "--out", folder).stdout.startswith("drawing 5 samples of 100 network passes")
+    fewer = judge_tiny(trained_run, "--n", 40, "--seed", 3, "--steps", 9, "--out", folder)
+    assert fewer.stdout.startswith("drawing 40 samples of 9 network passes")
 
 
 def test_an_interrupted_drawing_continues(tiny_pipeline, tmp_path, monkeypatch):
@@ -88,15 +90,16 @@ def test_an_interrupted_drawing_continues(tiny_pipeline, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return generate(seeds, *args, **options)
 
-    first = Drawing(tiny_pipeline, tmp_path / "s.npz", range(10), 2, True)
+    first = Drawing(tiny_pipeline, tmp_path / "s.npz", range(10), Sampling(2))
     with monkeypatch.context() as patch:
         patch.setattr(tiny_pipeline, "generate", stop_in_the_second_batch)
         with pytest.raises(KeyboardInterrupt):
             first.images()
-    again = Drawing(tiny_pipeline, tmp_path / "s.npz", range(10), 2, True)
+    again = Drawing(tiny_pipeline, tmp_path / "s.npz", range(10), Sampling(2))
     assert again.missing == [4, 5, 6, 7, 8, 9]
-    assert torch.equal(again.images(), Drawing(tiny_pipeline, tmp_path / "whole.npz", range(10), 2, True).images())
-    assert Drawing(tiny_pipeline, tmp_path / "s.npz", range(10), 2, False).missing == list(range(10))       # drawn in another way
+    assert torch.equal(again.images(), Drawing(tiny_pipeline, tmp_path / "whole.npz", range(10), Sampling(2)).images())
+    for other in (Sampling(2, clamp=False), Sampling(2, "ddim"), Sampling(2, "ddim", eta=0.5), Sampling(2, grid="log-snr")):
+        assert Drawing(tiny_pipeline, tmp_path / "s.npz", range(10), other).missing == list(range(10))      # drawn in another way
 
 
 def test_ready_samples_are_judged_without_a_model_and_with_one(first_report, judge_tiny, trained_run, nanoldm):
@@ -119,7 +122,7 @@ def test_unusable_samples_and_options_are_refused(tiny_features, trained_run, tm
              (dict(samples="large.npz"), "these have 28x28x1: train networks with: nanoldm features"),
              (dict(samples="absent.npz"), "there is no file"), (dict(model=trained_run, n=3), "3 images are too few"),
              (dict(model=trained_run, n=30, out="file"), "--out file is a file"), (dict(model=trained_run, n=30, seed=-1), "seeds from 0"),
-             (dict(model=trained_run, n=30, steps=101), "choose 1 to 100"),
+             (dict(model=trained_run, n=30, sampling=Sampling(101)), "choose 1 to 100"),
              (dict(model=trained_run, n=30, features="digits-v1"), "digits-v1 judges images of 28x28x1")]
     for arguments, message in cases:
         paths = {key: Path(value) for key, value in arguments.items() if key in ("samples", "out")}

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from nanoldm.diffusion import Denoiser, NoiseSchedule
+from nanoldm.diffusion import Denoiser, NoiseSchedule, ddim, visited
 from nanoldm.errors import InputError
 from nanoldm.files import load_tensors, read_json, save_tensors
 from nanoldm.models import ConvAE, Transformer
@@ -63,6 +63,41 @@ def test_the_folder_has_the_layout_of_diffusers(folder):
     assert index["scheduler"] == ["diffusers", "DDPMScheduler"]
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "x0", "v", "flow"])
+@pytest.mark.parametrize("kind", ["cosine", "linear", "rectified"])
+def test_every_prediction_on_every_table_is_saved_and_read(tiny_pipeline, tmp_path, kind, prediction):
+    if (kind, prediction) == ("rectified", "epsilon"):
+        return                                              # refused by Denoiser
+    denoiser = Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule(kind, 50), prediction)
+    LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 2.5).save_pretrained(tmp_path)
+    back = LatentDiffusion.from_pretrained(tmp_path)
+    assert (back.denoiser.schedule.kind, back.denoiser.schedule.timesteps, back.denoiser.prediction) == (kind, 50, prediction)
+    assert back.clip_sample_range == 2.5
+
+
+@pytest.mark.parametrize(("prediction", "theirs"), [("epsilon", "epsilon"), ("x0", "sample"), ("v", "v_prediction")])
+def test_diffusers_reads_what_a_network_predicts(tiny_pipeline, tmp_path, prediction, theirs):
+    denoiser = Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule("cosine", 100), prediction)
+    LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 2.5).save_pretrained(tmp_path)
+    assert DDPMScheduler.from_pretrained(tmp_path, subfolder="scheduler").config.prediction_type == theirs
+
+
+def test_diffusers_draws_the_same_flow(tiny_pipeline, tmp_path):
+    """FlowMatchEulerDiscreteScheduler, at our noise levels: the sigma of each timestep."""
+    schedule = NoiseSchedule("rectified", 100)
+    denoiser = Denoiser(tiny_pipeline.denoiser.network, schedule, "flow")
+    LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 2.5).save_pretrained(tmp_path)
+    theirs, timesteps = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path, subfolder="scheduler"), visited(schedule, 20)
+    assert theirs.config.num_train_timesteps == 100
+    theirs.set_timesteps(sigmas=[schedule(torch.tensor(t))[1].item() for t in timesteps])
+    x = expected = torch.randn(2, 49, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        *_, (ours, _) = ddim(denoiser, x, schedule, timesteps, None)
+        for t, at in zip(timesteps, theirs.timesteps, strict=True):
+            expected = theirs.step(denoiser.network(expected, torch.tensor([t])), at, expected).prev_sample
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_the_latent_statistics_travel_with_the_autoencoder(tiny_pipeline, folder):
     tensors, _ = load_tensors(folder / "autoencoder" / WEIGHTS)
     assert torch.equal(tensors["latent_mean"], tiny_pipeline.autoencoder.latent_mean)
@@ -108,7 +143,9 @@ def test_weights_of_another_size_are_refused(folder):
     (NETWORK, {"colour": "blue"}), (NETWORK, {"_class_name": "UNet"}), (NETWORK, {"_class_name": ...}), (NETWORK, {"width": "wide"}),
     (NETWORK, {"heads": 5}), (NETWORK, {"heads": 0}), (AUTOENCODER, {"_class_name": "DiffusionNet"}), (AUTOENCODER, {"image_size": 30}),
     (SCHEDULER, {"beta_schedule": "scaled_linear"}), (SCHEDULER, {"num_train_timesteps": 0}), (SCHEDULER, {"clip_sample_range": ...}),
-    (SCHEDULER, {"prediction_type": "sample"}), (SCHEDULER, {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02})])
+    (SCHEDULER, {"prediction_type": "samples"}), (SCHEDULER, {"beta_schedule": ...}),
+    (SCHEDULER, {"beta_schedule": ..., "_class_name": "NoiseSchedule"}),
+    (SCHEDULER, {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02})])
 def test_a_configuration_that_is_not_ours_is_refused_by_name(folder, file, changes):
     edit(folder / file, **changes)
     refused(folder, re.escape(str(folder / file)))

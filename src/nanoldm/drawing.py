@@ -12,10 +12,12 @@ from tqdm import tqdm
 
 from nanoldm.arrays import image_set, read_npz, save_npz
 from nanoldm.data import to_bytes
+from nanoldm.diffusion import passes
 from nanoldm.errors import InputError
 from nanoldm.files import digest
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
+from nanoldm.sampling import Sampling
 
 SAVE_EVERY = 256        # images: as many are lost when the drawing is stopped
 
@@ -23,21 +25,27 @@ SAVE_EVERY = 256        # images: as many are lost when the drawing is stopped
 class Drawing:
     """Images of `seeds` in `file` (.npz), drawn where they are missing. The file also holds the seeds, and the key of what drew them."""
 
-    def __init__(self, pipeline: LatentDiffusion, file: Path, seeds: Sequence[int], steps: int | None, clamp: bool):
+    def __init__(self, pipeline: LatentDiffusion, file: Path, seeds: Sequence[int], sampling: Sampling):
         if not len(seeds) or min(seeds) < 0:
             raise InputError(f"--n {len(seeds)} --seed {seeds.start}: ask for at least 1 image, with seeds from 0 on")
-        self.pipeline, self.file, self.seeds, self.clamp = pipeline, file, seeds, clamp
-        self.steps = len(pipeline.timesteps(steps))
+        self.pipeline, self.file, self.seeds, self.sampling = pipeline, file, seeds, sampling
+        self.timesteps = pipeline.timesteps(sampling)
         parts = {"network": pipeline.denoiser.network, "autoencoder": pipeline.autoencoder}
         weights = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
         schedule = pipeline.denoiser.schedule
         self.key = digest(weights, schedule=f"{schedule.kind} {schedule.timesteps}", prediction=pipeline.denoiser.prediction,
-                          limit=str(pipeline.clip_sample_range), steps=str(self.steps), clamp=str(clamp))
+                          limit=str(pipeline.clip_sample_range), timesteps=str(self.timesteps), sampler=self.sampler,
+                          eta=str(sampling.eta), clamp=str(sampling.clamp))
         self.drawn = self._read()
         self.missing = [seed for seed in seeds if seed not in self.drawn]
 
     def facts(self) -> dict[str, Any]:
-        return {"first_seed": self.seeds[0], "steps": self.steps, "clamp": self.clamp, "drawing_sha256": self.key}
+        return {"first_seed": self.seeds[0], **vars(self.sampling), "sampler": self.sampler, "steps": len(self.timesteps),
+                "network_passes": passes(self.sampler, len(self.timesteps)), "drawing_sha256": self.key}
+
+    @property
+    def sampler(self) -> str:
+        return self.sampling.name(self.pipeline.denoiser.schedule)
 
     def _read(self) -> dict[int, Tensor]:
         """Seed -> image (C, S, S) uint8, as far as the file holds images of this model drawn in this way."""
@@ -59,17 +67,18 @@ class Drawing:
             began = time.perf_counter()
             self.pipeline.generate(batch, steps)
             times.append(time.perf_counter() - began)
-        step = (times[2] - times[1]) / max(1, steps - 1)
-        seconds = (times[1] + step * (self.steps - 1)) * len(self.missing) / len(batch)
+        step, needed = (times[2] - times[1]) / max(1, steps - 1), passes(self.sampler, len(self.timesteps))
+        seconds = (times[1] + step * (needed - 1)) * len(self.missing) / len(batch)
         reused = f", {len(self.seeds) - len(self.missing):,} more are reused" if len(self.missing) < len(self.seeds) else ""
-        return [f"drawing {len(self.missing):,} samples of {self.steps} steps: about {duration(seconds)}{reused}; judging: about a minute"]
+        return [f"drawing {len(self.missing):,} samples of {needed} network passes: about {duration(seconds)}{reused}; "
+                "judging: about a minute"]
 
     def images(self) -> Tensor:
         """(N, C, S, S) uint8, in the order of the seeds. Writes the file every 256 images, so that a stop loses no more."""
         with tqdm(total=len(self.missing), desc="samples", unit="image", delay=1, disable=not self.missing) as bar:
             for k in range(0, len(self.missing), SAVE_EVERY):
                 batch = self.missing[k : k + SAVE_EVERY]
-                self.drawn |= dict(zip(batch, to_bytes(self.pipeline.generate(batch, self.steps, clamp=self.clamp)), strict=True))
+                self.drawn |= dict(zip(batch, to_bytes(self.pipeline.generate(batch, **vars(self.sampling))), strict=True))
                 save_npz(self.file, torch.stack(list(self.drawn.values())), seeds=np.array(list(self.drawn)), key=np.array(self.key))
                 bar.update(len(batch))
         return torch.stack([self.drawn[seed] for seed in self.seeds])

@@ -21,6 +21,7 @@ from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipes import Data
 from nanoldm.report import table, write_html
 from nanoldm.runs import data_of, find_model
+from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 from nanoldm.stages import encode, proxy_errors
 from nanoldm.tracking import read_metrics
@@ -30,12 +31,13 @@ FEWEST = 20                         # samples: two in each batch
 SCORE_STEPS, SCORE_WIDTH = 500, 16  # of the small network behind the classification accuracy score
 
 
-def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n: int = 10_000, seed: int = 0, steps: int | None = None,
-             clamp: bool = True, features: str | Path = "digits-v1", out: Path | None = None,
+def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n: int = 10_000, seed: int = 0,
+             sampling: Sampling | None = None, features: str | Path = "digits-v1", out: Path | None = None,
              device: torch.device | str = "cpu", compiled: bool = False) -> dict[str, Any]:
     """Judge `n` images that `model` draws with seeds seed ... seed + n - 1, or the ready `samples` of an .npz file.
 
-    compiled: draw through torch.compile, which pays from some thousand images on.
+    sampling: how they are drawn (default: all steps of the default sampler). compiled: draw through torch.compile, which pays from
+    some thousand images on.
     Writes report.json, report.html, the pictures in it and the samples drawn to the folder `out` (default: evaluation/NAME), and
     returns the content of report.json, which is a pure function of the arguments. A model given together with `samples` is judged
     by them, and its autoencoder and proxy are measured too.
@@ -50,7 +52,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     out = out or Path("evaluation") / (samples.stem if samples else Path(model).name)
     check_folder(out)
     given = load_images(samples) if samples else None
-    drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), steps, clamp)
+    drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), sampling or Sampling())
     if (count := len(given) if given else n) < FEWEST:
         raise InputError(f"{count} images are too few to judge: at least {FEWEST} are needed, and figures settle at 10,000")
     train, test = load(data.name, data.size, data.holdout)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,12 +10,13 @@ from tqdm import tqdm
 
 from nanoldm import __version__
 from nanoldm.device import check_compiler
-from nanoldm.diffusion import Clamped, Denoiser, corrupt, ddpm, trailing
+from nanoldm.diffusion import Clamped, Denoiser, corrupt, visited
 from nanoldm.errors import InputError
 from nanoldm.files import write_json
 from nanoldm.models import NETWORKS, ConvAE
 from nanoldm.runs import find_model
-from nanoldm.saving import load_component, load_scheduler, save_component, save_scheduler
+from nanoldm.sampling import Sampling
+from nanoldm.saving import load_component, load_scheduler, save_component, save_scheduler, scheduler_class
 from nanoldm.seeding import generator
 
 
@@ -50,38 +52,38 @@ class LatentDiffusion:
         """Images that are sampled at a time: on a CPU few enough for its cache, on a GPU enough to fill it (benchmarks/RESULTS.md)."""
         return 64 if self.device.type == "cpu" else 1000
 
-    def generate(self, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True, batch_size: int | None = None,
-                 progress: bool = False) -> Tensor:
+    def generate(self, seeds: Sequence[int], steps: int | None = None, *, batch_size: int | None = None, progress: bool = False,
+                 **sampling: Any) -> Tensor:
         """New images, one for each seed. Image k depends on seeds[k] alone, not on its neighbours or the batch size.
 
-        steps: reverse steps, 1 ... T (default: all T). clamp=False is the specification's update to the letter. batch_size: images
-        at a time (default: what suits the device).
-        Raises InputError for no seeds, negative seeds, or a number of steps that the schedule does not have.
+        steps: reverse steps, 1 ... T (default: all T). sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr"
+        or clamp=False. batch_size: images at a time (default: what suits the device).
+        Raises InputError for no seeds, negative seeds, or settings that do not exist or do not fit the model.
         """
-        streams = self._streams(seeds)
-        return self._sample_in_batches(streams, None, self.timesteps(steps), clamp, batch_size, progress)
+        return self._sample_in_batches(self._streams(seeds), None, Sampling(steps=steps, **sampling), None, batch_size, progress)
 
     @torch.no_grad()
-    def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True,
-                     batch_size: int | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *, batch_size: int | None = None,
+                     progress: bool = False, **sampling: Any) -> tuple[Tensor, Tensor]:
         """Noise real images to timestep t (0 ... T-1), then run the reverse process -> (decoded x_t, result), one seed per image.
 
-        The specification's diagnostic. steps: 1 ... t + 1 (default: all).
+        The specification's diagnostic. steps: 1 ... t + 1 (default: all). The rest is as in `generate`.
         """
         streams = self._streams(seeds)
         if len(streams) != len(images):
             raise InputError(f"{len(images)} images need as many seeds, not {len(streams)}")
         if not 0 <= t < self.denoiser.schedule.timesteps:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
-        timesteps = self.timesteps(steps, t)
+        settings = Sampling(steps=steps, **sampling)
+        self.timesteps(settings, t)                                                           # refused before any work
         x0 = self.encode(images)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self._noise(streams), alpha, sigma)
-        return self.decode(x_t), self._sample_in_batches(streams, x_t, timesteps, clamp, batch_size, progress)
+        return self.decode(x_t), self._sample_in_batches(streams, x_t, settings, t, batch_size, progress)
 
-    def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, clamp: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
+    def trajectory(self, seeds: Sequence[int], steps: int | None = None, **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
-        for x, estimate in self._sample(self._streams(seeds), None, self.timesteps(steps), clamp):
+        for x, estimate in self._sample(self._streams(seeds), None, Sampling(steps=steps, **sampling)):
             yield self.decode(x), self.decode(estimate.x0)
 
     @torch.no_grad()
@@ -99,10 +101,9 @@ class LatentDiffusion:
         """Normalised tokens -> images."""
         return self.autoencoder.decode(tokens).sigmoid().cpu()
 
-    def timesteps(self, steps: int | None = None, start: int | None = None) -> list[int]:
-        """Which timesteps `steps` reverse steps visit (default: all), from `start` (default: the noisiest). Raises InputError."""
-        start = self.denoiser.schedule.timesteps - 1 if start is None else start
-        return trailing(start, start + 1 if steps is None else steps)
+    def timesteps(self, sampling: Sampling, start: int | None = None) -> list[int]:
+        """The timesteps that a sampler visits, from `start` (default: the noisiest). Raises InputError."""
+        return visited(self.denoiser.schedule, sampling.steps, start, sampling.grid)
 
     def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:
         if not len(seeds):
@@ -117,18 +118,19 @@ class LatentDiffusion:
         return torch.stack([torch.randn(shape, generator=stream) for stream in streams]).to(self.device)
 
     @torch.no_grad()      # as a decorator it is lifted while the generator rests: the caller's own gradients are left alone
-    def _sample(self, streams: list[torch.Generator], x_T: Tensor | None, timesteps: list[int], clamp: bool) -> Iterator:
-        denoise = Clamped(self.denoiser, self.clip_sample_range) if clamp else self.denoiser
+    def _sample(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None = None) -> Iterator:
+        denoise = Clamped(self.denoiser, self.clip_sample_range) if sampling.clamp else self.denoiser
         x_T = self._noise(streams) if x_T is None else x_T
-        yield from ddpm(denoise, x_T, self.denoiser.schedule, timesteps, lambda: self._noise(streams))
+        schedule = self.denoiser.schedule
+        yield from sampling.function(schedule)(denoise, x_T, schedule, self.timesteps(sampling, start), lambda: self._noise(streams))
 
-    def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, timesteps: list[int], clamp: bool,
+    def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None,
                            batch_size: int | None, progress: bool) -> Tensor:
-        images, batch_size = [], batch_size or self.batch_size
-        with tqdm(total=len(streams) * len(timesteps), desc="sampling", unit="step", delay=1, disable=not progress) as bar:
+        images, batch_size, steps = [], batch_size or self.batch_size, len(self.timesteps(sampling, start))
+        with tqdm(total=len(streams) * steps, desc="sampling", unit="step", delay=1, disable=not progress) as bar:
             for k in range(0, len(streams), batch_size):
                 part = slice(k, k + batch_size)
-                for x, _ in self._sample(streams[part], None if x_T is None else x_T[part], timesteps, clamp):
+                for x, _ in self._sample(streams[part], None if x_T is None else x_T[part], sampling, start):
                     bar.update(len(x))
                 images.append(self.decode(x))
         return torch.cat(images)
@@ -141,7 +143,8 @@ class LatentDiffusion:
         save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, self.clip_sample_range)
         write_json(folder / "model_index.json", {      # last: where it is, the rest is whole
             "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
-            "network": ["nanoldm", type(denoiser.network).__name__], "scheduler": ["diffusers", "DDPMScheduler"]})
+            "network": ["nanoldm", type(denoiser.network).__name__],
+            "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction)})
 
     @classmethod
     def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> "LatentDiffusion":

@@ -46,9 +46,12 @@ class Network(Config):
 
 
 class Diffusion(Config):
-    schedule: Literal["cosine", "linear"]
+    schedule: Literal["cosine", "linear", "rectified"]
     timesteps: PositiveInt
-    prediction: Literal["epsilon"]
+    prediction: Literal["epsilon", "x0", "v", "flow"]
+    # What recipes meant before these could be chosen: runs and models of that time can still be read.
+    loss_weighting: Literal["uniform", "min-snr"] = "uniform"
+    timestep_distribution: Literal["uniform", "logit-normal"] = "uniform"
 
 
 class Training(Config):
@@ -116,7 +119,25 @@ def mnist_additive() -> Recipe:
     return mnist().replace(recipe="mnist-additive", network={"kind": "Transformer"})
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"mnist": mnist, "mnist-64": mnist_64, "mnist-additive": mnist_additive}
+def mnist_v() -> Recipe:
+    """`mnist` with a network that predicts v = alpha eps - sigma x0, which says something about the image at every noise level.
+
+    Command: nanoldm train mnist-v
+    """
+    return mnist().replace(recipe="mnist-v", diffusion={"prediction": "v"})
+
+
+def mnist_flow() -> Recipe:
+    """`mnist` as rectified flow: straight paths from data to noise, eps - x0 predicted, timesteps mostly from the middle.
+
+    Command: nanoldm train mnist-flow
+    """
+    return mnist().replace(recipe="mnist-flow", diffusion={"schedule": "rectified", "prediction": "flow",
+                                                           "timestep_distribution": "logit-normal"})
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"mnist": mnist, "mnist-v": mnist_v, "mnist-flow": mnist_flow, "mnist-64": mnist_64,
+                                            "mnist-additive": mnist_additive}
 
 
 # Fields of a recipe that the command line calls otherwise.

@@ -69,7 +69,7 @@ def table(report: dict[str, Any]) -> str:
 def title(report: dict[str, Any]) -> str:
     judged = report["judged"]
     what = f"{judged['images']:,} images of {judged['file'] or judged['model']}"
-    how = f", seeds from {judged['first_seed']}, {judged['steps']} steps" if "steps" in judged else ""
+    how = f", seeds from {judged['first_seed']}, {judged['steps']} steps of {judged['sampler']}" if "steps" in judged else ""
     return f"{what}{how}, judged against {report['data']['name']} by {report['features']['name']}"
 
 

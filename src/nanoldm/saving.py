@@ -6,13 +6,14 @@ from pathlib import Path
 
 from torch import nn
 
-from nanoldm.diffusion import PREDICTIONS, NoiseSchedule
+from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.diffusion.schedule import linear_range
 from nanoldm.errors import InputError
 from nanoldm.files import load_module, read_json, save_tensors, write_json
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}     # our name -> diffusers' name
+PREDICTION_TYPES = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
 
 
 @contextmanager
@@ -41,13 +42,24 @@ def load_component(folder: Path, classes: Mapping[str, type[nn.Module]]) -> nn.M
     return module
 
 
+def scheduler_class(schedule: NoiseSchedule, prediction: str) -> list[str]:
+    """[library, class] whose scheduler_config.json we write: diffusers' where it has the combination, else our own."""
+    if schedule.kind in BETA_SCHEDULES and prediction in PREDICTION_TYPES:
+        return ["diffusers", "DDPMScheduler"]
+    if (schedule.kind, prediction) == ("rectified", "flow"):
+        return ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    return ["nanoldm", "NoiseSchedule"]
+
+
 def save_scheduler(folder: Path, schedule: NoiseSchedule, prediction: str, clip_sample_range: float) -> None:
-    """scheduler_config.json, in the words of diffusers' DDPMScheduler."""
-    beta_start, beta_end = linear_range(schedule.timesteps)
-    write_json(folder / SCHEDULER, {
-        "_class_name": "DDPMScheduler", "num_train_timesteps": schedule.timesteps, "beta_schedule": BETA_SCHEDULES[schedule.kind],
-        "beta_start": beta_start, "beta_end": beta_end, "variance_type": "fixed_large", "timestep_spacing": "trailing",
-        "prediction_type": prediction, "clip_sample": True, "clip_sample_range": clip_sample_range})
+    """scheduler_config.json, in the words of diffusers where it has them."""
+    config = {"_class_name": scheduler_class(schedule, prediction)[1], "num_train_timesteps": schedule.timesteps,
+              "prediction_type": PREDICTION_TYPES.get(prediction, prediction), "clip_sample": True, "clip_sample_range": clip_sample_range}
+    if schedule.kind in BETA_SCHEDULES:
+        beta_start, beta_end = linear_range(schedule.timesteps)
+        config |= {"beta_schedule": BETA_SCHEDULES[schedule.kind], "beta_start": beta_start, "beta_end": beta_end,
+                   "variance_type": "fixed_large", "timestep_spacing": "trailing"}
+    write_json(folder / SCHEDULER, config)
 
 
 def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
@@ -55,11 +67,15 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
     with refusing(folder / SCHEDULER):
         config = read_json(folder / SCHEDULER)
         kinds = {theirs: ours for ours, theirs in BETA_SCHEDULES.items()}
+        predictions = {theirs: ours for ours, theirs in PREDICTION_TYPES.items()} | {"flow": "flow"}
         if not isinstance(config["num_train_timesteps"], int) or not 0 < config["clip_sample_range"] < float("inf"):
             raise ValueError("num_train_timesteps must be a whole number and clip_sample_range positive")
-        schedule = NoiseSchedule(kinds[config["beta_schedule"]], config["num_train_timesteps"])
+        plain = "beta_schedule" not in config and config["_class_name"] != "DDPMScheduler"
+        kind = "rectified" if plain else kinds[config["beta_schedule"]]
+        schedule = NoiseSchedule(kind, config["num_train_timesteps"])
         if schedule.kind == "linear" and (config["beta_start"], config["beta_end"]) != linear_range(schedule.timesteps):
             raise ValueError(f"linear betas are {linear_range(schedule.timesteps)} for {schedule.timesteps} timesteps")
-        if config["prediction_type"] not in PREDICTIONS:
+        if config["prediction_type"] not in predictions:
             raise ValueError(f"unknown prediction {config['prediction_type']!r}")
-        return schedule, config["prediction_type"], float(config["clip_sample_range"])
+        Denoiser(nn.Identity(), schedule, predictions[config["prediction_type"]])       # refuses what cannot work together
+        return schedule, predictions[config["prediction_type"]], float(config["clip_sample_range"])

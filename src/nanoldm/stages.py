@@ -82,10 +82,11 @@ def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False) -> S
         sizes = recipe.network.model_dump(exclude={"kind"})
         network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], **sizes)
     schedule = NoiseSchedule(recipe.diffusion.schedule, recipe.diffusion.timesteps)
-    loss = DenoisingLoss(Denoiser(network, schedule, recipe.diffusion.prediction)).to(latents.device)
+    loss = DenoisingLoss(Denoiser(network, schedule, recipe.diffusion.prediction), recipe.diffusion.loss_weighting).to(latents.device)
     seed = generator(recipe.seed, DENOISER).initial_seed()
     return Stage("denoiser", loss, recipe.training, len(latents), seed,
-                 lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start), compiled)
+                 lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start,
+                                              recipe.diffusion.timestep_distribution), compiled)
 
 
 @torch.inference_mode()

@@ -12,12 +12,13 @@ from nanoldm.errors import InputError
 from nanoldm.files import check_target
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
+from nanoldm.sampling import Sampling
 
 GRID_LIMIT = 1024           # images in a grid that still can be looked at
 TRAJECTORY_LIMIT = 64
 
 
-def draw(model: str, seeds: list[int], steps: int | None, clamp: bool, out: Path, npz: Path | None, trajectory: Path | None,
+def draw(model: str, seeds: list[int], sampling: Sampling, out: Path, npz: Path | None, trajectory: Path | None,
          device: torch.device) -> None:
     """Sample images and write a grid to `out`; the numbers to `npz` and the way there to `trajectory`, where given."""
     check_target(out, *pictures.FORMATS)
@@ -26,21 +27,24 @@ def draw(model: str, seeds: list[int], steps: int | None, clamp: bool, out: Path
     if npz:
         check_target(npz, ".npz")
     pipeline = LatentDiffusion.from_pretrained(model, device)
-    images = pipeline.generate(seeds, steps, clamp=clamp, progress=True)
+    steps = len(pipeline.timesteps(sampling))
+    if sampling.steps and steps < sampling.steps:
+        print(f"note: {sampling.steps} steps of the {sampling.grid} grid fall on {steps} different timesteps")
+    images = pipeline.generate(seeds, **vars(sampling), progress=True)
     pictures.save(pictures.grid(images[:GRID_LIMIT]), out)
     print(f"wrote {out}: {len(images[:GRID_LIMIT])} images" + (f" (the first of {len(images)})" if len(images) > GRID_LIMIT else ""))
     if npz:
         save_npz(npz, images)
         print(f"wrote {npz}: {len(images)} images")
     if trajectory:
-        shown, count = seeds[:TRAJECTORY_LIMIT], steps or pipeline.denoiser.schedule.timesteps
+        shown = seeds[:TRAJECTORY_LIMIT]
         frames = [pictures.captioned([("x_t", pictures.grid(x)), ("estimate of x0", pictures.grid(x0))], across=True)
-                  for x, x0 in tqdm(pipeline.trajectory(shown, steps, clamp=clamp), desc="trajectory", total=count, unit="step", delay=1)]
+                  for x, x0 in tqdm(pipeline.trajectory(shown, **vars(sampling)), desc="trajectory", total=steps, unit="step", delay=1)]
         pictures.save_gif(frames, trajectory)
         print(f"wrote {trajectory}: {len(frames)} steps of {len(shown)} images")
 
 
-def denoise_test_images(model: str, t: int, seeds: list[int], steps: int | None, clamp: bool, out: Path, device: torch.device) -> None:
+def denoise_test_images(model: str, t: int, seeds: list[int], sampling: Sampling, out: Path, device: torch.device) -> None:
     """Noise the first test images of the model's own data to timestep t, denoise them, and write the comparison to `out`."""
     check_target(out, *pictures.FORMATS)
     pipeline = LatentDiffusion.from_pretrained(model, device)
@@ -48,7 +52,7 @@ def denoise_test_images(model: str, t: int, seeds: list[int], steps: int | None,
     images = to_float(load(data.name, data.size, data.holdout)[1].images[: len(seeds)])
     if len(images) < len(seeds):
         raise InputError(f"--n {len(seeds)}: {data.name} has only {len(images)} test images")
-    noised, result = pipeline.denoise_from(images, t, seeds, steps, clamp=clamp, progress=True)
+    noised, result = pipeline.denoise_from(images, t, seeds, **vars(sampling), progress=True)
     rows = {"test images": images, "reconstructed": pipeline.reconstruct(images), f"noised to t = {t}": noised, "denoised": result}
     pictures.save(pictures.captioned((caption, pictures.grid(part, min(16, len(part)))) for caption, part in rows.items()), out)
     print(f"wrote {out}: {len(images)} test images, noised to t = {t} and denoised")

@@ -20,6 +20,8 @@ ALPHA_BAR = (1 - BETAS).cumprod(0)
 
 
 class ExactSchedule(nn.Module):
+    alpha = ALPHA_BAR.sqrt()
+
     def forward(self, t):
         alpha_bar = torch.where(t < 0, 1, ALPHA_BAR[t])
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()

@@ -59,3 +59,13 @@ def test_a_set_smaller_than_a_batch_is_one_batch():
 def test_streams_with_different_keys_differ_even_beyond_32_bits(keys):
     draws = {torch.randn(4, generator=generator(*key)).numpy().tobytes() for key in keys}
     assert len(draws) == len(keys)
+
+
+def test_logit_normal_timesteps_are_the_sigmoid_of_a_gaussian():
+    batches = take(latent_batches(torch.zeros(1000, 4, 2), 1000, 100, seed=0, distribution="logit-normal"), 20)
+    t = torch.cat([batch["t"] for batch in batches])
+    assert 0 <= t.min() < 8
+    assert 92 < t.max() <= 99
+    for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
+        expected = 100 * torch.distributions.Normal(0, 1).icdf(torch.tensor(quantile)).sigmoid().item()
+        assert t.double().quantile(quantile).item() == pytest.approx(expected, abs=1.5)

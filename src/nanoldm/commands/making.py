@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.commands.options import Clamp, Count, Device, File, Model, Picture, Text, Threads
+from nanoldm.commands.options import Clamp, Count, Device, Eta, File, Grid, Model, Picture, Sampler, Text, Threads
 from nanoldm.options import parse_duration, parse_seeds
 
 
@@ -18,7 +18,8 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
     Example: nanoldm train mnist --budget 20m
 
     Args:
-        recipe: mnist (the reference), mnist-64 (64 latent channels) or mnist-additive (plain Transformer).
+        recipe: mnist (the reference), mnist-v (predicts v), mnist-flow (rectified flow), mnist-64 (64 latent channels) or
+            mnist-additive (plain Transformer).
         budget: Wall time for the whole run, such as 20m or 1h30m: decides the number of denoiser steps.
         epochs: Epochs of the denoiser (recipes say 200).
         steps: Steps of the denoiser, instead of epochs.
@@ -40,11 +41,12 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
 
 
 def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds: Text = None, steps: Count = None,
-           clamp: Clamp = True, out: Picture = Path("samples.png"), npz: File = None, trajectory: File = None,
-           device: Device = "auto", threads: Threads = None) -> None:
+           sampler: Sampler = None, grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, out: Picture = Path("samples.png"),
+           npz: File = None, trajectory: File = None, device: Device = "auto", threads: Threads = None) -> None:
     """Draw new images from a trained model.
 
     Example: nanoldm sample mnist --n 64 --seed 0 --out samples.png
+    Fewer steps: nanoldm sample mnist --steps 16 --sampler dpm++2m --grid log-snr
 
     Args:
         n: How many images (default: 64).
@@ -57,12 +59,14 @@ def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds
     """
     numbers = parse_seeds(n, seed, seeds)
     from nanoldm.device import prepare_torch
+    from nanoldm.sampling import Sampling
     from nanoldm.use import draw
-    draw(model, numbers, steps, clamp, out, npz, trajectory, prepare_torch(device, threads))
+    draw(model, numbers, Sampling(steps, sampler, grid, eta, clamp), out, npz, trajectory, prepare_torch(device, threads))
 
 
-def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, steps: Count = None, clamp: Clamp = True,
-            out: Picture = Path("denoise.png"), device: Device = "auto", threads: Threads = None) -> None:
+def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, steps: Count = None, sampler: Sampler = None,
+            grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, out: Picture = Path("denoise.png"), device: Device = "auto",
+            threads: Threads = None) -> None:
     """Noise real test images to timestep t, run the reverse process, and show both beside the originals.
 
     A model that gets this right and still fails from pure noise has learnt to denoise, not to find the data.
@@ -78,8 +82,9 @@ def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, 
     """
     numbers = parse_seeds(n, seed, None)
     from nanoldm.device import prepare_torch
+    from nanoldm.sampling import Sampling
     from nanoldm.use import denoise_test_images
-    denoise_test_images(model, t, numbers, steps, clamp, out, prepare_torch(device, threads))
+    denoise_test_images(model, t, numbers, Sampling(steps, sampler, grid, eta, clamp), out, prepare_torch(device, threads))
 
 
 def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]) -> None:

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.commands.options import Clamp, Count, Device, FeatureFolder, File, Folder, Model, Picture, Threads
+from nanoldm.commands.options import Clamp, Count, Device, Eta, FeatureFolder, File, Folder, Grid, Model, Picture, Sampler, Threads
 
 
 def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
                                    "an exported folder (default: mnist, unless --samples is given).")]] = None, *,
-             samples: File = None, n: int = 10_000, seed: int = 0, steps: Count = None, clamp: Clamp = True,
-             features: FeatureFolder = "digits-v1", out: Folder = None, compile: bool = False, device: Device = "auto",
-             threads: Threads = None) -> None:
+             samples: File = None, n: int = 10_000, seed: int = 0, steps: Count = None, sampler: Sampler = None, grid: Grid = "trailing",
+             eta: Eta = 0.0, clamp: Clamp = True, features: FeatureFolder = "digits-v1", out: Folder = None, compile: bool = False,
+             device: Device = "auto", threads: Threads = None) -> None:
     """Measure how good samples are: distances to real images beside their floors, with intervals, as a table, JSON and HTML.
 
     Says first what it will cost. Samples and the features of real images are kept: a second call takes a minute.
@@ -29,8 +29,9 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
-    run(model, samples=samples, n=n, seed=seed, steps=steps, clamp=clamp, features=features, out=out, compiled=compile,
-        device=prepare_torch(device, threads))
+    from nanoldm.sampling import Sampling
+    run(model, samples=samples, n=n, seed=seed, sampling=Sampling(steps, sampler, grid, eta, clamp), features=features, out=out,
+        compiled=compile, device=prepare_torch(device, threads))
 
 
 def doctor(model: Model = "mnist", *, features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto",

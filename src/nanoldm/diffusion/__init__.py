@@ -1,12 +1,12 @@
 """The mathematics, in separate pieces: schedule, prediction, denoiser, objective, grids, samplers. Imports torch alone."""
 
 from nanoldm.diffusion.denoiser import Clamped, Denoiser, Estimate
-from nanoldm.diffusion.grids import trailing
+from nanoldm.diffusion.grids import GRIDS, trailing, visited
 from nanoldm.diffusion.objective import DenoisingLoss
 from nanoldm.diffusion.prediction import PREDICTIONS
 from nanoldm.diffusion.proxy import LEVELS, proxy
-from nanoldm.diffusion.samplers import ddpm
+from nanoldm.diffusion.samplers import SAMPLERS, adams_bashforth, ddim, ddpm, dpm_solver_2m, heun, passes
 from nanoldm.diffusion.schedule import NoiseSchedule, corrupt
 
-__all__ = ["LEVELS", "PREDICTIONS", "Clamped", "Denoiser", "DenoisingLoss", "Estimate", "NoiseSchedule", "corrupt", "ddpm", "proxy",
-           "trailing"]
+__all__ = ["GRIDS", "LEVELS", "PREDICTIONS", "SAMPLERS", "Clamped", "Denoiser", "DenoisingLoss", "Estimate", "NoiseSchedule",
+           "adams_bashforth", "corrupt", "ddim", "ddpm", "dpm_solver_2m", "heun", "passes", "proxy", "trailing", "visited"]

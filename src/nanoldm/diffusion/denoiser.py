@@ -19,6 +19,7 @@ class Estimate(NamedTuple):
 class Denoiser(nn.Module):
     """network + schedule + kind of prediction. x_t: (B, tokens, channels), t: (B,) integers in 0 ... T-1 -> Estimate.
 
+    prediction: what the network's output means, a name of `PREDICTIONS`. Raises InputError for one that does not exist or cannot work.
     t may also be (1,), for a batch that shares its timestep: the network then embeds it once.
     """
 
@@ -26,6 +27,9 @@ class Denoiser(nn.Module):
         super().__init__()
         if prediction not in PREDICTIONS:
             raise InputError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")
+        if prediction == "epsilon" and not schedule.alpha.all():
+            raise InputError("epsilon says nothing about x0 where alpha is 0, as at the noisiest timestep of the rectified schedule: "
+                             "choose x0, v or flow, or the cosine or linear schedule")
         self.network, self.schedule, self.prediction = network, schedule, prediction
 
     def forward(self, x_t: Tensor, t: Tensor) -> Estimate:

@@ -1,6 +1,6 @@
 """What a network is trained to predict, and how its output becomes an estimate of (x0, eps).
 
-Every kind of prediction is two functions, so that nothing else needs to know which one is in use.
+Every kind of prediction is one linear combination of x0 and eps, and its inverse; nothing else needs to know which one is in use.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,13 @@ from torch import Tensor
 class Prediction(NamedTuple):
     """target(x0, eps, alpha, sigma) is the regression target; estimate(output, x_t, alpha, sigma) -> (x0, eps).
 
+    gain(alpha, sigma) = |d x0 / d output| at fixed x_t: what an error of the output becomes as an error of x0.
     alpha and sigma must broadcast against x_t.
     """
 
     target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     estimate: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    gain: Callable[[Tensor, Tensor], Tensor]
 
 
 def epsilon_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -29,4 +31,44 @@ def epsilon_estimate(output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) 
     return (x_t - sigma * output) / alpha, output
 
 
-PREDICTIONS = {"epsilon": Prediction(epsilon_target, epsilon_estimate)}
+def x0_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The clean latents."""
+    return x0
+
+
+def x0_estimate(output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve x_t = alpha x0 + sigma eps for eps."""
+    return output, (x_t - alpha * output) / sigma
+
+
+def v_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """v = alpha eps - sigma x0 (Salimans and Ho 2022, arXiv 2202.00512, section 4)."""
+    return alpha * eps - sigma * x0
+
+
+def v_estimate(output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """x0 = (alpha x_t - sigma v) / (alpha^2 + sigma^2), eps = (sigma x_t + alpha v) / (alpha^2 + sigma^2).
+
+    The divisor is 1 on a variance-preserving table.
+    """
+    square = alpha**2 + sigma**2
+    return (alpha * x_t - sigma * output) / square, (sigma * x_t + alpha * output) / square
+
+
+def flow_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """u = eps - x0, the velocity on the straight line from data to noise (Liu et al. 2022, arXiv 2209.03003, eq. 1)."""
+    return eps - x0
+
+
+def flow_estimate(output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """x0 = (x_t - sigma u) / (alpha + sigma), eps = (x_t + alpha u) / (alpha + sigma). The divisor is 1 on the rectified table."""
+    total = alpha + sigma
+    return (x_t - sigma * output) / total, (x_t + alpha * output) / total
+
+
+PREDICTIONS = {
+    "epsilon": Prediction(epsilon_target, epsilon_estimate, lambda alpha, sigma: sigma / alpha),
+    "x0": Prediction(x0_target, x0_estimate, lambda alpha, sigma: sigma**0),
+    "v": Prediction(v_target, v_estimate, lambda alpha, sigma: sigma / (alpha**2 + sigma**2)),
+    "flow": Prediction(flow_target, flow_estimate, lambda alpha, sigma: sigma / (alpha + sigma)),
+}

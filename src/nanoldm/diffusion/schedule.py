@@ -33,27 +33,46 @@ def linear_betas(timesteps: int) -> Tensor:
     return torch.linspace(*linear_range(timesteps), timesteps, dtype=torch.float64)
 
 
-BETAS = {"cosine": cosine_betas, "linear": linear_betas}
+def preserve_variance(betas: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha_t^2 = alpha_bar_t = prod_{s<=t} (1 - beta_s) and sigma_t^2 = 1 - alpha_bar_t (DDPM, eq. 4). (T,) -> (T,), (T,)"""
+    alpha_bar = (1 - betas).cumprod(0)
+    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+def rectified(timesteps: int) -> tuple[Tensor, Tensor]:
+    """Straight lines from data to noise: sigma_t = (t+1)/T, alpha_t = 1 - sigma_t (Liu et al. 2022, arXiv 2209.03003, eq. 1).
+
+    The noisiest timestep holds no signal at all: alpha = 0.
+    """
+    sigma = torch.arange(1, timesteps + 1, dtype=torch.float64) / timesteps
+    return 1 - sigma, sigma
+
+
+# kind -> alpha_t and sigma_t for t = 0 ... T-1, float64
+TABLES = {
+    "cosine": lambda timesteps: preserve_variance(cosine_betas(timesteps)),
+    "linear": lambda timesteps: preserve_variance(linear_betas(timesteps)),
+    "rectified": rectified,
+}
 
 
 class NoiseSchedule(nn.Module):
     """A table of alpha_t and sigma_t for t = 0 ... T-1 (0 the least noisy), plus the clean level t = -1 with alpha 1 and sigma 0.
 
-    Variance preserving: alpha_t^2 = alpha_bar_t = prod_{s<=t} (1 - beta_s) and sigma_t^2 = 1 - alpha_bar_t (DDPM, eq. 4).
-    kind: "cosine" or "linear".
+    kind: "cosine" or "linear" (variance preserving: alpha_t^2 + sigma_t^2 = 1), or "rectified" (alpha_t + sigma_t = 1).
     """
 
     def __init__(self, kind: str = "cosine", timesteps: int = 100):
         super().__init__()
-        if kind not in BETAS:
-            raise InputError(f"unknown noise schedule {kind!r}: choose one of {', '.join(BETAS)}")
+        if kind not in TABLES:
+            raise InputError(f"unknown noise schedule {kind!r}: choose one of {', '.join(TABLES)}")
         if timesteps < 1:
             raise InputError(f"a noise schedule needs at least 1 timestep, got {timesteps}")
         self.kind, self.timesteps = kind, timesteps
-        alpha_bar = torch.cat((torch.ones(1, dtype=torch.float64), (1 - BETAS[kind](timesteps)).cumprod(0)))
+        alpha, sigma = TABLES[kind](timesteps)
         # Row t + 1 holds timestep t, so that t = -1 finds the clean level in row 0.
-        self.register_buffer("alpha", alpha_bar.sqrt().float(), persistent=False)
-        self.register_buffer("sigma", (1 - alpha_bar).sqrt().float(), persistent=False)
+        self.register_buffer("alpha", torch.cat((torch.ones(1), alpha.float())), persistent=False)
+        self.register_buffer("sigma", torch.cat((torch.zeros(1), sigma.float())), persistent=False)
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """t: integers in -1 ... T-1 of any shape -> (alpha_t, sigma_t), each of that shape."""
@@ -61,10 +80,10 @@ class NoiseSchedule(nn.Module):
 
 
 def corrupt(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The forward process q(x_t | x0): x_t = alpha_t x0 + sigma_t eps (DDPM, eq. 4). x0, eps: (B, ...); alpha, sigma: (B,)."""
+    """The forward process q(x_t | x0): x_t = alpha_t x0 + sigma_t eps (DDPM, eq. 4). x0, eps: (B, ...); alpha, sigma: (B,) or expanded."""
     return expand(alpha, x0) * x0 + expand(sigma, x0) * eps
 
 
 def expand(per_image: Tensor, like: Tensor) -> Tensor:
-    """(B,) -> (B, 1, ..., 1) with as many axes as `like`; a single number () stays as it is."""
-    return per_image.view(-1, *[1] * (like.dim() - 1)) if per_image.dim() else per_image
+    """(B,) -> (B, 1, ..., 1) with as many axes as `like`; a single number () and what is expanded already stay as they are."""
+    return per_image.view(-1, *[1] * (like.dim() - 1)) if per_image.dim() == 1 else per_image

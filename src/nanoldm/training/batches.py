@@ -35,14 +35,22 @@ def image_batches(images: Tensor, batch_size: int, seed: int, start: int = 0) ->
         yield {"image": images[index.to(images.device)].float() / 255}
 
 
-def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
-    """latents: (N, tokens, channels) -> {"x0", "t", "eps"}: latents, t ~ uniform on 0 ... timesteps - 1, eps ~ N(0, I)."""
+def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, start: int = 0,
+                   distribution: str = "uniform") -> Iterator[dict[str, Tensor]]:
+    """latents: (N, tokens, channels) -> {"x0", "t", "eps"}: latents, t on 0 ... timesteps - 1, eps ~ N(0, I).
+
+    distribution of t: "uniform", or "logit-normal", which dwells on the middle: t = floor(timesteps sigmoid(z)), z ~ N(0, 1)
+    (Esser et al. 2024, arXiv 2403.03206, eq. 19).
+    """
     for step, index in indices(len(latents), batch_size, seed, start):
         x0 = latents[index.to(latents.device)]
-        yield {"x0": x0, **noise_levels(x0, timesteps, generator(seed, NOISE, step))}
+        yield {"x0": x0, **noise_levels(x0, timesteps, generator(seed, NOISE, step), distribution)}
 
 
-def noise_levels(x0: Tensor, timesteps: int, stream: torch.Generator) -> dict[str, Tensor]:
+def noise_levels(x0: Tensor, timesteps: int, stream: torch.Generator, distribution: str = "uniform") -> dict[str, Tensor]:
     """One timestep "t" (B,) and one noise "eps" (B, tokens, channels) for each latent of x0, drawn on the CPU."""
-    t = torch.randint(timesteps, (len(x0),), generator=stream)
+    if distribution == "logit-normal":
+        t = (torch.randn(len(x0), generator=stream).sigmoid() * timesteps).long().clamp(max=timesteps - 1)
+    else:
+        t = torch.randint(timesteps, (len(x0),), generator=stream)
     return {"t": t.to(x0.device), "eps": torch.randn(x0.shape, generator=stream).to(x0.device)}

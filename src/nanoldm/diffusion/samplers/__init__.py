@@ -7,6 +7,21 @@ descending integers; noise() -> a fresh standard normal tensor of x_T's shape. E
 Estimate it was made from; the last x is clean.
 """
 
-from nanoldm.diffusion.samplers.ddpm import ddpm
+from functools import partial
 
-__all__ = ["ddpm"]
+from nanoldm.diffusion.samplers.ddim import ddim
+from nanoldm.diffusion.samplers.ddpm import ddpm
+from nanoldm.diffusion.samplers.heun import heun
+from nanoldm.diffusion.samplers.multistep import adams_bashforth, dpm_solver_2m
+
+# What --sampler can name.
+SAMPLERS = {"ddpm": ddpm, "ddpm-posterior": partial(ddpm, posterior=True), "ddim": ddim, "heun": heun, "dpm++2m": dpm_solver_2m,
+            **{f"ab{order}": partial(adams_bashforth, order=order) for order in (2, 3, 4)}}
+
+
+def passes(sampler: str, steps: int) -> int:
+    """How often `sampler` asks the network in `steps` steps."""
+    return 2 * steps - 1 if sampler == "heun" else steps
+
+
+__all__ = ["SAMPLERS", "adams_bashforth", "ddim", "ddpm", "dpm_solver_2m", "heun", "passes"]
