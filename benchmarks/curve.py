@@ -61,7 +61,8 @@ def main() -> None:
     for epochs in map(int, sys.argv[2:]):
         model, judged = folder / f"epochs-{epochs}", folder / f"evaluation-{epochs}"
         run("train", "mnist", "--epochs", epochs, "--out", model)
-        run("evaluate", model, "--n", 10_000, "--out", judged)
+        if not (judged / "report.json").exists():
+            run("evaluate", model, "--n", 10_000, "--out", judged)
         points.append(point(RunFolder(model).path, read_json(judged / "report.json")))
         points = sorted({point["epochs"]: point for point in points}.values(), key=lambda point: point["epochs"])
         write_json(RESULT, points)
