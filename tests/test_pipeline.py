@@ -178,3 +178,8 @@ def test_seeds_and_steps_that_do_not_exist_are_refused(tiny_pipeline, arguments,
 def test_what_cannot_be_denoised_is_refused(tiny_pipeline, images, t, seeds, steps, message):
     with pytest.raises(InputError, match=message):
         tiny_pipeline.denoise_from(images, t, seeds, steps)
+
+
+def test_a_batch_size_below_1_is_refused(tiny_pipeline):
+    with pytest.raises(InputError, match="batch_size -1: at least 1"):
+        tiny_pipeline.generate([0], 1, batch_size=-1)

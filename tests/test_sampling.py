@@ -12,7 +12,6 @@ from nanoldm.sampling import Sampling
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({"sampler": "euler"}, "unknown sampler 'euler': choose one of ddpm, ddpm-posterior, ddim"),
-    ({"grid": "karras"}, "unknown time grid 'karras'"),
     ({"eta": 0.5}, "eta belongs to the sampler ddim"),
     ({"eta": 0.5, "sampler": "heun"}, "eta belongs to the sampler ddim"),
     ({"eta": 1.5, "sampler": "ddim"}, "choose a number from 0 to 1"),

@@ -80,7 +80,7 @@ def bench(out: str | Path = "bench.json", *, rounds: int = 5, batch_size: int = 
         report |= ours.ask("products")
     for task in TASKS:
         compete(task, report["contenders"], rounds, settings)
-    report["cold_start"] = cold_start(threads)
+    report["cold_start"] = cold_start(threads, device)
     write_json(out, report)
     show(report)
     print(f"wrote {out}")
@@ -126,17 +126,19 @@ def speed(contenders: dict[str, dict[str, Any]], name: str, task: str) -> tuple[
     return statistics.median(own), statistics.median(a / b for a, b in zip(own, ours, strict=True))
 
 
-def cold_start(threads: int | None) -> dict[str, float]:
+def cold_start(threads: int | None, device: str) -> dict[str, float]:
     """Seconds from nothing to one image on disk, and to `import torch` alone, in turns: the median of three."""
-    options = ["--threads", str(threads)] if threads else []
+    options = ["--device", device, *(["--threads", str(threads)] if threads else [])]
     times: dict[str, list[float]] = {"sample": [], "import_torch": []}
     with tempfile.TemporaryDirectory() as folder:
-        commands = {"sample": ["-m", "nanoldm", "sample", "--n", "1", "--out", f"{folder}/one.png", *options],
+        commands = {"sample": ["-m", "nanoldm", "sample", "--n", "1", "--out", "one.png", *options],
                     "import_torch": ["-c", "import torch"]}
         for _ in tqdm(range(COLD_STARTS), desc="cold starts", unit="start"):
             for name, command in commands.items():
                 began = time.perf_counter()
-                subprocess.run([sys.executable, *command], check=True, capture_output=True)
+                done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True)
+                if done.returncode:
+                    raise TrainingError(f"the cold start failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:300]}")
                 times[name].append(time.perf_counter() - began)
     return {name: round(statistics.median(values), 2) for name, values in times.items()}
 

@@ -45,7 +45,7 @@ def one_line(box: str) -> str:
     paragraph = itertools.dropwhile(lambda line: not line, lines)
     gist = " ".join(itertools.takewhile(bool, paragraph))
     if wrong := re.match(r"Error parsing (--?[\w-]+): .*'([^']*)'", gist):
-        return f"{wrong[1]} needs a whole number, not {wrong[2]!r}"
+        return f"{wrong[1]} needs a number, not {wrong[2]!r}"
     hint = lines[lines.index("Perhaps you meant:") + 1].split()[0] if "Perhaps you meant:" in lines else ""
     return gist.rstrip(".") + (f" (perhaps {hint}?)" if hint else "")
 

@@ -55,6 +55,7 @@ def nanoldm(compiled: bool = False) -> Contender:
     denoiser = Denoiser(DiffusionNet(), NoiseSchedule("cosine", TIMESTEPS))
 
     def sample(x: Tensor) -> Tensor:
+        denoiser.to(x.device)
         visited = trailing(TIMESTEPS - 1, REVERSE_STEPS)
         return list(ddpm(Clamped(denoiser, LIMIT), x, denoiser.schedule, visited, lambda: torch.randn_like(x)))[-1][0]
 
@@ -145,7 +146,10 @@ class Worker:
         """The most that this process has held so far, in MB."""
         if self.device.startswith("cuda"):
             return {"peak_mb": torch.cuda.max_memory_allocated() / 1e6}
-        import resource  # not on Windows
+        try:
+            import resource
+        except ImportError:                                 # Windows has none
+            return {"peak_mb": float("nan")}
         return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6}
 
     def products(self) -> dict[str, Any]:
@@ -177,9 +181,10 @@ def fastest(product: Callable[[], Tensor], times: int = 5) -> float:
 
 def main() -> None:
     """python -m nanoldm.contenders '{"name": ..., "batch_size": ..., "threads": ..., "device": ...}'"""
-    worker = Worker(**json.loads(sys.argv[1]))
+    worker = None
     for line in sys.stdin:
         try:
+            worker = worker or Worker(**json.loads(sys.argv[1]))
             answer = getattr(worker, line.strip())()
         except Exception as error:      # whatever it is, the parent tells it to the user
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}

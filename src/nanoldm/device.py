@@ -15,11 +15,11 @@ def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.dev
     """The device called `device`, with torch set up for it; "auto" takes CUDA, then MPS, then the CPU.
 
     threads: CPU threads (None: torch's choice, one for each core). Raises InputError if the device is not there or threads < 1.
-    What each setting gains is in benchmarks/RESULTS.md. Every command calls this; call it first in programs of your own.
+    What each setting gains is in benchmarks/RESULTS.md. Every command that computes calls this; call it first in programs of your own.
     """
     if threads is not None:
-        if threads < 1:
-            raise InputError(f"--threads {threads}: at least 1 is needed")
+        if not 1 <= threads <= 1024:
+            raise InputError(f"--threads {threads}: at least 1 is needed, and at most 1024")
         torch.set_num_threads(threads)
     there = [kind for kind, available in {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}.items()
              if available]
@@ -30,14 +30,22 @@ def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.dev
     keep_freed_memory()
     if name == "cpu":
         use_onednn()
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device {device} is no device: choose auto or {' or '.join(there)}") from None
 
 
 def check_compiler(device: torch.device | str) -> None:
-    """Raise InputError if torch.compile lacks the C++ compiler that it needs on the CPU."""
-    compiler = os.environ.get("CXX", "cl" if sys.platform == "win32" else "g++")
+    """Raise InputError if torch.compile does not work on `device`, most often for want of a compiler."""
+    compiler = os.environ.get("CXX", {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++"))
     if torch.device(device).type == "cpu" and not shutil.which(compiler):
         raise InputError(f"--compile needs a C++ compiler and there is no {compiler}: install it, name another in $CXX, or leave it out")
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
+    except Exception as error:      # torch has many kinds for it
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(f"--compile does not work here ({reason}): install a compiler for {device}, or leave it out") from None
 
 
 def keep_freed_memory() -> None:
@@ -57,7 +65,7 @@ def use_onednn() -> bool:
     """Multiply float32 matrices by oneDNN instead of MKL, where that gives float32 results -> whether it does.
 
     torch has one switch for this, which also permits bfloat16. Processors without bfloat16 matrix units do not use the permission,
-    and there (AMD Zen 4 and later) oneDNN is the faster library. Where a product comes out rounded, the switch is put back.
+    and there (AMD Zen 4 and later) oneDNN is the faster library. Where a product comes out rounded, the switch is set to "highest".
     """
     a, b = torch.rand(2, 256, 256, generator=torch.Generator().manual_seed(0))
     torch.set_float32_matmul_precision("medium")

@@ -74,10 +74,11 @@ class Drawing:
                 "judging: about a minute"]
 
     def images(self) -> Tensor:
-        """(N, C, S, S) uint8, in the order of the seeds. Writes the file every 256 images, so that a stop loses no more."""
+        """(N, C, S, S) uint8, in the order of the seeds. Writes the file every 256 images or more: a stop loses no others."""
         with tqdm(total=len(self.missing), desc="samples", unit="image", delay=1, disable=not self.missing) as bar:
-            for k in range(0, len(self.missing), SAVE_EVERY):
-                batch = self.missing[k : k + SAVE_EVERY]
+            portion = max(SAVE_EVERY, self.pipeline.batch_size)
+            for k in range(0, len(self.missing), portion):
+                batch = self.missing[k : k + portion]
                 self.drawn |= dict(zip(batch, to_bytes(self.pipeline.generate(batch, **vars(self.sampling))), strict=True))
                 save_npz(self.file, torch.stack(list(self.drawn.values())), seeds=np.array(list(self.drawn)), key=np.array(self.key))
                 bar.update(len(batch))

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from nanoldm import __version__
 from nanoldm.device import check_compiler
 from nanoldm.diffusion import Clamped, Denoiser, corrupt, visited
+from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.errors import InputError
 from nanoldm.files import write_json
 from nanoldm.models import NETWORKS, ConvAE
@@ -103,7 +104,10 @@ class LatentDiffusion:
 
     def timesteps(self, sampling: Sampling, start: int | None = None) -> list[int]:
         """The timesteps that a sampler visits, from `start` (default: the noisiest). Raises InputError."""
-        return visited(self.denoiser.schedule, sampling.steps, start, sampling.grid)
+        timesteps = visited(self.denoiser.schedule, sampling.steps, start, sampling.grid)
+        if sampling.name(self.denoiser.schedule).startswith("ddpm"):
+            check_signal(self.denoiser.schedule, timesteps[0], self.device)
+        return timesteps
 
     def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:
         if not len(seeds):
@@ -126,6 +130,8 @@ class LatentDiffusion:
 
     def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None,
                            batch_size: int | None, progress: bool) -> Tensor:
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size {batch_size}: at least 1 is needed")
         images, batch_size, steps = [], batch_size or self.batch_size, len(self.timesteps(sampling, start))
         with tqdm(total=len(streams) * steps, desc="sampling", unit="step", delay=1, disable=not progress) as bar:
             for k in range(0, len(streams), batch_size):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from nanoldm.diffusion import GRIDS, SAMPLERS, NoiseSchedule, ddim
+from nanoldm.diffusion import SAMPLERS, NoiseSchedule, ddim
 from nanoldm.errors import InputError
 
 
@@ -28,8 +28,6 @@ class Sampling:
     def __post_init__(self):
         if self.sampler not in (None, *SAMPLERS):
             raise InputError(f"unknown sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}")
-        if self.grid not in GRIDS:
-            raise InputError(f"unknown time grid {self.grid!r}: choose one of {', '.join(GRIDS)}")
         if self.eta and self.sampler != "ddim":
             raise InputError("eta belongs to the sampler ddim: choose it, or leave eta out")
         if not 0 <= self.eta <= 1:

@@ -121,6 +121,7 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
                    compiled: bool) -> None:
     stage = denoiser_stage(recipe, latents, compiled)
     limit = latents.abs().max().item()
+    # Uniform timesteps in every recipe: test losses of recipes can be compared, but not with training losses over other timesteps.
     test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
     weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}
     models = {name: LatentDiffusion(autoencoder, loss.denoiser, limit) for name, loss in weights.items()}

@@ -27,9 +27,7 @@ def draw(model: str, seeds: list[int], sampling: Sampling, out: Path, npz: Path 
     if npz:
         check_target(npz, ".npz")
     pipeline = LatentDiffusion.from_pretrained(model, device)
-    steps = len(pipeline.timesteps(sampling))
-    if sampling.steps and steps < sampling.steps:
-        print(f"note: {sampling.steps} steps of the {sampling.grid} grid fall on {steps} different timesteps")
+    steps = count_steps(pipeline, sampling)
     images = pipeline.generate(seeds, **vars(sampling), progress=True)
     pictures.save(pictures.grid(images[:GRID_LIMIT]), out)
     print(f"wrote {out}: {len(images[:GRID_LIMIT])} images" + (f" (the first of {len(images)})" if len(images) > GRID_LIMIT else ""))
@@ -44,6 +42,15 @@ def draw(model: str, seeds: list[int], sampling: Sampling, out: Path, npz: Path 
         print(f"wrote {trajectory}: {len(frames)} steps of {len(shown)} images")
 
 
+def count_steps(pipeline: LatentDiffusion, sampling: Sampling, start: int | None = None) -> int:
+    """How many timesteps are visited. Says so where the grid merges some of the steps."""
+    steps = len(pipeline.timesteps(sampling, start))
+    asked = sampling.steps or (pipeline.denoiser.schedule.timesteps if start is None else start + 1)
+    if steps < asked:
+        print(f"note: {asked} steps of the {sampling.grid} grid fall on {steps} different timesteps")
+    return steps
+
+
 def denoise_test_images(model: str, t: int, seeds: list[int], sampling: Sampling, out: Path, device: torch.device) -> None:
     """Noise the first test images of the model's own data to timestep t, denoise them, and write the comparison to `out`."""
     check_target(out, *pictures.FORMATS)
@@ -52,6 +59,8 @@ def denoise_test_images(model: str, t: int, seeds: list[int], sampling: Sampling
     images = to_float(load(data.name, data.size, data.holdout)[1].images[: len(seeds)])
     if len(images) < len(seeds):
         raise InputError(f"--n {len(seeds)}: {data.name} has only {len(images)} test images")
+    if 0 <= t < pipeline.denoiser.schedule.timesteps:
+        count_steps(pipeline, sampling, t)
     noised, result = pipeline.denoise_from(images, t, seeds, **vars(sampling), progress=True)
     rows = {"test images": images, "reconstructed": pipeline.reconstruct(images), f"noised to t = {t}": noised, "denoised": result}
     pictures.save(pictures.captioned((caption, pictures.grid(part, min(16, len(part)))) for caption, part in rows.items()), out)

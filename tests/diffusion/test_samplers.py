@@ -9,6 +9,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Estimate, NoiseSchedule, ddim, ddpm, passes, trailing
+from nanoldm.diffusion.samplers.multistep import WEIGHTS
 from nanoldm.errors import InputError
 from nanoldm.saving import PREDICTION_TYPES
 from nanoldm.seeding import generator
@@ -178,6 +179,14 @@ def test_every_sampler_draws_gaussian_data_with_every_prediction_on_every_table(
     x = run(sampler, Clamped(Denoiser(Perfect(), schedule, prediction), 4.0), x, schedule, trailing(99, 50))
     assert x.mean().item() == pytest.approx(MEAN, abs=0.04)
     assert x.std().item() == pytest.approx(STD, rel=0.15 if sampler == "ddpm-posterior" else 0.1)      # which under-disperses
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_adams_bashforth_weights_integrate_polynomials_below_their_order_exactly(order):
+    """Over the step from 0 to 1, a slope s^k known at 0, -1, -2, ... has the integral 1 / (k + 1)."""
+    for k in range(order):
+        found = sum(weight * (-j) ** k for j, weight in enumerate(WEIGHTS[order - 1]))
+        assert found == pytest.approx(1 / (k + 1))
 
 
 def test_adams_bashforth_of_another_order_is_refused():

@@ -21,8 +21,7 @@ def trailing(start: int, steps: int) -> list[int]:
 
 def log_snr(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
     """Evenly spaced in log(alpha / sigma), from `start` to timestep 0 (Lu et al. 2022, arXiv 2211.01095, appendix)."""
-    t = torch.arange(start + 1)
-    alpha, sigma = (level.cpu().double() for level in schedule(t.to(schedule.alpha.device)))
+    alpha, sigma = levels(schedule, start)
     values = (alpha / sigma).log()
     # Where the first level holds no signal, its logarithm is minus infinity: the even spacing begins at the second.
     first = [] if values[start].isfinite() else [start]
@@ -34,11 +33,16 @@ def log_snr(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
 def shifted(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
     """Evenly spaced in flow time tau = sigma / (alpha + sigma), then shifted: tau' = 3 tau / (1 + 2 tau) (Esser et al. 2024, arXiv
     2403.03206, eq. 23)."""
-    t = torch.arange(start + 1)
-    alpha, sigma = (level.cpu().double() for level in schedule(t.to(schedule.alpha.device)))
+    alpha, sigma = levels(schedule, start)
     tau = sigma / (alpha + sigma)
     share = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
     return nearest(tau, tau[start] * SHIFT * share / (1 + (SHIFT - 1) * share))
+
+
+def levels(schedule: NoiseSchedule, start: int) -> tuple[Tensor, Tensor]:
+    """alpha and sigma of timesteps 0 ... start, float64."""
+    alpha, sigma = schedule(torch.arange(start + 1, device=schedule.alpha.device))
+    return alpha.cpu().double(), sigma.cpu().double()
 
 
 def nearest(values: Tensor, wanted: Tensor) -> list[int]:

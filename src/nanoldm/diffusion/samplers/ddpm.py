@@ -11,6 +11,13 @@ from nanoldm.diffusion.schedule import NoiseSchedule
 from nanoldm.errors import InputError
 
 
+def check_signal(schedule: NoiseSchedule, t: int, device: torch.device) -> None:
+    """Raise InputError if ancestral sampling cannot start at timestep t."""
+    if not schedule(torch.tensor(t, device=device))[0] > 0:
+        raise InputError(f"the ddpm sampler divides by alpha, which is 0 at timestep {t} of this schedule: "
+                         "choose ddim, heun, dpm++2m or ab4")
+
+
 def ddpm(denoise: Callable[[Tensor, Tensor], Estimate], x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
          noise: Callable[[], Tensor], posterior: bool = False) -> Iterator[tuple[Tensor, Estimate]]:
     """One reverse step per timestep t, to the next one s:
@@ -22,9 +29,7 @@ def ddpm(denoise: Callable[[Tensor, Tensor], Estimate], x_T: Tensor, schedule: N
     1 - beta_t and beta = beta_t: the specification's update with variance beta_t ("fixed large").
     Raises InputError where a timestep holds no signal: a would be 0.
     """
-    if not schedule(torch.tensor(timesteps[0], device=x_T.device))[0] > 0:
-        raise InputError(f"the ddpm sampler divides by alpha, which is 0 at timestep {timesteps[0]} of this schedule: "
-                         "choose ddim, heun, dpm++2m or ab4")
+    check_signal(schedule, timesteps[0], x_T.device)
     x = x_T
     for move in moves(schedule, timesteps, x_T.device):
         a = move.alpha_t / move.alpha_s
