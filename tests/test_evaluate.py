@@ -19,6 +19,7 @@ from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
 from nanoldm.evaluate import BATCHES, QUANTILE, evaluate, intervals
 from nanoldm.judge import MEASURES
+from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 
@@ -82,6 +83,7 @@ def test_samples_are_reused_and_only_missing_ones_are_drawn(first_report, judge_
 
 def test_an_interrupted_drawing_continues(tiny_pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "SAVE_EVERY", 4)
+    monkeypatch.setattr(LatentDiffusion, "batch_size", 4)
     generate, calls = tiny_pipeline.generate, []
 
     def stop_in_the_second_batch(seeds, *args, **options):

@@ -67,10 +67,6 @@ def test_other_predictions_are_trained_saved_and_drawn_from(nanoldm, tiny_option
     drawn = nanoldm("sample", recipe, "--n", 2, "--steps", 8, "--sampler", "heun", "--out", "flow.png", "--threads", 1)
     assert drawn.returncode == 0, drawn.stderr
     assert nanoldm("sample", recipe, "--n", 2, "--out", "default.png", "--threads", 1).returncode == 0
-
-
-def test_a_flow_refuses_ancestral_sampling_in_one_line(nanoldm, tiny_options):
-    test_other_predictions_are_trained_saved_and_drawn_from(nanoldm, tiny_options, "mnist-flow")
-    done = nanoldm("sample", "mnist-flow", "--sampler", "ddpm", "--threads", 1)
-    assert done.returncode == 2
-    assert "divides by alpha, which is 0 at timestep 99" in done.stderr
+    ancestral = nanoldm("sample", recipe, "--n", 2, "--sampler", "ddpm", "--threads", 1)
+    assert ancestral.returncode == (2 if recipe == "mnist-flow" else 0)
+    assert ("divides by alpha, which is 0 at timestep 99" in ancestral.stderr) == (recipe == "mnist-flow")
