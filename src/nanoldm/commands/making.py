@@ -46,6 +46,7 @@ def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds
     """Draw new images from a trained model.
 
     Example: nanoldm sample mnist --n 64 --seed 0 --out samples.png
+
     Fewer steps: nanoldm sample mnist --steps 16 --sampler dpm++2m --grid shifted
 
     Args:
