@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from nanoldm.arrays import image_set, read_npz, save_npz
 from nanoldm.data import to_bytes
-from nanoldm.diffusion import passes
 from nanoldm.errors import InputError
 from nanoldm.files import digest
 from nanoldm.options import duration
@@ -35,13 +34,17 @@ class Drawing:
         schedule = pipeline.denoiser.schedule
         self.key = digest(weights, schedule=f"{schedule.kind} {schedule.timesteps}", prediction=pipeline.denoiser.prediction,
                           limit=str(pipeline.clip_sample_range), timesteps=str(self.timesteps), sampler=self.sampler,
-                          eta=str(sampling.eta), clamp=str(sampling.clamp))
+                          eta=str(sampling.eta), clamp=str(sampling.clamp), guidance=f"{sampling.guidance} {sampling.guidance_interval}")
         self.drawn = self._read()
         self.missing = [seed for seed in seeds if seed not in self.drawn]
 
     def facts(self) -> dict[str, Any]:
         return {"first_seed": self.seeds[0], **vars(self.sampling), "sampler": self.sampler, "steps": len(self.timesteps),
-                "network_passes": passes(self.sampler, len(self.timesteps)), "drawing_sha256": self.key}
+                "network_passes": self.passes, "drawing_sha256": self.key}
+
+    @property
+    def passes(self) -> int:
+        return self.sampling.passes(self.pipeline.denoiser.schedule, self.timesteps)
 
     @property
     def sampler(self) -> str:
@@ -67,7 +70,7 @@ class Drawing:
             began = time.perf_counter()
             self.pipeline.generate(batch, steps)
             times.append(time.perf_counter() - began)
-        step, needed = (times[2] - times[1]) / max(1, steps - 1), passes(self.sampler, len(self.timesteps))
+        step, needed = (times[2] - times[1]) / max(1, steps - 1), self.passes
         seconds = (times[1] + step * (needed - 1)) * len(self.missing) / len(batch)
         reused = f", {len(self.seeds) - len(self.missing):,} more are reused" if len(self.missing) < len(self.seeds) else ""
         return [f"drawing {len(self.missing):,} samples of {needed} network passes: about {duration(seconds)}{reused}; "
@@ -83,3 +86,8 @@ class Drawing:
                 save_npz(self.file, torch.stack(list(self.drawn.values())), seeds=np.array(list(self.drawn)), key=np.array(self.key))
                 bar.update(len(batch))
         return torch.stack([self.drawn[seed] for seed in self.seeds])
+
+    def labels(self) -> Tensor:
+        """(N,) the class that each image shows; -1 where the model knows no classes."""
+        labels = self.pipeline.labels(self.seeds)
+        return torch.full((len(self.seeds),), -1) if labels is None else labels

@@ -62,7 +62,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
         print(line, flush=True)     # before it starts, also into a file
     began = time.monotonic()
     judge = Judge(judges, train, test, progress=True)
-    drawn = given or ImageSet(drawing.images(), torch.full((n,), -1))
+    drawn = given or ImageSet(drawing.images(), drawing.labels())
     observed = judge.observe(drawn.images)
     columns = {"samples": judge.summarise(observed), **judge.floors(len(drawn.images), seed)}
     report: dict[str, Any] = {
@@ -112,7 +112,8 @@ def reconstruction(judge: Judge, pipeline: LatentDiffusion, test: ImageSet) -> t
 def proxies(pipeline: LatentDiffusion, folder: Path, test: ImageSet) -> dict[str, Any]:
     """The proxy of the model (its EMA weights), and of the raw weights as the end of the training logged it."""
     latents = encode(pipeline.autoencoder, test.images[:1000])
-    found: dict[str, Any] = {"log_snr": list(LEVELS), "EMA weights": proxy_errors(pipeline.denoiser, latents, pipeline.clip_sample_range)}
+    found: dict[str, Any] = {"log_snr": list(LEVELS),
+                             "EMA weights": proxy_errors(pipeline.denoiser, latents, test.labels, pipeline.clip_sample_range)}
     logged = [record["proxy"] for record in read_metrics(folder / "metrics.jsonl") if "proxy" in record]
     return found | ({"raw weights": logged[-1]} if logged else {})
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from nanoldm import __version__
 from nanoldm.device import check_compiler
-from nanoldm.diffusion import Clamped, Denoiser, corrupt, visited
+from nanoldm.diffusion import Clamped, Denoiser, Guided, corrupt, visited
 from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.errors import InputError
 from nanoldm.files import write_json
@@ -19,6 +19,8 @@ from nanoldm.runs import find_model
 from nanoldm.sampling import Sampling
 from nanoldm.saving import load_component, load_scheduler, save_component, save_scheduler, scheduler_class
 from nanoldm.seeding import generator
+
+LABELS = 1      # the random stream of an image's label, beside that of its noise
 
 
 class LatentDiffusion:
@@ -53,22 +55,27 @@ class LatentDiffusion:
         """Images that are sampled at a time: on a CPU few enough for its cache, on a GPU enough to fill it (benchmarks/RESULTS.md)."""
         return 64 if self.device.type == "cpu" else 1000
 
-    def generate(self, seeds: Sequence[int], steps: int | None = None, *, batch_size: int | None = None, progress: bool = False,
-                 **sampling: Any) -> Tensor:
-        """New images, one for each seed. Image k depends on seeds[k] alone, not on its neighbours or the batch size.
+    def generate(self, seeds: Sequence[int], steps: int | None = None, *, labels: int | Sequence[int] | None = None,
+                 batch_size: int | None = None, progress: bool = False, **sampling: Any) -> Tensor:
+        """New images, one for each seed. Image k depends on seeds[k] (and labels[k]) alone, not on its neighbours or the batch size.
 
-        steps: reverse steps, 1 ... T (default: all T). sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr"
-        or clamp=False. batch_size: images at a time (default: what suits the device).
-        Raises InputError for no seeds, negative seeds, or settings that do not exist or do not fit the model.
+        steps: reverse steps, 1 ... T (default: all T). labels: a class for all, or one for each image, -1 for none (default, where
+        the model knows classes: one drawn from each seed). batch_size: images at a time (default: what suits the device).
+        sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr", clamp=False or guidance=2.
+        Raises InputError for no seeds, negative seeds, or settings and labels that do not exist or do not fit the model.
         """
-        return self._sample_in_batches(self._streams(seeds), None, Sampling(steps=steps, **sampling), None, batch_size, progress)
+        streams = self._streams(seeds)
+        return self._sample_in_batches(streams, None, Sampling(steps=steps, **sampling), None, batch_size, progress,
+                                       self.labels(seeds, labels))
 
     @torch.no_grad()
-    def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *, batch_size: int | None = None,
-                     progress: bool = False, **sampling: Any) -> tuple[Tensor, Tensor]:
+    def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *,
+                     labels: int | Sequence[int] = -1, batch_size: int | None = None, progress: bool = False,
+                     **sampling: Any) -> tuple[Tensor, Tensor]:
         """Noise real images to timestep t (0 ... T-1), then run the reverse process -> (decoded x_t, result), one seed per image.
 
-        The specification's diagnostic. steps: 1 ... t + 1 (default: all). The rest is as in `generate`.
+        The specification's diagnostic. steps: 1 ... t + 1 (default: all). labels: of the images (default: none).
+        The rest is as in `generate`.
         """
         streams = self._streams(seeds)
         if len(streams) != len(images):
@@ -80,11 +87,12 @@ class LatentDiffusion:
         x0 = self.encode(images)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self._noise(streams), alpha, sigma)
-        return self.decode(x_t), self._sample_in_batches(streams, x_t, settings, t, batch_size, progress)
+        return self.decode(x_t), self._sample_in_batches(streams, x_t, settings, t, batch_size, progress, self.labels(seeds, labels))
 
-    def trajectory(self, seeds: Sequence[int], steps: int | None = None, **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, labels: int | Sequence[int] | None = None,
+                   **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
-        for x, estimate in self._sample(self._streams(seeds), None, Sampling(steps=steps, **sampling)):
+        for x, estimate in self._sample(self._streams(seeds), None, Sampling(steps=steps, **sampling), labels=self.labels(seeds, labels)):
             yield self.decode(x), self.decode(estimate.x0)
 
     @torch.no_grad()
@@ -109,6 +117,24 @@ class LatentDiffusion:
             check_signal(self.denoiser.schedule, timesteps[0], self.device)
         return timesteps
 
+    def labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> Tensor | None:
+        """The class of each image (N,), -1 for none; None for a model without classes.
+
+        labels: as given to `generate`. Where none are given each seed draws one, all classes alike. Raises InputError for labels that
+        do not exist, or not one for each seed.
+        """
+        classes = self.denoiser.classes
+        if labels is None:
+            drawn = [torch.randint(classes, (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
+            return torch.stack(drawn) if drawn else None
+        given = torch.as_tensor(labels).expand(len(seeds)) if isinstance(labels, int) else torch.as_tensor(labels)
+        if len(given) != len(seeds):
+            raise InputError(f"{len(seeds)} images need as many labels, not {len(given)}")
+        if wrong := given[(given < -1) | (given >= classes)].tolist():
+            known = f"choose 0 to {classes - 1}, or -1 for none" if classes else "it was trained without labels: leave them out"
+            raise InputError(f"the model knows no label {wrong[0]}: {known}")
+        return given if classes else None
+
     def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:
         if not len(seeds):
             raise InputError("no seeds given: at least one image is needed")
@@ -122,21 +148,27 @@ class LatentDiffusion:
         return torch.stack([torch.randn(shape, generator=stream) for stream in streams]).to(self.device)
 
     @torch.no_grad()      # as a decorator it is lifted while the generator rests: the caller's own gradients are left alone
-    def _sample(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None = None) -> Iterator:
-        denoise = Clamped(self.denoiser, self.clip_sample_range) if sampling.clamp else self.denoiser
+    def _sample(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None = None,
+                labels: Tensor | None = None) -> Iterator:
+        if labels is None and sampling.guidance != 1:
+            raise InputError("guidance compares images with and without label, and this model knows no labels: leave guidance out")
+        denoise = self.denoiser if labels is None else Guided(self.denoiser, labels.to(self.device), sampling.guidance,
+                                                              sampling.guidance_interval)
+        denoise = Clamped(denoise, self.clip_sample_range) if sampling.clamp else denoise
         x_T = self._noise(streams) if x_T is None else x_T
         schedule = self.denoiser.schedule
         yield from sampling.function(schedule)(denoise, x_T, schedule, self.timesteps(sampling, start), lambda: self._noise(streams))
 
     def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None,
-                           batch_size: int | None, progress: bool) -> Tensor:
+                           batch_size: int | None, progress: bool, labels: Tensor | None) -> Tensor:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size {batch_size}: at least 1 is needed")
         images, batch_size, steps = [], batch_size or self.batch_size, len(self.timesteps(sampling, start))
         with tqdm(total=len(streams) * steps, desc="sampling", unit="step", delay=1, disable=not progress) as bar:
             for k in range(0, len(streams), batch_size):
                 part = slice(k, k + batch_size)
-                for x, _ in self._sample(streams[part], None if x_T is None else x_T[part], sampling, start):
+                x_T_part, labels_part = (None if rows is None else rows[part] for rows in (x_T, labels))
+                for x, _ in self._sample(streams[part], x_T_part, sampling, start, labels_part):
                     bar.update(len(x))
                 images.append(self.decode(x))
         return torch.cat(images)

@@ -6,6 +6,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from nanoldm.data import ImageSet
 from nanoldm.diffusion import LEVELS
 from nanoldm.errors import InputError
 from nanoldm.options import duration
@@ -27,14 +28,15 @@ class Plan(Config):
     finished: bool = False
 
 
-def make_plan(recipe: Recipe, images: Tensor, device: torch.device | str, images_sha256: str, began: float,
+def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, images_sha256: str, began: float,
               compiled: bool = False) -> tuple[Plan, float]:
     """(plan, expected seconds from now). Times a few steps of both stages on copies that are thrown away."""
     probe = (recipe.budget or 0) * 0.015 + 1      # seconds of timing for each stage
+    images = train_set.images
     first = autoencoder_stage(recipe, images, device)
     autoencoder = first.loss_module.autoencoder
     latents = torch.randn(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device)
-    second = denoiser_stage(recipe, latents, compiled)
+    second = denoiser_stage(recipe, latents, train_set.labels, compiled)
     step_1, step_2, show = first.seconds_per_step(probe), second.seconds_per_step(probe), seconds_per_show(second)
     encoding = seconds_to_encode(first, images)
 

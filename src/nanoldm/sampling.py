@@ -1,10 +1,10 @@
 """How images are drawn: the settings that every command which samples shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from nanoldm.diffusion import SAMPLERS, NoiseSchedule, ddim
+from nanoldm.diffusion import SAMPLERS, NoiseSchedule, ddim, visits
 from nanoldm.errors import InputError
 
 
@@ -17,6 +17,8 @@ class Sampling:
         grid        which timesteps are visited: a name of GRIDS
         eta         of ddim: 0 is deterministic, 1 ancestral
         clamp       limit x0 to the range of the training latents
+        guidance    scale of classifier-free guidance: 1 is off, more draws what the label says more clearly, and less variety
+        guidance_interval   (lowest, highest) timestep with guidance (None: all of them)
     """
 
     steps: int | None = None
@@ -24,6 +26,8 @@ class Sampling:
     grid: str = "trailing"
     eta: float = 0.0
     clamp: bool = True
+    guidance: float = 1.0
+    guidance_interval: tuple[int, int] | None = None
 
     def __post_init__(self):
         if self.sampler not in (None, *SAMPLERS):
@@ -32,10 +36,22 @@ class Sampling:
             raise InputError("eta belongs to the sampler ddim: choose it, or leave eta out")
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta {self.eta:g}: choose a number from 0 to 1")
+        if not 0 <= self.guidance < float("inf"):
+            raise InputError(f"guidance {self.guidance:g}: choose 1 (off) or a larger number, such as 2")
+        if self.guidance_interval and self.guidance == 1:
+            raise InputError("a guidance interval needs guidance: choose a scale other than 1, such as 2, or leave the interval out")
+        if self.guidance_interval and not 0 <= self.guidance_interval[0] <= self.guidance_interval[1]:
+            raise InputError(f"guidance interval {self.guidance_interval}: give the lowest and the highest timestep, such as 20-80")
 
     def name(self, schedule: NoiseSchedule) -> str:
         """The sampler that is used on `schedule`."""
         return self.sampler or ("ddpm" if schedule.alpha.all() else "ddim")
+
+    def passes(self, schedule: NoiseSchedule, timesteps: Sequence[int]) -> int:
+        """How often the network is asked about an image: where guidance is on, about the label and about none."""
+        asked = visits(self.name(schedule), timesteps)
+        lowest, highest = self.guidance_interval or (0, schedule.timesteps)
+        return len(asked) + (self.guidance != 1) * sum(lowest <= t <= highest for t in asked)
 
     def function(self, schedule: NoiseSchedule) -> Callable:
         """It, as a generator function with the signature that all samplers have."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nanoldm.data import to_float
-from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule, proxy
+from nanoldm.diffusion import Denoiser, DenoisingLoss, Guided, NoiseSchedule, proxy
+from nanoldm.errors import InputError
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.recipes import Recipe, Training
 from nanoldm.seeding import generator, seeded
@@ -76,17 +77,29 @@ def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str
                  lambda start: image_batches(images.to(device), recipe.autoencoder_training.batch_size, seed, start))
 
 
-def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False) -> Stage:
-    """latents: (N, tokens, channels) normalised, on the device to train on. compiled: run through torch.compile."""
+def count_classes(recipe: Recipe, labels: Tensor) -> int:
+    """How many labels the recipe's network must know: 0 for a recipe without labels. Raises InputError where images have none."""
+    if recipe.diffusion.label_dropout is None:
+        return 0
+    if (labels < 0).any():
+        raise InputError(f"{recipe.recipe} needs labels, and {int((labels < 0).sum()):,} images of {recipe.data.name} have none: "
+                         "put images in one subfolder for each class, or choose a recipe without labels, such as mnist")
+    return int(labels.max()) + 1
+
+
+def denoiser_stage(recipe: Recipe, latents: Tensor, labels: Tensor, compiled: bool = False) -> Stage:
+    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,). compiled: run through torch.compile."""
+    classes = count_classes(recipe, labels)
     with seeded(recipe.seed, DENOISER, INITIAL):
         sizes = recipe.network.model_dump(exclude={"kind"})
-        network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], **sizes)
+        network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], classes=classes, **sizes)
     schedule = NoiseSchedule(recipe.diffusion.schedule, recipe.diffusion.timesteps)
     loss = DenoisingLoss(Denoiser(network, schedule, recipe.diffusion.prediction), recipe.diffusion.loss_weighting).to(latents.device)
     seed = generator(recipe.seed, DENOISER).initial_seed()
     return Stage("denoiser", loss, recipe.training, len(latents), seed,
                  lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start,
-                                              recipe.diffusion.timestep_distribution), compiled)
+                                              recipe.diffusion.timestep_distribution, labels if classes else None,
+                                              recipe.diffusion.label_dropout or 0.0), compiled)
 
 
 @torch.inference_mode()
@@ -104,8 +117,9 @@ def encode_and_normalise(autoencoder: ConvAE, images: Tensor) -> Tensor:
     return (latents - autoencoder.latent_mean) / autoencoder.latent_std
 
 
-def proxy_errors(denoiser: Denoiser, latents: Tensor, limit: float) -> list[float]:
-    """The proxy on the first 128 of the held-out `latents`, with noise that is the same in every run."""
-    x0 = latents[:PROXY_LATENTS]
+def proxy_errors(denoiser: Denoiser, latents: Tensor, labels: Tensor, limit: float) -> list[float]:
+    """The proxy on the first 128 of the held-out `latents`, with noise that is the same in every run; a network with classes is told
+    their labels."""
+    x0, label = latents[:PROXY_LATENTS], labels[:PROXY_LATENTS].to(latents.device)
     eps = torch.randn(x0.shape, generator=generator(0, EVALUATION, 1)).to(x0.device)
-    return proxy(denoiser, x0, eps, limit)
+    return proxy(Guided(denoiser, label) if denoiser.classes else denoiser, x0, eps, limit)

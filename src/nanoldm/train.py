@@ -58,7 +58,8 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
 
     autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
     latents = encode_and_normalise(autoencoder, train_set.images)
-    train_denoiser(run, recipe, plan, autoencoder, latents, encode(autoencoder, test_set.images[:TEST_IMAGES]), compiled)
+    test_latents = encode(autoencoder, test_set.images[:TEST_IMAGES])
+    train_denoiser(run, recipe, plan, autoencoder, latents, train_set.labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
     shutil.copy(run.metrics, run.model)
     write_json(run.plan, plan.replace(finished=True).model_dump())
     print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {run.path}")
@@ -94,7 +95,7 @@ def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device:
         if not plan.finished:
             print(f"resuming the run in {run.path}")
         return plan
-    plan, seconds = make_plan(recipe, train_set.images, device, images, began, compiled)
+    plan, seconds = make_plan(recipe, train_set, device, images, began, compiled)
     print(describe(recipe, plan, seconds))
     write_json(run.recipe, recipe.model_dump())
     write_json(run.plan, plan.model_dump())
@@ -117,12 +118,14 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
     return stage.loss_module.autoencoder.eval()
 
 
-def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, test_latents: Tensor,
-                   compiled: bool) -> None:
-    stage = denoiser_stage(recipe, latents, compiled)
+def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, labels: Tensor,
+                   test_latents: Tensor, test_labels: Tensor, compiled: bool) -> None:
+    stage = denoiser_stage(recipe, latents, labels, compiled)
     limit = latents.abs().max().item()
     # Uniform timesteps in every recipe: test losses of recipes can be compared, but not with training losses over other timesteps.
     test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
+    if stage.loss_module.denoiser.classes:
+        test["label"] = test_labels.to(test_latents.device)
     weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}
     models = {name: LatentDiffusion(autoencoder, loss.denoiser, limit) for name, loss in weights.items()}
 
@@ -134,8 +137,8 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
         shutil.copy(run.recipe, run.model)
         shutil.copy(run.metrics, run.model)
         figures = {"test_loss": mean_loss(stage.loss_module, test), "test_loss_ema": mean_loss(stage.averaged, test),
-                   "proxy": proxy_errors(stage.loss_module.denoiser, test_latents, limit),
-                   "proxy_ema": proxy_errors(stage.averaged.denoiser, test_latents, limit)}
+                   "proxy": proxy_errors(stage.loss_module.denoiser, test_latents, test_labels, limit),
+                   "proxy_ema": proxy_errors(stage.averaged.denoiser, test_latents, test_labels, limit)}
         stage.loss_module.train()
         return figures
 

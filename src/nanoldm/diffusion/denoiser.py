@@ -17,10 +17,10 @@ class Estimate(NamedTuple):
 
 
 class Denoiser(nn.Module):
-    """network + schedule + kind of prediction. x_t: (B, tokens, channels), t: (B,) integers in 0 ... T-1 -> Estimate.
+    """network + schedule + kind of prediction. x_t: (B, tokens, channels), t: (B,) integers in 0 ... T-1, label: (B,) or None -> Estimate.
 
     prediction: what the network's output means, a name of `PREDICTIONS`. Raises InputError for one that does not exist or cannot work.
-    t may also be (1,), for a batch that shares its timestep: the network then embeds it once.
+    t may also be (1,), for a batch that shares its timestep: the network then embeds it once. A network without classes takes no label.
     """
 
     def __init__(self, network: nn.Module, schedule: NoiseSchedule, prediction: str = "epsilon"):
@@ -32,9 +32,18 @@ class Denoiser(nn.Module):
                              "choose x0, v or flow, or the cosine or linear schedule")
         self.network, self.schedule, self.prediction = network, schedule, prediction
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Estimate:
+    @property
+    def classes(self) -> int:
+        """How many labels the network knows: 0 for one without."""
+        return getattr(self.network, "classes", 0)
+
+    def output(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        """What the network says, before it is read as an estimate."""
+        return self.network(x_t, t) if label is None else self.network(x_t, t, label)
+
+    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Estimate:
         alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
-        return Estimate(*PREDICTIONS[self.prediction].estimate(self.network(x_t, t), x_t, alpha, sigma))
+        return Estimate(*PREDICTIONS[self.prediction].estimate(self.output(x_t, t, label), x_t, alpha, sigma))
 
 
 class Clamped(nn.Module):

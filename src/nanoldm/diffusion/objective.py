@@ -14,8 +14,8 @@ GAMMA = 5.0     # of min-snr, as its authors recommend
 class DenoisingLoss(nn.Module):
     """Weighted mean squared error between the network's output at x_t and its target (DDPM, arXiv 2006.11239, eq. 14).
 
-    x0, eps: (B, tokens, channels); t: (B,) integers in 0 ... T-1 -> scalar. With epsilon-prediction and a network that starts
-    at zero the first value is E[eps^2] = 1.
+    x0, eps: (B, tokens, channels); t: (B,) integers in 0 ... T-1; label: (B,), only for a network with classes -> scalar. With
+    epsilon-prediction and a network that starts at zero the first value is E[eps^2] = 1.
 
     weighting: "uniform" weighs all timesteps alike; "min-snr" is min(SNR, 5) on the squared error of x0, whatever the network
     predicts (Hang et al. 2023, arXiv 2303.09556, eq. 6; SNR = alpha^2 / sigma^2), for epsilon min(SNR, 5) / SNR.
@@ -31,10 +31,10 @@ class DenoisingLoss(nn.Module):
                              "no signal: choose uniform")
         self.denoiser, self.weighting = denoiser, weighting
 
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def forward(self, x0: Tensor, t: Tensor, eps: Tensor, label: Tensor | None = None) -> Tensor:
         prediction, schedule = PREDICTIONS[self.denoiser.prediction], self.denoiser.schedule
         alpha, sigma = (expand(level, x0) for level in schedule(t))
-        output = self.denoiser.network(corrupt(x0, eps, alpha, sigma), t)
+        output = self.denoiser.output(corrupt(x0, eps, alpha, sigma), t, label)
         error = (output - prediction.target(x0, eps, alpha, sigma)).square()                  # (B, tokens, channels)
         if self.weighting == "min-snr":
             error = error * ((alpha / sigma) ** 2).clamp(max=GAMMA) * prediction.gain(alpha, sigma) ** 2

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from nanoldm.models.embedding import TimeEmbedder
+from nanoldm.models.embedding import TokenNetwork
 from nanoldm.models.transformer import MHA, Dropout, LayerNorm, feed_forward, zero_linear
 
 
@@ -42,26 +42,24 @@ class DiTBlock(nn.Module):
         return x + alpha_2 * self.dropout(h)
 
 
-class DiffusionNet(nn.Module):
-    """The denoising network. x_t: (B, tokens, channels) noisy latents, t: (B,) or (1,) integer timesteps -> (B, tokens, channels).
+class DiffusionNet(TokenNetwork):
+    """The denoising network. x_t: (B, tokens, channels) noisy latents, t: (B,) or (1,) integer timesteps, label: (B,) classes, -1 for
+    none (only if it knows `classes`) -> (B, tokens, channels).
 
     What the output means (epsilon, ...) is decided outside: see `nanoldm.diffusion.prediction`.
     The defaults are the reference: 1,353,734 parameters.
     """
 
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,
-                 hidden: int = 512, dropout: float = 0.0):
-        super().__init__()
-        self.config = dict(tokens=tokens, channels=channels, width=width, depth=depth, heads=heads, hidden=hidden, dropout=dropout)
-        self.in_proj = nn.Linear(channels, width)
-        self.time = TimeEmbedder(width)
+                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope"):
+        super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position)
         self.blocks = nn.ModuleList(DiTBlock(width, heads, tokens, hidden, dropout) for _ in range(depth))
         self.final_norm, self.final_modulation = LayerNorm(width, affine=False), Modulation(width, 2)
         self.out_proj = zero_linear(width, channels)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        c = self.time(t)                                                                      # (B, width)
-        x = self.in_proj(x_t)                                                                 # (B, tokens, width)
+    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        c = self.condition(t, label)                                                          # (B, width)
+        x = self.read_tokens(x_t)                                                             # (B, tokens, width)
         for block in self.blocks:
             x = block(x, c)
         scale, shift = self.final_modulation(c)                                               # (B, 1, width) each
@@ -70,5 +68,5 @@ class DiffusionNet(nn.Module):
     @torch.no_grad()
     def gates(self, timesteps: int) -> list[float]:
         """How far the gates are open: attention and feed-forward of each block, mean |alpha| over t = 0 ... timesteps - 1. 0 at first."""
-        c = self.time(torch.arange(timesteps, device=self.out_proj.weight.device))
+        c = self.condition(torch.arange(timesteps, device=self.out_proj.weight.device))
         return [round(alpha.abs().mean().item(), 5) for block in self.blocks for alpha in block.modulation(c)[2::3]]

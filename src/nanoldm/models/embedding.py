@@ -1,4 +1,4 @@
-"""How a network hears which noise level it is looking at."""
+"""What a network is told beside the noisy tokens: noise level, class, and where each token lies."""
 
 import math
 
@@ -34,3 +34,52 @@ class TimeEmbedder(nn.Sequential):
 
     def __init__(self, width: int):
         super().__init__(SinusoidalTimeEmbedding(width), nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+
+
+class LabelEmbedding(nn.Embedding):
+    """A learned vector for each class, and one for "no label" (Ho and Salimans 2022, arXiv 2207.12598, section 3.2).
+
+    label: (B,) integers in -1 ... classes - 1, -1 = no label, -> (B, width); None, for a batch without labels, -> (1, width).
+    """
+
+    def __init__(self, classes: int, width: int):
+        super().__init__(classes + 1, width)                                                  # row 0: no label
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, label: Tensor | None) -> Tensor:
+        return self.weight[:1] if label is None else super().forward(label + 1)
+
+
+POSITIONS = ("rope", "rope+learned")
+
+
+class TokenNetwork(nn.Module):
+    """What all denoising networks have in common: their settings, and how they read x_t, t and the label.
+
+    classes: how many labels the network knows (0: none, and then it takes none). position: "rope" knows only how far apart two tokens
+    are; "rope+learned" also adds a learned vector to each token, so that the network knows where in the image it is.
+    """
+
+    def __init__(self, tokens: int, channels: int, width: int, depth: int, heads: int, hidden: int, dropout: float, classes: int,
+                 position: str):
+        super().__init__()
+        if position not in POSITIONS:
+            raise InputError(f"unknown position embedding {position!r}: choose one of {', '.join(POSITIONS)}")
+        self.config = dict(tokens=tokens, channels=channels, width=width, depth=depth, heads=heads, hidden=hidden, dropout=dropout,
+                           classes=classes, position=position)
+        self.classes = classes
+        self.in_proj = nn.Linear(channels, width)
+        self.time = TimeEmbedder(width)
+        self.label = LabelEmbedding(classes, width) if classes else None
+        self.position = nn.Parameter(0.02 * torch.randn(tokens, width)) if position == "rope+learned" else None
+
+    def read_tokens(self, x_t: Tensor) -> Tensor:
+        """x_t: (B, tokens, channels) -> (B, tokens, width)."""
+        x = self.in_proj(x_t)
+        return x if self.position is None else x + self.position
+
+    def condition(self, t: Tensor, label: Tensor | None = None) -> Tensor:
+        """The conditioning vector c (B, width) of t: (B,) or (1,) and label: (B,), (1,) or None. Raises InputError for a foreign label."""
+        if self.label is None and label is not None:
+            raise InputError("this network was trained without labels and takes none: leave them out")
+        return self.time(t) if self.label is None else self.time(t) + self.label(label)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nanoldm.errors import InputError
-from nanoldm.models.embedding import TimeEmbedder
+from nanoldm.models.embedding import TokenNetwork
 
 
 class LayerNorm(nn.Module):
@@ -124,24 +124,21 @@ class TransformerBlock(nn.Module):
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
-class Transformer(nn.Module):
+class Transformer(TokenNetwork):
     """The baseline that the specification warns about: the time embedding is added to the tokens once, before plain blocks.
 
-    Same face as `DiffusionNet`: x_t (B, tokens, channels) and t (B,) or (1,) integers -> (B, tokens, channels).
+    Same face as `DiffusionNet`: x_t (B, tokens, channels), t (B,) or (1,) integers, label (B,) or None -> (B, tokens, channels).
     """
 
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,
-                 hidden: int = 512, dropout: float = 0.0):
-        super().__init__()
-        self.config = dict(tokens=tokens, channels=channels, width=width, depth=depth, heads=heads, hidden=hidden, dropout=dropout)
-        self.in_proj = nn.Linear(channels, width)
-        self.time = TimeEmbedder(width)
+                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope"):
+        super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position)
         self.blocks = nn.ModuleList(TransformerBlock(width, heads, tokens, hidden, dropout) for _ in range(depth))
         self.norm = LayerNorm(width)
         self.out_proj = zero_linear(width, channels)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        x = self.in_proj(x_t) + self.time(t)[:, None]                                         # (B, tokens, width)
+    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        x = self.read_tokens(x_t) + self.condition(t, label)[:, None]                         # (B, tokens, width)
         for block in self.blocks:
             x = block(x)
         return self.out_proj(self.norm(x))                                                    # (B, tokens, channels)

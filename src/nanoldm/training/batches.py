@@ -36,15 +36,22 @@ def image_batches(images: Tensor, batch_size: int, seed: int, start: int = 0) ->
 
 
 def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, start: int = 0,
-                   distribution: str = "uniform") -> Iterator[dict[str, Tensor]]:
+                   distribution: str = "uniform", labels: Tensor | None = None, label_dropout: float = 0.0) -> Iterator[dict[str, Tensor]]:
     """latents: (N, tokens, channels) -> {"x0", "t", "eps"}: latents, t on 0 ... timesteps - 1, eps ~ N(0, I).
+
+    labels: (N,) of the latents, for "label" (B,) beside them.
 
     distribution of t: "uniform", or "logit-normal", which dwells on the middle: t = floor(timesteps sigmoid(z)), z ~ N(0, 1)
     (Esser et al. 2024, arXiv 2403.03206, eq. 19).
+    label_dropout: the share of labels that are replaced by -1, "no label" (Ho and Salimans 2022, arXiv 2207.12598, algorithm 1).
     """
     for step, index in indices(len(latents), batch_size, seed, start):
-        x0 = latents[index.to(latents.device)]
-        yield {"x0": x0, **noise_levels(x0, timesteps, generator(seed, NOISE, step), distribution)}
+        x0, stream = latents[index.to(latents.device)], generator(seed, NOISE, step)
+        batch = {"x0": x0, **noise_levels(x0, timesteps, stream, distribution)}
+        if labels is not None:
+            dropped = torch.rand(len(index), generator=stream) < label_dropout
+            batch["label"] = labels[index].masked_fill(dropped, -1).to(latents.device)
+        yield batch
 
 
 def noise_levels(x0: Tensor, timesteps: int, stream: torch.Generator, distribution: str = "uniform") -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ descending integers; noise() -> a fresh standard normal tensor of x_T's shape. E
 Estimate it was made from; the last x is clean.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 from nanoldm.diffusion.samplers.ddim import ddim
@@ -19,9 +20,9 @@ SAMPLERS = {"ddpm": ddpm, "ddpm-posterior": partial(ddpm, posterior=True), "ddim
             **{f"ab{order}": partial(adams_bashforth, order=order) for order in (2, 3, 4)}}
 
 
-def passes(sampler: str, steps: int) -> int:
-    """How often `sampler` asks the network in `steps` steps."""
-    return 2 * steps - 1 if sampler == "heun" else steps
+def visits(sampler: str, timesteps: Sequence[int]) -> list[int]:
+    """The timesteps at which `sampler` asks the network on its way along `timesteps`: one for each pass."""
+    return [*timesteps, *(timesteps[1:] if sampler == "heun" else [])]      # heun looks at the end of each step but the last
 
 
-__all__ = ["SAMPLERS", "adams_bashforth", "ddim", "ddpm", "dpm_solver_2m", "heun", "passes"]
+__all__ = ["SAMPLERS", "adams_bashforth", "ddim", "ddpm", "dpm_solver_2m", "heun", "visits"]
