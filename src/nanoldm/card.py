@@ -26,6 +26,7 @@ def facts(model: str | Path) -> dict[str, str]:
                        f"x{autoencoder.config['image_channels']} -> {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
         "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, {denoiser.prediction}-prediction, "
                     f"x0 clamped to +-{pipeline.clip_sample_range:.2f}",
+        "labels": f"{denoiser.classes} classes" if denoiser.classes else "none",
         "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
     }
     records = read_metrics(folder / "metrics.jsonl")

@@ -67,12 +67,13 @@ def examine(model: str | Path, *, features: str | Path = "digits-v1", out: Path 
     """
     pipeline, judges = LatentDiffusion.from_pretrained(model, device), load_features(features)
     data = data_of(model)
-    test = to_float(load(data.name, data.size, data.holdout)[1].images[:LATENTS])
+    real = load(data.name, data.size, data.holdout)[1]
+    test, labels = to_float(real.images[:LATENTS]), real.labels[:IMAGES] if pipeline.denoiser.classes else -1
     check_fit(judges, test, data.name)
     out = out or Path("doctor") / Path(model).name
     check_folder(out)
     rungs, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]
-    for rung, sheet in climb(pipeline, test, next(iter(judges.networks.values()))):
+    for rung, sheet in climb(pipeline, test, labels, next(iter(judges.networks.values()))):
         print(rung, flush=True)
         rungs.append(rung)
         sheets.append((str(rung), sheet))
@@ -86,8 +87,8 @@ def examine(model: str | Path, *, features: str | Path = "digits-v1", out: Path 
     return broken is None
 
 
-def climb(pipeline: LatentDiffusion, test: Tensor, network: metrics.FeatureNet):
-    """Yield each rung with its picture. test: (N, C, S, S) in [0, 1]."""
+def climb(pipeline: LatentDiffusion, test: Tensor, labels: Tensor | int, network: metrics.FeatureNet):
+    """Yield each rung with its picture. test: (N, C, S, S) in [0, 1]; labels: of the first IMAGES, -1 for a model without classes."""
     images = test[:IMAGES]
     real = metrics.extract(network, images)[0]
     k = min(NEIGHBOURS, len(real) - 1)
@@ -114,7 +115,7 @@ def climb(pipeline: LatentDiffusion, test: Tensor, network: metrics.FeatureNet):
     seeds = range(len(images))
     for percent, threshold in DENOISING.items():
         t = min(percent * T // 100, T - 1)
-        yield coverage(f"denoise from t = {t}", pipeline.denoise_from(images, t, seeds, progress=True)[1], threshold)
+        yield coverage(f"denoise from t = {t}", pipeline.denoise_from(images, t, seeds, labels=labels, progress=True)[1], threshold)
     # Other seeds than above: denoising from the last timestep has drawn these already.
     yield coverage("sample from noise", pipeline.generate(range(len(images), 2 * len(images)), progress=True), SAMPLING)
 

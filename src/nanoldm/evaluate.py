@@ -25,6 +25,7 @@ from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 from nanoldm.stages import encode, proxy_errors
 from nanoldm.tracking import read_metrics
+from nanoldm.training.batches import epoch_length
 
 BATCHES, QUANTILE = 10, 2.262       # disjoint batches, and the 97.5 % quantile of Student's t with 9 degrees of freedom
 FEWEST = 20                         # samples: two in each batch
@@ -131,7 +132,7 @@ def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: i
     order = torch.randperm(len(judge.train_set), generator=generator(seed, 0, 2))[: len(drawn)]
     found: dict[str, Any] = {}
     for name, images in {"samples": drawn, "real images": judge.train_set.select(order)}.items():
-        network = train_network(images, epochs=SCORE_STEPS * BATCH_SIZE / len(images), width=SCORE_WIDTH, seed=seed, device=device,
+        network = train_network(images, epochs=SCORE_STEPS / epoch_length(len(images), BATCH_SIZE), width=SCORE_WIDTH, seed=seed, device=device,
                                 classes=classes, name=f"score of {name}")
         predicted = metrics.extract(network, judge.test_set.images)[1].argmax(1)
         found[f"score, {name}"] = (predicted == judge.test_set.labels).double().mean().item()

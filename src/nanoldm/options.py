@@ -5,6 +5,7 @@ import re
 from nanoldm.errors import InputError
 
 DEFAULT_IMAGES = 64
+IMAGES_OF_EACH = 8      # where several classes are asked for
 
 
 def parse_duration(text: str) -> float:
@@ -24,17 +25,37 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def parse_seeds(n: int | None, seed: int | None, seeds: str | None) -> list[int]:
+def parse_numbers(option: str, text: str, example: str) -> list[int]:
+    """"3,7,20-29" -> [3, 7, 20, 21 ... 29]. Raises InputError that names the option."""
+    parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in text.split(",")]
+    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+    if not all(parts) or not all(ranges):
+        raise InputError(f"{option} {text}: give numbers and ranges such as {example}")
+    return [number for numbers in ranges for number in numbers]
+
+
+def parse_labels(text: str | None) -> list[int] | None:
+    """--label 7, 0-9 or 3,5 -> the classes; none -> [-1]; not given -> None. Raises InputError."""
+    return None if text is None else [-1] if text == "none" else parse_numbers("--label", text, "7, 0-9 or 3,5, or none")
+
+
+def parse_interval(text: str | None) -> tuple[int, int] | None:
+    """--guidance-interval 20-80 -> (20, 80). Raises InputError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)-(\d+)", text.strip())
+    if not match:
+        raise InputError(f"--guidance-interval {text}: give the lowest and the highest timestep, such as 20-80")
+    return int(match[1]), int(match[2])
+
+
+def parse_seeds(n: int | None, seed: int | None, seeds: str | None, default: int = DEFAULT_IMAGES) -> list[int]:
     """--n N --seed S -> S ... S + N - 1; --seeds 3,7,20-29 names them (and excludes the other two). Raises InputError."""
     if seeds is not None:
         if n is not None or seed is not None:
             raise InputError("--seeds names every image: leave out --n and --seed")
-        parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in seeds.split(",")]
-        ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
-        if not all(parts) or not all(ranges):
-            raise InputError(f"--seeds {seeds}: give numbers and ranges such as 3,7,20-29")
-        return [number for numbers in ranges for number in numbers]
-    n, seed = DEFAULT_IMAGES if n is None else n, seed or 0
+        return parse_numbers("--seeds", seeds, "3,7,20-29")
+    n, seed = default if n is None else n, seed or 0
     if n < 1:
         raise InputError(f"--n {n}: ask for at least 1 image")
     if seed < 0:

@@ -15,15 +15,20 @@ FORMATS = {".png": "PNG", ".gif": "GIF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp
 SCALE = 3           # screen pixels for each pixel of a small image
 
 
-def grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """(N, C, S, S) in [0, 1] -> one picture, row by row, as square as possible unless `columns` is given."""
+def grid(images: Tensor, columns: int | None = None, rows: int | None = None) -> Image.Image:
+    """(N, C, S, S) in [0, 1] -> one picture, row by row, as square as possible unless `columns` is given.
+
+    With `rows` the images are dealt to that many rows in turn: image k lies in row k % rows.
+    """
     # Not torchvision's make_grid (the tests compare with it): its import takes a second, a quarter of a whole `nanoldm sample`.
     count, size = len(images), images.shape[-1]
-    columns = min(count, columns or math.ceil(math.sqrt(count)))
-    rows, step = math.ceil(count / columns), size + 1                                         # a grey line between images and around
+    columns = math.ceil(count / rows) if rows else min(count, columns or math.ceil(math.sqrt(count)))
+    across, rows = not rows, rows or math.ceil(count / columns)
+    step = size + 1                                                                           # a grey line between images and around
     sheet = np.full((rows * step + 1, columns * step + 1, 3), 128, dtype=np.uint8)
     for k, image in enumerate(to_bytes(images).permute(0, 2, 3, 1).numpy()):
-        top, left = 1 + k // columns * step, 1 + k % columns * step
+        row, column = divmod(k, columns) if across else divmod(k, rows)[::-1]
+        top, left = 1 + row * step, 1 + column * step
         sheet[top : top + size, left : left + size] = image                                   # grey becomes RGB
     scale = max(1, round(SCALE * 28 / size))
     return Image.fromarray(sheet.repeat(scale, 0).repeat(scale, 1))

@@ -18,9 +18,12 @@ GRID_LIMIT = 1024           # images in a grid that still can be looked at
 TRAJECTORY_LIMIT = 64
 
 
-def draw(model: str, seeds: list[int], sampling: Sampling, out: Path, npz: Path | None, trajectory: Path | None,
+def draw(model: str, seeds: list[int], labels: list[int] | None, sampling: Sampling, out: Path, npz: Path | None, trajectory: Path | None,
          device: torch.device) -> None:
-    """Sample images and write a grid to `out`; the numbers to `npz` and the way there to `trajectory`, where given."""
+    """Sample images and write a grid to `out`; the numbers to `npz` and the way there to `trajectory`, where given.
+
+    labels: the images take them in turn, and each has a row of its own in the grid.
+    """
     check_target(out, *pictures.FORMATS)
     if trajectory:
         check_target(trajectory, ".gif")
@@ -28,16 +31,19 @@ def draw(model: str, seeds: list[int], sampling: Sampling, out: Path, npz: Path 
         check_target(npz, ".npz")
     pipeline = LatentDiffusion.from_pretrained(model, device)
     steps = count_steps(pipeline, sampling)
-    images = pipeline.generate(seeds, **vars(sampling), progress=True)
-    pictures.save(pictures.grid(images[:GRID_LIMIT]), out)
+    turns = labels and [labels[k % len(labels)] for k in range(len(seeds))]
+    images = pipeline.generate(seeds, **vars(sampling), labels=turns, progress=True)
+    pictures.save(pictures.grid(images[:GRID_LIMIT], rows=len(labels) if labels and len(labels) > 1 else None), out)
     print(f"wrote {out}: {len(images[:GRID_LIMIT])} images" + (f" (the first of {len(images)})" if len(images) > GRID_LIMIT else ""))
     if npz:
-        save_npz(npz, images)
+        drawn = pipeline.labels(seeds, turns)
+        save_npz(npz, images, **({} if drawn is None else {"labels": drawn.numpy()}))
         print(f"wrote {npz}: {len(images)} images")
     if trajectory:
         shown = seeds[:TRAJECTORY_LIMIT]
         frames = [pictures.captioned([("x_t", pictures.grid(x)), ("estimate of x0", pictures.grid(x0))], across=True)
-                  for x, x0 in tqdm(pipeline.trajectory(shown, **vars(sampling)), desc="trajectory", total=steps, unit="step", delay=1)]
+                  for x, x0 in tqdm(pipeline.trajectory(shown, **vars(sampling), labels=turns and turns[:TRAJECTORY_LIMIT]),
+                                    desc="trajectory", total=steps, unit="step", delay=1)]
         pictures.save_gif(frames, trajectory)
         print(f"wrote {trajectory}: {len(frames)} steps of {len(shown)} images")
 
@@ -56,12 +62,13 @@ def denoise_test_images(model: str, t: int, seeds: list[int], sampling: Sampling
     check_target(out, *pictures.FORMATS)
     pipeline = LatentDiffusion.from_pretrained(model, device)
     data = data_of(model)
-    images = to_float(load(data.name, data.size, data.holdout)[1].images[: len(seeds)])
+    test = load(data.name, data.size, data.holdout)[1]
+    images, labels = to_float(test.images[: len(seeds)]), test.labels[: len(seeds)] if pipeline.denoiser.classes else -1
     if len(images) < len(seeds):
         raise InputError(f"--n {len(seeds)}: {data.name} has only {len(images)} test images")
     if 0 <= t < pipeline.denoiser.schedule.timesteps:
         count_steps(pipeline, sampling, t)
-    noised, result = pipeline.denoise_from(images, t, seeds, **vars(sampling), progress=True)
+    noised, result = pipeline.denoise_from(images, t, seeds, labels=labels, **vars(sampling), progress=True)
     rows = {"test images": images, "reconstructed": pipeline.reconstruct(images), f"noised to t = {t}": noised, "denoised": result}
     pictures.save(pictures.captioned((caption, pictures.grid(part, min(16, len(part)))) for caption, part in rows.items()), out)
     print(f"wrote {out}: {len(images)} test images, noised to t = {t} and denoised")

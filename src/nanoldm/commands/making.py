@@ -6,8 +6,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.commands.options import Clamp, Count, Device, Eta, File, Grid, Model, Picture, Sampler, Text, Threads
-from nanoldm.options import parse_duration, parse_seeds
+from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, File, Label, Model, Picture, Text, Threads
+from nanoldm.options import DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_labels, parse_seeds
 
 
 def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: Text = None, epochs: Count = None, steps: Count = None,
@@ -40,37 +40,39 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
     run(resolved, out or Path("runs") / recipe, prepare_torch(device, threads), began, compile)
 
 
-def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds: Text = None, steps: Count = None,
-           sampler: Sampler = None, grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, out: Picture = Path("samples.png"),
-           npz: File = None, trajectory: File = None, device: Device = "auto", threads: Threads = None) -> None:
+def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds: Text = None, label: Label = None,
+           sampling: Drawn = AS_USUAL, out: Picture = Path("samples.png"), npz: File = None, trajectory: File = None,
+           device: Device = "auto", threads: Threads = None) -> None:
     """Draw new images from a trained model.
 
     Example: nanoldm sample mnist --n 64 --seed 0 --out samples.png
 
     Fewer steps: nanoldm sample mnist --steps 16 --sampler dpm++2m --grid shifted
 
+    Chosen digits: nanoldm sample mnist-conditional --label 0-9 --guidance 2
+
     Args:
-        n: How many images (default: 64).
+        n: How many images (default: 64; 8 of each where --label names several, which then have a row each).
         seed: Of the first image; the next ones count up (default: 0).
         seeds: Seeds by name instead of --n and --seed, such as 3,7,20-29.
-        steps: Reverse steps, from 1 to the model's number of timesteps (default: all of them).
         out: The grid, as a picture.
         npz: Also write the images as numbers: array `images`, uint8 (N, S, S) or (N, S, S, 3).
         trajectory: Also write a GIF of the way there: x_t beside the estimate of x0.
     """
-    numbers = parse_seeds(n, seed, seeds)
+    labels = parse_labels(label)
+    several = labels is not None and len(labels) > 1
+    numbers = parse_seeds(n, seed, seeds, IMAGES_OF_EACH * len(labels) if several else DEFAULT_IMAGES)
     from nanoldm.device import prepare_torch
-    from nanoldm.sampling import Sampling
     from nanoldm.use import draw
-    draw(model, numbers, Sampling(steps, sampler, grid, eta, clamp), out, npz, trajectory, prepare_torch(device, threads))
+    draw(model, numbers, labels, sampling.settings(), out, npz, trajectory, prepare_torch(device, threads))
 
 
-def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, steps: Count = None, sampler: Sampler = None,
-            grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, out: Picture = Path("denoise.png"), device: Device = "auto",
-            threads: Threads = None) -> None:
+def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, sampling: Drawn = AS_USUAL,
+            out: Picture = Path("denoise.png"), device: Device = "auto", threads: Threads = None) -> None:
     """Noise real test images to timestep t, run the reverse process, and show both beside the originals.
 
-    A model that gets this right and still fails from pure noise has learnt to denoise, not to find the data.
+    A model that gets this right and still fails from pure noise has learnt to denoise, not to find the data. A model that knows labels
+    is told those of the images.
 
     Example: nanoldm denoise mnist --t 75
 
@@ -78,14 +80,12 @@ def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, 
         t: Timestep to noise to; 0 is the least noisy.
         n: How many test images.
         seed: Of the first image's noise; the next ones count up.
-        steps: Reverse steps, from 1 to t + 1 (default: all of them).
         out: The comparison, as a picture.
     """
     numbers = parse_seeds(n, seed, None)
     from nanoldm.device import prepare_torch
-    from nanoldm.sampling import Sampling
     from nanoldm.use import denoise_test_images
-    denoise_test_images(model, t, numbers, Sampling(steps, sampler, grid, eta, clamp), out, prepare_torch(device, threads))
+    denoise_test_images(model, t, numbers, sampling.settings(), out, prepare_torch(device, threads))
 
 
 def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]) -> None:

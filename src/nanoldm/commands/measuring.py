@@ -5,17 +5,17 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.commands.options import Clamp, Count, Device, Eta, FeatureFolder, File, Folder, Grid, Model, Picture, Sampler, Threads
+from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, Picture, Threads
 
 
 def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
                                    "an exported folder (default: mnist, unless --samples is given).")]] = None, *,
-             samples: File = None, n: int = 10_000, seed: int = 0, steps: Count = None, sampler: Sampler = None, grid: Grid = "trailing",
-             eta: Eta = 0.0, clamp: Clamp = True, features: FeatureFolder = "digits-v1", out: Folder = None, compile: bool = False,
-             device: Device = "auto", threads: Threads = None) -> None:
+             samples: File = None, n: int = 10_000, seed: int = 0, sampling: Drawn = AS_USUAL, features: FeatureFolder = "digits-v1",
+             out: Folder = None, compile: bool = False, device: Device = "auto", threads: Threads = None) -> None:
     """Measure how good samples are: distances to real images beside their floors, with intervals, as a table, JSON and HTML.
 
-    Says first what it will cost. Samples and the features of real images are kept: a second call takes a minute.
+    Says first what it will cost. Samples and the features of real images are kept: a second call takes a minute. A model that knows
+    labels draws one from each seed, and is also judged by whether the images show them.
 
     Example: nanoldm evaluate mnist --n 10000
 
@@ -23,15 +23,13 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
         samples: Judge these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), perhaps `labels`.
         n: How many images to draw. Figures of different N must not be compared.
         seed: Of the first image; the next ones count up.
-        steps: Reverse steps, from 1 to the model's number of timesteps (default: all of them).
         out: Folder for report.json, report.html, pictures and samples (default: evaluation/NAME).
         compile: Compile the denoiser first (torch.compile; needs a C++ compiler): pays from some thousand images on.
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
-    from nanoldm.sampling import Sampling
-    run(model, samples=samples, n=n, seed=seed, sampling=Sampling(steps, sampler, grid, eta, clamp), features=features, out=out,
-        compiled=compile, device=prepare_torch(device, threads))
+    run(model, samples=samples, n=n, seed=seed, sampling=sampling.settings(), features=features, out=out, compiled=compile,
+        device=prepare_torch(device, threads))
 
 
 def doctor(model: Model = "mnist", *, features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto",

@@ -1,22 +1,54 @@
 """Options that several commands share."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from nanoldm.options import parse_interval
+
+if TYPE_CHECKING:
+    from nanoldm.sampling import Sampling
 
 # An empty help_behavior_hint spares the reader "(default: None)".
 Model = Positional[Annotated[str, arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")]]
 Device = Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or mps.")]
 Threads = Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="CPU threads (default: one for each core).")]
-Clamp = Annotated[bool, arg(help="Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare update.")]
-Sampler = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddim, heun (two "
-                                    "network passes a step), dpm++2m, ab2, ab3 or ab4 (default: ddpm; ddim for flows).")]
-Grid = Annotated[str, arg(metavar="NAME", help="Which timesteps are visited: trailing (even), log-snr or shifted (mostly noisy ones).")]
-Eta = Annotated[float, arg(metavar="X", help="Randomness of ddim on the way, from 0 (none) to 1 (as ddpm-posterior).")]
+Label = Annotated[str | None, arg(metavar="LABEL", help_behavior_hint="", help="Class to draw, for models that know labels: 7, or several "
+                                  "in turn, such as 0-9 or 3,5, or none (default: each seed draws its own).")]
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Picture = Annotated[Path, arg(metavar="FILE")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 FeatureFolder = Annotated[str, arg(metavar="NAME", help="Feature networks: a bundled name, or a folder that `nanoldm features` wrote.")]
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """How the images are drawn."""
+
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="Reverse steps, from 1 to the number of timesteps that there "
+                                     "are (default: all of them).")] = None
+    sampler: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddim, heun (two network passes "
+                                       "a step), dpm++2m, ab2, ab3 or ab4 (default: ddpm; ddim for flows).")] = None
+    grid: Annotated[str, arg(metavar="NAME", help="Which timesteps are visited: trailing (even), log-snr or shifted (mostly noisy "
+                             "ones).")] = "trailing"
+    eta: Annotated[float, arg(metavar="X", help="Randomness of ddim on the way, from 0 (none) to 1 (as ddpm-posterior).")] = 0.0
+    clamp: Annotated[bool, arg(help="Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare "
+                               "update.")] = True
+    guidance: Annotated[float, arg(metavar="SCALE", help="Classifier-free guidance for models that know labels: 1 is off, 2 draws what "
+                                   "the label says more clearly, with less variety and at twice the cost.")] = 1.0
+    guidance_interval: Annotated[str | None, arg(metavar="T-T", help_behavior_hint="", help="Guide only from the lowest to the highest of "
+                                                 "these timesteps, such as 20-80 (default: all).")] = None
+
+    def settings(self) -> "Sampling":
+        """As the samplers take them. Raises InputError."""
+        from nanoldm.sampling import Sampling
+        return Sampling(**vars(self) | {"guidance_interval": parse_interval(self.guidance_interval)})
+
+
+# Among the options of a command, without a prefix of their own: --steps, not --sampling.steps.
+Drawn = Annotated[SamplerOptions, OmitArgPrefixes]
+AS_USUAL = SamplerOptions()
