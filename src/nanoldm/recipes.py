@@ -57,7 +57,7 @@ class Diffusion(Config):
 
 
 class Training(Config):
-    optimizer: Literal["Adam", "AdamW"]
+    optimizer: Literal["Adam", "AdamW", "Muon"]
     learning_rate: PositiveFloat
     annealing: Literal["constant", "cosine"]    # cosine: to 0 over the whole run
     batch_size: PositiveInt
@@ -65,11 +65,14 @@ class Training(Config):
     steps: PositiveInt | None
     gradient_clip: PositiveFloat | None
     ema_decay: PositiveFloat | None
+    ema_power: PositiveFloat | None = None      # instead of ema_decay: a window that grows with the run
 
     @model_validator(mode="after")
     def one_length(self):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give the length of a training either in epochs or in steps")
+        if self.ema_decay and self.ema_power:
+            raise ValueError("give the EMA either a decay or a power")
         return self
 
 

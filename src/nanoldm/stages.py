@@ -14,7 +14,7 @@ from nanoldm.errors import InputError
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.recipes import Recipe, Training
 from nanoldm.seeding import generator, seeded
-from nanoldm.training import EMA, Step, fit, image_batches, latent_batches
+from nanoldm.training import EMA, Step, fit, image_batches, latent_batches, make_optimizer
 from nanoldm.training.batches import epoch_length
 
 AUTOENCODER, DENOISER, EVALUATION = 0, 1, 2     # the random streams of a run
@@ -33,8 +33,9 @@ class Stage:
                  batches: Callable[[int], Iterator[dict[str, Tensor]]], compiled: bool = False):
         self.name, self.loss_module, self.training, self.seed, self.batches = name, loss_module, training, seed, batches
         self.compiled = compiled
-        self.optimizer = getattr(torch.optim, training.optimizer)(loss_module.parameters(), lr=training.learning_rate, fused=True)
-        self.ema = EMA(loss_module, training.ema_decay) if training.ema_decay else None
+        self.optimizer = make_optimizer(training.optimizer, loss_module, training.learning_rate)
+        averaging = training.ema_decay or training.ema_power
+        self.ema = EMA(loss_module, training.ema_decay, training.ema_power) if averaging else None
         self.steps = training.steps or training.epochs * epoch_length(images, training.batch_size)
 
     @property

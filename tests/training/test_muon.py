@@ -1,0 +1,86 @@
+import pytest
+import torch
+from torch import nn
+
+from nanoldm.seeding import generator
+from nanoldm.training.muon import Muon, make_optimizer, orthogonalised
+
+
+def randn(*shape, key=0):
+    return torch.randn(shape, generator=generator(key))
+
+
+class Net(nn.Module):
+    """One hidden matrix where Muon looks for it, and parameters of other kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Module()
+        self.net.blocks = nn.ModuleList([nn.Linear(12, 20)])
+        self.net.out = nn.Linear(20, 3)
+        with torch.no_grad():
+            for k, p in enumerate(self.parameters()):
+                p.copy_(randn(*p.shape, key=k))
+
+    def forward(self, x):
+        return self.net.out(self.net.blocks[0](x).tanh())
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16), (3, 16, 48), (3, 48, 16)])
+def test_singular_values_come_close_to_one_and_their_directions_stay(shape):
+    matrices = randn(*shape) * torch.tensor([1.0, 100.0, 0.01])[: shape[0], None, None]
+    found = orthogonalised(matrices)
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.3
+    assert values.max() < 1.3
+    U, _, Vh = torch.linalg.svd(matrices, full_matrices=False)
+    turned = U.mT @ found @ Vh.mT                               # diagonal in the matrix's own directions
+    assert (turned - torch.diag_embed(turned.diagonal(dim1=1, dim2=2))).abs().max() < 1e-3
+
+
+def steps(optimizer, model, count=5):
+    for k in range(count):
+        optimizer.zero_grad()
+        (model(randn(32, 12, key=100 + k)) - 1).square().mean().backward()
+        optimizer.step()
+
+
+def test_the_rest_is_torchs_adamw():
+    ours, theirs = Net(), Net()
+    for model in (ours, theirs):
+        model.net.blocks[0].weight.requires_grad_(False)
+    steps(Muon(ours, 1e-2), ours)
+    steps(torch.optim.AdamW([p for p in theirs.parameters() if p.requires_grad], lr=1e-2), theirs)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_hidden_matrices_go_as_by_torchs_muon():
+    """Up to bfloat16, in which torch iterates: 3 significant digits of each step."""
+    ours, theirs = Net(), Net()
+    for model in (ours, theirs):
+        for name, p in model.named_parameters():
+            p.requires_grad_(name == "net.blocks.0.weight")
+    start = ours.net.blocks[0].weight.detach().clone()
+    steps(Muon(ours, 1e-2), ours)
+    steps(torch.optim.Muon([theirs.net.blocks[0].weight], lr=1e-2, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"), theirs)
+    moved, expected = ours.net.blocks[0].weight - start, theirs.net.blocks[0].weight - start
+    assert (moved - expected).norm() < 0.03 * expected.norm()
+
+
+def test_state_survives_a_checkpoint():
+    from nanoldm.training import load_checkpoint, save_checkpoint
+    import tempfile
+    from pathlib import Path
+    whole = Net()
+    optimizer = make_optimizer("Muon", whole, 1e-2)
+    steps(optimizer, whole, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder) / "c.safetensors", 3, whole, optimizer)
+        resumed = Net()
+        again = make_optimizer("Muon", resumed, 1e-2)
+        load_checkpoint(Path(folder) / "c.safetensors", resumed, again)
+    for model, o in ((whole, optimizer), (resumed, again)):
+        steps(o, model, 4)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
