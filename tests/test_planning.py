@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -71,6 +72,11 @@ def test_a_run_too_short_for_its_ema_is_announced_as_such(clocked, steps, warned
 def test_a_budget_that_is_over_before_it_begins_is_refused(clocked):
     with pytest.raises(InputError, match="too short"):
         plan_for(budget=3)
+
+
+@pytest.mark.parametrize(("seconds", "end"), [(60, r"until about \d\d:\d\d\)"), (86400 * 2, r"until about \d\d \w+, \d\d:\d\d\)")])
+def test_the_end_of_a_run_of_days_has_a_date(clocked, seconds, end):
+    assert re.search(end, describe(RECIPES["mnist"](), plan_for()[0], seconds))
 
 
 def test_the_time_of_a_step_is_measured_on_a_copy():

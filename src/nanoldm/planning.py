@@ -81,7 +81,7 @@ def seconds_to_encode(stage: Stage, images: Tensor) -> float:
 
 
 def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
-    end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    end = time.strftime("%H:%M" if seconds < 12 * 3600 else "%d %B, %H:%M", time.localtime(time.time() + seconds))
     text = (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, "
             f"about {duration(seconds)} on this machine (until about {end})")
     window = 1 / (1 - recipe.training.ema_decay) if recipe.training.ema_decay else 0

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 # An empty help_behavior_hint spares the reader "(default: None)".
 Model = Positional[Annotated[str, arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")]]
@@ -20,3 +20,4 @@ File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Picture = Annotated[Path, arg(metavar="FILE")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 FeatureFolder = Annotated[str, arg(metavar="NAME", help="Feature networks: a bundled name, or a folder that `nanoldm features` wrote.")]
+Fields = UseAppendAction[Annotated[tuple[str, ...], arg(name="set", metavar="FIELD=VALUE", help_behavior_hint="")]]
