@@ -1,5 +1,6 @@
 """What a run would do, take and write: `nanoldm train --dry-run`. Writes nothing."""
 
+import math
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from nanoldm.stages import Stage, autoencoder_stage, denoiser_stage
 from nanoldm.train import LOG_EVERY, check_run
 
 FLOAT, NAME = 4, 105            # bytes of a number, and of a tensor's entry in a safetensors header
-LOG_LINE = {"autoencoder": 145, "denoiser": 235}            # bytes of a line of metrics.jsonl, about
+LINE, GATES, TESTS = 150, 18, 640       # bytes of a line of metrics.jsonl, of a block's gates in it, of a line with test losses; about
 PICTURE, PIXEL = 6_500, 0.7     # bytes of a sheet of 32 images: its captions, and each number of its images, about
 
 
@@ -54,17 +55,22 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
 
 def disk(plan: Plan, first: Stage, second: Stage, numbers: int) -> dict[str, int]:
     """Bytes that a finished run takes, by kind. numbers: in an image, side x side x channels."""
-    lines = {"autoencoder": plan.autoencoder_steps // LOG_EVERY + 2,
-             "denoiser": plan.denoiser_steps // LOG_EVERY + 1 + 3 * shows(plan)}            # a line with test losses is longer
-    log = sum(LOG_LINE[stage] * number for stage, number in lines.items())
+    network = second.loss_module.denoiser.network
+    gates = GATES * len(network.blocks) if hasattr(network, "gates") else 0
+    log = lines(plan.autoencoder_steps) * LINE + lines(plan.denoiser_steps) * (LINE + gates) + shows(plan) * TESTS
     return {"checkpoints": sum(weights(stage) * copies(stage) for stage in (first, second)),
             "model": weights(first) + weights(second) + log,
             "samples": round((1 + shows(plan)) * (PICTURE + PIXEL * 32 * numbers)),
             "log": log}
 
 
+def lines(steps: int) -> int:
+    """Of a stage's log, without those of test losses: after the first step, then every LOG_EVERY."""
+    return 1 + math.ceil(steps / LOG_EVERY)
+
+
 def shows(plan: Plan) -> int:
-    return -(-plan.denoiser_steps // plan.show_every)
+    return math.ceil(plan.denoiser_steps / plan.show_every)
 
 
 def weights(stage: Stage) -> int:
