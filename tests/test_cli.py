@@ -11,7 +11,7 @@ from PIL import Image
 from nanoldm import LatentDiffusion, __version__, cli
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "denoise", "evaluate", "doctor", "curves", "features", "bench", "info", "export"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_teaches_each_command_by_an_example(command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nanoldm", command, "--help"])
     with pytest.raises(SystemExit) as stop:
@@ -71,6 +71,13 @@ BAD_INPUT = {
     "export MODEL MODEL": "exists: give the name of a new folder",
     "train": "RECIPE",
     "train mnsit": "unknown recipe 'mnsit': choose one of mnist, mnist-v, mnist-flow, mnist-64, mnist-additive",
+    "recipes mnsit": "unknown recipe 'mnsit': choose one of mnist, mnist-v",
+    "train mnist --set training.learning_rte=1": "did you mean training.learning_rate?",
+    "train mnist --set training.learning_rate=fast": "--set training.learning_rate=fast: input should be a valid number",
+    "train mnist --set network.heads=3": "width 128 does not divide into 3 heads",
+    "train mnist --set depth": "--set depth: write FIELD=VALUE",
+    "train mnist --set seed=1 --seed 1": "--seed and --set seed say the same",
+    "train mnist --dry-run --size 30": "--size 30 is not a multiple of 4",
     "train mnist --epochs 0": "--epochs 0: input should be greater than 0",
     "train mnist --epochs 2 --budget 5m": "give one of them",
     "train mnist --budget soon": "such as 90s, 20m or 1h30m",

@@ -1,12 +1,14 @@
 """A recipe is the whole experiment: the reference is the specification, the others differ from it in one thing."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from nanoldm.errors import InputError
-from nanoldm.recipes import RECIPES, Recipe, flat, mnist, override
+from nanoldm.overrides import override
+from nanoldm.recipes import RECIPES, Recipe, flat, mnist
 
 
 def differences(recipe, other):
@@ -129,3 +131,13 @@ def test_a_folder_is_stored_as_an_absolute_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert override("mnist", data="folder:pictures").data.name == f"folder:{tmp_path.resolve() / 'pictures'}"
     assert override("mnist", data="folder:~/pictures").data.name == f"folder:{Path(tmp_path).resolve() / 'home' / 'pictures'}"
+
+
+def test_fashion_without_a_network_says_so_in_one_line(nanoldm, tmp_path):
+    nowhere = dict.fromkeys(["http_proxy", "https_proxy"], "http://127.0.0.1:9")
+    refused = nanoldm("train", "fashion", "--out", tmp_path / "run", env=os.environ | nowhere | {"NANOLDM_DATA": str(tmp_path / "data")})
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("nanoldm: could not read or download fashion-mnist")
+    assert "check the network" in line
+    assert not (tmp_path / "run").exists()

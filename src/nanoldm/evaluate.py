@@ -132,8 +132,8 @@ def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: i
     order = torch.randperm(len(judge.train_set), generator=generator(seed, 0, 2))[: len(drawn)]
     found: dict[str, Any] = {}
     for name, images in {"samples": drawn, "real images": judge.train_set.select(order)}.items():
-        network = train_network(images, epochs=SCORE_STEPS / epoch_length(len(images), BATCH_SIZE), width=SCORE_WIDTH, seed=seed, device=device,
-                                classes=classes, name=f"score of {name}")
+        epochs = SCORE_STEPS / epoch_length(len(images), BATCH_SIZE)
+        network = train_network(images, epochs=epochs, width=SCORE_WIDTH, seed=seed, device=device, classes=classes, name=f"score of {name}")
         predicted = metrics.extract(network, judge.test_set.images)[1].argmax(1)
         found[f"score, {name}"] = (predicted == judge.test_set.labels).double().mean().item()
         found[f"score by class, {name}"] = metrics.class_accuracy(predicted, judge.test_set.labels, classes)

@@ -1,6 +1,7 @@
 """Texts of the command line into numbers, with errors that name the option, and times into text. No torch here."""
 
 import re
+from collections.abc import Iterable
 
 from nanoldm.errors import InputError
 
@@ -15,6 +16,19 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise InputError(f"--budget {text}: give a time such as 90s, 20m or 1h30m")
     return seconds
+
+
+def parse_fields(texts: Iterable[str]) -> dict[str, str]:
+    """["training.learning_rate=1e-3", ...] -> {"training.learning_rate": "1e-3", ...}. Raises InputError."""
+    fields: dict[str, str] = {}
+    for text in texts:
+        field, equals, value = (part.strip() for part in text.partition("="))
+        if not (field and equals):
+            raise InputError(f"--set {text}: write FIELD=VALUE, such as --set training.learning_rate=1e-3")
+        if field in fields:
+            raise InputError(f"--set {field} is given twice: leave one out")
+        fields[field] = value
+    return fields
 
 
 def duration(seconds: float) -> str:

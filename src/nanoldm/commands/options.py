@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from nanoldm.options import parse_interval
 
@@ -23,6 +23,7 @@ File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Picture = Annotated[Path, arg(metavar="FILE")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 FeatureFolder = Annotated[str, arg(metavar="NAME", help="Feature networks: a bundled name, or a folder that `nanoldm features` wrote.")]
+Fields = UseAppendAction[Annotated[tuple[str, ...], arg(name="set", metavar="FIELD=VALUE", help_behavior_hint="")]]
 
 
 @dataclass(frozen=True)
