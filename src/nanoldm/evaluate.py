@@ -133,7 +133,8 @@ def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: i
     found: dict[str, Any] = {}
     for name, images in {"samples": drawn, "real images": judge.train_set.select(order)}.items():
         epochs = SCORE_STEPS / epoch_length(len(images), BATCH_SIZE)
-        network = train_network(images, epochs=epochs, width=SCORE_WIDTH, seed=seed, device=device, classes=classes, name=f"score of {name}")
+        network = train_network(images, epochs=epochs, width=SCORE_WIDTH, seed=seed, device=device, classes=classes,
+                                name=f"score of {name}")
         predicted = metrics.extract(network, judge.test_set.images)[1].argmax(1)
         found[f"score, {name}"] = (predicted == judge.test_set.labels).double().mean().item()
         found[f"score by class, {name}"] = metrics.class_accuracy(predicted, judge.test_set.labels, classes)
