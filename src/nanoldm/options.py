@@ -24,6 +24,19 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def parse_passes(text: str) -> list[int]:
+    """"4,8,16" -> [4, 8, 16]. Raises InputError for anything else than whole numbers."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"\d+", part) for part in parts):
+        raise InputError(f"--passes {text}: give whole numbers such as 4,8,16,32")
+    return [int(part) for part in parts]
+
+
+def parse_names(text: str) -> list[str]:
+    """"dpm++2m, ab2" -> ["dpm++2m", "ab2"], each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
 def parse_seeds(n: int | None, seed: int | None, seeds: str | None) -> list[int]:
     """--n N --seed S -> S ... S + N - 1; --seeds 3,7,20-29 names them (and excludes the other two). Raises InputError."""
     if seeds is not None:

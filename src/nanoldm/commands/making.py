@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.commands.options import Clamp, Count, Device, Eta, File, Grid, Model, Picture, Sampler, Text, Threads
+from nanoldm.commands.options import Clamp, Count, Device, Eta, Fast, File, Grid, Model, Picture, Sampler, Text, Threads
 from nanoldm.options import parse_duration, parse_seeds
 
 
@@ -41,13 +41,14 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
 
 
 def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds: Text = None, steps: Count = None,
-           sampler: Sampler = None, grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, out: Picture = Path("samples.png"),
-           npz: File = None, trajectory: File = None, device: Device = "auto", threads: Threads = None) -> None:
+           sampler: Sampler = None, grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, fast: Fast = False,
+           out: Picture = Path("samples.png"), npz: File = None, trajectory: File = None, device: Device = "auto",
+           threads: Threads = None) -> None:
     """Draw new images from a trained model.
 
     Example: nanoldm sample mnist --n 64 --seed 0 --out samples.png
 
-    Fewer steps: nanoldm sample mnist --steps 16 --sampler dpm++2m --grid shifted
+    Fewer steps: nanoldm sample mnist --fast, or --steps 16 --sampler dpm++2m --grid shifted
 
     Args:
         n: How many images (default: 64).
@@ -60,14 +61,16 @@ def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds
     """
     numbers = parse_seeds(n, seed, seeds)
     from nanoldm.device import prepare_torch
+    from nanoldm.fast import choose
     from nanoldm.sampling import Sampling
     from nanoldm.use import draw
-    draw(model, numbers, Sampling(steps, sampler, grid, eta, clamp), out, npz, trajectory, prepare_torch(device, threads))
+    sampling = choose(model, Sampling(steps, sampler, grid, eta, clamp), fast)
+    draw(model, numbers, sampling, out, npz, trajectory, prepare_torch(device, threads))
 
 
 def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, steps: Count = None, sampler: Sampler = None,
-            grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, out: Picture = Path("denoise.png"), device: Device = "auto",
-            threads: Threads = None) -> None:
+            grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, fast: Fast = False, out: Picture = Path("denoise.png"),
+            device: Device = "auto", threads: Threads = None) -> None:
     """Noise real test images to timestep t, run the reverse process, and show both beside the originals.
 
     A model that gets this right and still fails from pure noise has learnt to denoise, not to find the data.
@@ -83,9 +86,11 @@ def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, 
     """
     numbers = parse_seeds(n, seed, None)
     from nanoldm.device import prepare_torch
+    from nanoldm.fast import choose
     from nanoldm.sampling import Sampling
     from nanoldm.use import denoise_test_images
-    denoise_test_images(model, t, numbers, Sampling(steps, sampler, grid, eta, clamp), out, prepare_torch(device, threads))
+    sampling = choose(model, Sampling(steps, sampler, grid, eta, clamp), fast, t)
+    denoise_test_images(model, t, numbers, sampling, out, prepare_torch(device, threads))
 
 
 def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]) -> None:

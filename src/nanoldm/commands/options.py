@@ -14,6 +14,8 @@ Sampler = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help=
                                     "network passes a step), dpm++2m, ab2, ab3 or ab4 (default: ddpm; ddim for flows).")]
 Grid = Annotated[str, arg(metavar="NAME", help="Which timesteps are visited: trailing (even), log-snr or shifted (mostly noisy ones).")]
 Eta = Annotated[float, arg(metavar="X", help="Randomness of ddim on the way, from 0 (none) to 1 (as ddpm-posterior).")]
+Fast = Annotated[bool, arg(help="The few-step setting stored with the model by `nanoldm compare MODEL --save`; 16 steps of dpm++2m on the "
+                                "shifted grid if there is none. Instead of --steps, --sampler, --grid and --eta.")]
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
