@@ -92,6 +92,8 @@ def test_the_saved_choice_is_what_sample_draws_with_fast(report, run_tiny, train
     assert stored["measured"]["reference"] == report["reference"]["measures"]["frechet_test"]
     assert nanoldm("export", "measured", "shared").returncode == 0
     assert LatentDiffusion.from_pretrained(nanoldm.folder / "shared").fast == chosen
+    card = (nanoldm.folder / "shared" / "README.md").read_text()
+    assert f"--fast: {chosen['steps']} steps of {chosen['sampler']} on the {chosen['grid']} grid" in card
     explicit = ["--steps", chosen["steps"], "--sampler", chosen["sampler"], "--grid", chosen["grid"]]
     for name, options in {"fast": ["--fast"], "explicit": explicit}.items():
         drawn = nanoldm("sample", "shared", "--n", 3, *options, "--npz", f"{name}.npz", "--threads", 1)

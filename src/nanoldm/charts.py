@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from PIL import Image
 
 Points = Sequence[tuple[int, float, float]]
@@ -113,7 +114,8 @@ def against_passes(curves: Mapping[tuple[str, str], Points], reference: tuple[st
     ax.set(xscale="log", yscale="log", xlabel="network passes", ylabel=ylabel)
     ax.set_xticks(ticks, [str(count) for count in ticks], minor=False)
     ax.set_xticks([], minor=True)
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter("{x:g}")
-    sheet.legend(loc="outside right upper")
+    sheet.legend(loc="outside right upper", frameon=False)
     return picture(sheet)

@@ -51,8 +51,8 @@ def compare(model: Model = "mnist", *, n: int = 1000, seed: int = 0, passes: Ann
     Args:
         n: How many images of each setting. Figures of different N must not be compared.
         seed: Of the first image; the next ones count up.
-        passes: Numbers of network passes. heun takes 2 n - 1 for n steps, and on log-snr and shifted some steps fall together: each
-            sampler gets as many steps as fit.
+        passes: Numbers of network passes. Each sampler gets as many steps as fit: n steps of heun take 2 n - 1, and steps that fall on
+            one timestep (on log-snr, shifted) count once.
         samplers: Of ddpm, ddpm-posterior, ddim, heun, dpm++2m, ab2, ab3 and ab4.
         grids: Of trailing, log-snr and shifted.
         save: Store the choice in the model's folder (sampling.json), where sample, denoise and evaluate find it by --fast.
