@@ -39,6 +39,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def parse_names(text: str) -> list[str]:
+    """"dpm++2m, ab2" -> ["dpm++2m", "ab2"], each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
 def parse_numbers(option: str, text: str, example: str) -> list[int]:
     """"3,7,20-29" -> [3, 7, 20, 21 ... 29]. Raises InputError that names the option."""
     parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in text.split(",")]
