@@ -11,7 +11,7 @@ from PIL import Image
 from nanoldm import LatentDiffusion, __version__, cli
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "denoise", "evaluate", "doctor", "curves", "features", "bench", "info", "export"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_teaches_each_command_by_an_example(command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nanoldm", command, "--help"])
     with pytest.raises(SystemExit) as stop:
@@ -54,6 +54,21 @@ BAD_INPUT = {
     "evaluate MODEL --n 19": "19 images are too few",
     "evaluate MODEL --steps 101": "choose 1 to 100",
     "evaluate --samples no-such-file.npz": "there is no file no-such-file.npz",
+    "evaluate MODEL --fast --steps 9": "--fast chooses steps, sampler and grid: leave out --steps",
+    "sample MODEL --fast --sampler ddim": "--fast chooses steps, sampler and grid: leave out --steps",
+    "denoise MODEL --fast --grid shifted": "--fast chooses steps, sampler and grid: leave out --steps",
+    "compare MODEL": "train networks with: nanoldm features folder:",
+    "compare no-such-model": "unknown model 'no-such-model'",
+    "compare MODEL --n 19": "19 images are too few",
+    "compare MODEL --seed -1": "seeds from 0",
+    "compare MODEL --passes 8,0": "--passes 0: choose numbers from 1 to 100",
+    "compare MODEL --passes 101": "--passes 101: choose numbers from 1 to 100",
+    "compare MODEL --passes 4,x": "give whole numbers such as 4,8,16,32",
+    "compare MODEL --samplers ddim,euler": "unknown sampler 'euler': choose one of ddpm",
+    "compare MODEL --grids karras": "unknown time grid 'karras'",
+    "compare MODEL --passes 100 --samplers ddpm --grids trailing": "nothing to compare",
+    "compare MODEL --passes 32 --save": "--save needs a choice of 16 network passes or fewer",
+    "compare mnist --save": "mnist is a bundled name",
     "doctor no-such-model": "unknown model 'no-such-model'",
     "doctor MODEL": "train networks with: nanoldm features folder:",
     "doctor mnist --features no-such-networks": "no-such-networks holds no feature networks",
@@ -71,6 +86,13 @@ BAD_INPUT = {
     "export MODEL MODEL": "exists: give the name of a new folder",
     "train": "RECIPE",
     "train mnsit": "unknown recipe 'mnsit': choose one of mnist, mnist-v, mnist-flow, mnist-64, mnist-additive",
+    "recipes mnsit": "unknown recipe 'mnsit': choose one of mnist, mnist-v",
+    "train mnist --set training.learning_rte=1": "did you mean training.learning_rate?",
+    "train mnist --set training.learning_rate=fast": "--set training.learning_rate=fast: input should be a valid number",
+    "train mnist --set network.heads=3": "width 128 does not divide into 3 heads",
+    "train mnist --set depth": "--set depth: write FIELD=VALUE",
+    "train mnist --set seed=1 --seed 1": "--seed and --set seed say the same",
+    "train mnist --dry-run --size 30": "--size 30 is not a multiple of 4",
     "train mnist --epochs 0": "--epochs 0: input should be greater than 0",
     "train mnist --epochs 2 --budget 5m": "give one of them",
     "train mnist --budget soon": "such as 90s, 20m or 1h30m",

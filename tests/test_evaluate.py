@@ -151,7 +151,7 @@ def test_labels_that_the_data_does_not_have_are_refused(tiny_features, tmp_path,
 def test_intervals_are_students_t_over_disjoint_batches():
     class Judge:
         @staticmethod
-        def summarise(part):
+        def summarise(part, leave_out):
             return {"mean": part.double().mean().item(), "constant": 1.0}
 
     values = torch.arange(500.0)            # sorted, as a file may be: batches of neighbours would differ far too much

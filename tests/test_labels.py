@@ -10,8 +10,9 @@ from PIL import Image
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
 from nanoldm.models import ConvAE, DiffusionNet
+from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipes import RECIPES, override
+from nanoldm.recipes import RECIPES
 from nanoldm.seeding import seeded
 from nanoldm.stages import denoiser_stage
 from nanoldm.training import latent_batches
@@ -62,10 +63,10 @@ def test_labels_leave_latents_timesteps_and_noise_of_a_batch_alone():
 
 def test_a_recipe_with_labels_makes_a_network_of_as_many_classes_as_the_data_has():
     recipe, latents = RECIPES["mnist-conditional"]().replace(network={"width": 16, "heads": 2, "depth": 1}), torch.randn(300, 4, 6)
-    assert denoiser_stage(recipe, latents, torch.arange(300) % 26).loss_module.denoiser.classes == 26
-    assert denoiser_stage(RECIPES["mnist"](), latents, torch.arange(300) % 26).loss_module.denoiser.classes == 0
+    assert denoiser_stage(recipe, latents, labels=torch.arange(300) % 26).loss_module.denoiser.classes == 26
+    assert denoiser_stage(RECIPES["mnist"](), latents, labels=torch.arange(300) % 26).loss_module.denoiser.classes == 0
     with pytest.raises(InputError, match="one subfolder for each class"):
-        denoiser_stage(recipe, latents, torch.tensor([0, -1] * 150))
+        denoiser_stage(recipe, latents, labels=torch.tensor([0, -1] * 150))
 
 
 def test_labels_are_learnt():
@@ -73,7 +74,7 @@ def test_labels_are_learnt():
     latents = torch.tensor([[1.0] * 6, [-1.0] * 6]).repeat(64, 1).view(128, 1, 6).expand(-1, 4, -1).contiguous()
     recipe = override("mnist-conditional", steps=150).replace(network={"width": 16, "heads": 2, "depth": 1},
                                                               diffusion={"prediction": "x0"}, training={"learning_rate": 1e-2})
-    stage = denoiser_stage(recipe, latents, torch.tensor([0, 1] * 64))
+    stage = denoiser_stage(recipe, latents, labels=torch.tensor([0, 1] * 64))
     list(stage.run())
     x_t, t = torch.zeros(2, 4, 6), torch.tensor([99])
     x0 = stage.loss_module.denoiser.eval()(x_t, t, torch.tensor([0, 1])).x0

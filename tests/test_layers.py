@@ -118,7 +118,7 @@ def test_nothing_reads_or_writes_pickle():
 
 
 def test_configuration_and_command_line_do_not_wait_for_torch():
-    check = ("import sys, nanoldm, nanoldm.cli, nanoldm.recipes, nanoldm.options, nanoldm.errors;"
+    check = ("import sys, nanoldm, nanoldm.cli, nanoldm.overrides, nanoldm.listing, nanoldm.options;"
              "print(sorted({'torch', 'torchvision', 'numpy', 'accelerate'} & sys.modules.keys()))")
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 

@@ -1,9 +1,11 @@
+import re
 import time
 
 import pytest
 import torch
 
 from nanoldm import RECIPES, InputError, planning
+from nanoldm.data import ImageSet
 from nanoldm.planning import describe, make_plan
 from nanoldm.stages import Stage
 
@@ -22,7 +24,7 @@ def clocked(monkeypatch):
 
 def plan_for(**changes):
     recipe = RECIPES["mnist"]().replace(**changes)
-    return make_plan(recipe, IMAGES, torch.device("cpu"), "", time.monotonic())
+    return make_plan(recipe, ImageSet(IMAGES, torch.zeros(len(IMAGES), dtype=torch.long)), torch.device("cpu"), "", time.monotonic())
 
 
 def wall_time(plan):
@@ -71,6 +73,11 @@ def test_a_run_too_short_for_its_ema_is_announced_as_such(clocked, steps, warned
 def test_a_budget_that_is_over_before_it_begins_is_refused(clocked):
     with pytest.raises(InputError, match="too short"):
         plan_for(budget=3)
+
+
+@pytest.mark.parametrize(("seconds", "end"), [(60, r"until about \d\d:\d\d\)"), (86400 * 2, r"until about \d\d \w+, \d\d:\d\d\)")])
+def test_the_end_of_a_run_of_days_has_a_date(clocked, seconds, end):
+    assert re.search(end, describe(RECIPES["mnist"](), plan_for()[0], seconds))
 
 
 def test_the_time_of_a_step_is_measured_on_a_copy():

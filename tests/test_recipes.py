@@ -1,12 +1,14 @@
 """A recipe is the whole experiment: the reference is the specification, the others differ from it in one thing."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from nanoldm.errors import InputError
-from nanoldm.recipes import RECIPES, Recipe, flat, mnist, override
+from nanoldm.overrides import override
+from nanoldm.recipes import RECIPES, Recipe, flat, mnist
 
 
 def differences(recipe, other):
@@ -120,7 +122,7 @@ def test_numbers_out_of_range_are_refused_with_field_and_value(options, field, v
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"'minst'.*mnist, mnist-v, mnist-flow, mnist-64, mnist-additive"):
+    with pytest.raises(InputError, match=r"'minst'.*mnist, mnist-v, mnist-flow, .*mnist-64, mnist-additive"):
         override("minst")
 
 
@@ -129,3 +131,13 @@ def test_a_folder_is_stored_as_an_absolute_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert override("mnist", data="folder:pictures").data.name == f"folder:{tmp_path.resolve() / 'pictures'}"
     assert override("mnist", data="folder:~/pictures").data.name == f"folder:{Path(tmp_path).resolve() / 'home' / 'pictures'}"
+
+
+def test_fashion_without_a_network_says_so_in_one_line(nanoldm, tmp_path):
+    nowhere = dict.fromkeys(["http_proxy", "https_proxy"], "http://127.0.0.1:9")
+    refused = nanoldm("train", "fashion", "--out", tmp_path / "run", env=os.environ | nowhere | {"NANOLDM_DATA": str(tmp_path / "data")})
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("nanoldm: could not read or download fashion-mnist")
+    assert "check the network" in line
+    assert not (tmp_path / "run").exists()

@@ -19,6 +19,7 @@ EXPORTS = {
     "nanoldm.training": ["EMA", "fit"],
     "nanoldm.metrics": ["FeatureNet", "density_coverage", "frechet_distance", "kernel_distance"],
     "nanoldm.recipes": ["RECIPES", "Recipe"],
+    "nanoldm.overrides": ["override"],
     "nanoldm.errors": ["InputError", "TrainingError"],
 }
 HOME = {name: module for module, names in EXPORTS.items() for name in names}

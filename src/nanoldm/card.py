@@ -27,6 +27,7 @@ def facts(model: str | Path) -> dict[str, str]:
         "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, {denoiser.prediction}-prediction, "
                     f"x0 clamped to +-{pipeline.clip_sample_range:.2f}",
         "labels": f"{denoiser.classes} classes" if denoiser.classes else "none",
+        "--fast": "{steps} steps of {sampler} on the {grid} grid".format(**pipeline.fast),
         "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
     }
     records = read_metrics(folder / "metrics.jsonl")

@@ -7,8 +7,10 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from PIL import Image
 
+Points = Sequence[tuple[int, float, float]]
 Records = Sequence[Mapping[str, Any]]
 STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
          "legend.fontsize": 8, "axes.titlesize": 10, "font.size": 9}
@@ -91,4 +93,29 @@ def lines(x: Sequence[float], curves: Mapping[str, Sequence[float]], title: str,
         ax.plot(x, values, marker=".", label=name)
     ax.set(title=title, xlabel=xlabel, yscale="log")
     ax.legend()
+    return picture(sheet)
+
+
+def against_passes(curves: Mapping[tuple[str, str], Points], reference: tuple[str, float, float], floor: float, ylabel: str) -> Image.Image:
+    """One line for each (sampler, grid), by colour and by dashes: points (network passes, value, half an interval).
+
+    reference: name, value and half an interval of the band to reach; floor: what real images get.
+    """
+    sheet, (ax,) = figure(1, 1, 4.6, 8.0)
+    samplers, grids = (list(dict.fromkeys(names)) for names in zip(*curves, strict=True))
+    for (sampler, grid), points in curves.items():
+        passes, values, halves = zip(*points, strict=True)
+        ax.errorbar(passes, values, halves, label=f"{sampler}, {grid}", color=f"C{samplers.index(sampler) % 10}", linewidth=1.3,
+                    linestyle=("-", "--", ":")[grids.index(grid) % 3], marker="os^"[grids.index(grid) % 3], markersize=4, elinewidth=0.6)
+    name, value, half = reference
+    ax.axhspan(value - half, value + half, color="grey", alpha=0.25, linewidth=0, label=name)
+    ax.axhline(floor, color="black", linewidth=1, linestyle="-.", label="real images")
+    ticks = sorted({count for points in curves.values() for count, _, _ in points})
+    ax.set(xscale="log", yscale="log", xlabel="network passes", ylabel=ylabel)
+    ax.set_xticks(ticks, [str(count) for count in ticks], minor=False)
+    ax.set_xticks([], minor=True)
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}")
+    sheet.legend(loc="outside right upper", frameon=False)
     return picture(sheet)

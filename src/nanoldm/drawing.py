@@ -44,6 +44,7 @@ class Drawing:
 
     @property
     def passes(self) -> int:
+        """How often the network is called for an image."""
         return self.sampling.passes(self.pipeline.denoiser.schedule, self.timesteps)
 
     @property
@@ -64,21 +65,13 @@ class Drawing:
         """What is there already, and what the rest will cost, from the time that a few reverse steps of one batch take."""
         if not self.missing:
             return [f"reusing {len(self.seeds):,} samples of {self.file}"]
-        batch = self.missing[: self.pipeline.batch_size]
-        times = []
-        for steps in (1, 1, min(6, self.pipeline.denoiser.schedule.timesteps)):       # the first one warms up
-            began = time.perf_counter()
-            self.pipeline.generate(batch, steps)
-            times.append(time.perf_counter() - began)
-        step, needed = (times[2] - times[1]) / max(1, steps - 1), self.passes
-        seconds = (times[1] + step * (needed - 1)) * len(self.missing) / len(batch)
         reused = f", {len(self.seeds) - len(self.missing):,} more are reused" if len(self.missing) < len(self.seeds) else ""
-        return [f"drawing {len(self.missing):,} samples of {needed} network passes: about {duration(seconds)}{reused}; "
+        return [f"drawing {len(self.missing):,} samples of {self.passes} network passes: about {duration(seconds([self]))}{reused}; "
                 "judging: about a minute"]
 
-    def images(self) -> Tensor:
+    def images(self, name: str = "samples") -> Tensor:
         """(N, C, S, S) uint8, in the order of the seeds. Writes the file every 256 images or more: a stop loses no others."""
-        with tqdm(total=len(self.missing), desc="samples", unit="image", delay=1, disable=not self.missing) as bar:
+        with tqdm(total=len(self.missing), desc=name, unit="image", delay=1, disable=not self.missing) as bar:
             portion = max(SAVE_EVERY, self.pipeline.batch_size)
             for k in range(0, len(self.missing), portion):
                 batch = self.missing[k : k + portion]
@@ -91,3 +84,17 @@ class Drawing:
         """(N,) the class that each image shows; -1 where the model knows no classes."""
         labels = self.pipeline.labels(self.seeds)
         return torch.full((len(self.seeds),), -1) if labels is None else labels
+
+def seconds(drawings: Sequence[Drawing]) -> float:
+    """What the missing images of drawings of one model will cost, from the time that a few reverse steps of one batch take."""
+    pipeline = drawings[0].pipeline
+    batch = max((drawing.missing for drawing in drawings), key=len)[: pipeline.batch_size]
+    if not batch:
+        return 0.0
+    times = []
+    for steps in (1, 1, min(6, pipeline.denoiser.schedule.timesteps)):      # the first one warms up
+        began = time.perf_counter()
+        pipeline.generate(batch, steps)
+        times.append(time.perf_counter() - began)
+    step = (times[2] - times[1]) / max(1, steps - 1)
+    return sum((times[1] + step * (drawing.passes - 1)) * len(drawing.missing) / len(batch) for drawing in drawings)

@@ -54,8 +54,8 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     check_folder(out)
     given = load_images(samples) if samples else None
     drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), sampling or Sampling())
-    if (count := len(given) if given else n) < FEWEST:
-        raise InputError(f"{count} images are too few to judge: at least {FEWEST} are needed, and figures settle at 10,000")
+    count = len(given) if given else n
+    check_count(count)
     train, test = load(data.name, data.size, data.holdout)
     check_fit(judges, given.images if given else test.images, data.name)
 
@@ -90,7 +90,13 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     return report
 
 
-def intervals(judge: Judge, observed: Observed) -> list[float]:
+def check_count(count: int) -> None:
+    """Raise InputError for fewer images than intervals can be told from."""
+    if count < FEWEST:
+        raise InputError(f"{count} images are too few to judge: at least {FEWEST} are needed, and figures settle at 10,000")
+
+
+def intervals(judge: Judge, observed: Observed, leave_out: tuple[str, ...] = ()) -> list[float]:
     """Half the width of a 95 % interval for each measure, from its spread over disjoint batches of the samples.
 
     t s / sqrt(batches), with s the standard deviation between the batches' figures. The batches are drawn at random, since a file may be
@@ -98,7 +104,7 @@ def intervals(judge: Judge, observed: Observed) -> list[float]:
     one, which leaves the spread alone; a bootstrap would draw images twice and move the distance itself.
     """
     order = torch.randperm(len(observed), generator=generator(0, 0, 3))
-    parts = [judge.summarise(observed[part]) for part in order.chunk(BATCHES)]
+    parts = [judge.summarise(observed[part], leave_out) for part in order.chunk(BATCHES)]
     spread = torch.tensor([list(part.values()) for part in parts], dtype=torch.float64).std(0)
     return (QUANTILE * spread / len(parts) ** 0.5).tolist()
 
@@ -132,8 +138,9 @@ def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: i
     order = torch.randperm(len(judge.train_set), generator=generator(seed, 0, 2))[: len(drawn)]
     found: dict[str, Any] = {}
     for name, images in {"samples": drawn, "real images": judge.train_set.select(order)}.items():
-        network = train_network(images, epochs=SCORE_STEPS / epoch_length(len(images), BATCH_SIZE), width=SCORE_WIDTH, seed=seed, device=device,
-                                classes=classes, name=f"score of {name}")
+        epochs = SCORE_STEPS / epoch_length(len(images), BATCH_SIZE)
+        network = train_network(images, epochs=epochs, width=SCORE_WIDTH, seed=seed, device=device, classes=classes,
+                                name=f"score of {name}")
         predicted = metrics.extract(network, judge.test_set.images)[1].argmax(1)
         found[f"score, {name}"] = (predicted == judge.test_set.labels).double().mean().item()
         found[f"score by class, {name}"] = metrics.class_accuracy(predicted, judge.test_set.labels, classes)

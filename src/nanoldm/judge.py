@@ -40,6 +40,11 @@ AGAINST_TEST = ("frechet_test", "kernel_test", "rotation_frechet_test", "rotatio
 NEAREST = ("nearest_ratio", "copies")
 
 
+def nothing(count: int) -> tuple[Tensor, Tensor]:
+    """Distances and indices of no neighbours."""
+    return (torch.empty(count, 0),) * 2
+
+
 @dataclass(frozen=True)
 class Observed:
     """What is needed of N images: features and class probabilities by task, and the two nearest training images in pixels."""
@@ -77,9 +82,9 @@ class Judge:
     def _moments(observed: Observed) -> dict[str, Moments]:
         return {task: metrics.moments(features) for task, features in observed.features.items()}
 
-    def observe(self, images: Tensor, name: str = "samples") -> Observed:
-        """images: (N, C, S, S) uint8."""
-        return Observed(*self._see(images, name), *self._nearest(images, name))
+    def observe(self, images: Tensor, name: str = "samples", nearest: bool = True) -> Observed:
+        """images: (N, C, S, S) uint8. nearest=False spares the search for copies: `summarise` must then leave out NEAREST."""
+        return Observed(*self._see(images, name), *(self._nearest(images, name) if nearest else nothing(len(images))))
 
     def _see(self, images: Tensor, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         caption = f"{{}} network, {name}" if self.progress else None
@@ -95,7 +100,7 @@ class Judge:
         """As `observe`, from the cache where possible; training images have themselves as neighbours, so theirs are left out."""
         def compute() -> dict[str, Tensor]:
             features, probabilities = self._see(data.images, name)
-            distances, neighbours = (torch.empty(len(data), 0),) * 2 if data is self.train_set else self._nearest(data.images, name)
+            distances, neighbours = nothing(len(data)) if data is self.train_set else self._nearest(data.images, name)
             return ({f"features.{task}": tensor for task, tensor in features.items()} | {"distances": distances, "neighbours": neighbours}
                     | {f"probabilities.{task}": tensor for task, tensor in probabilities.items()})
 
@@ -135,6 +140,12 @@ class Judge:
             found["copies"] = (first < COPY * second).double().mean().item()
         return {name: found[name] for name in MEASURES if name in found and name not in leave_out}
 
+    def real_images(self, n: int, stream: torch.Generator) -> dict[str, float]:
+        """The first of the floors."""
+        order = torch.randperm(len(self.train), generator=stream)
+        n_real = min(n, len(self.train) // 2)
+        return self.summarise(self.train[order[:n_real]], NEAREST, self._moments(self.train[order[n_real:]]))
+
     def floors(self, n: int, seed: int) -> dict[str, dict[str, float]]:
         """What real images and noise get, beside which every other figure is to be read.
 
@@ -143,10 +154,8 @@ class Judge:
             noise           up to 1,000 images of uniform noise
         """
         stream = generator(seed, 0, 1)
-        order = torch.randperm(len(self.train), generator=stream)
-        n_real = min(n, len(self.train) // 2)
-        drawn, others = self.train[order[:n_real]], self.train[order[n_real:]]
+        real = self.real_images(n, stream)
         noise = torch.randint(256, (min(n, 1000), *self.test_set.images.shape[1:]), dtype=torch.uint8, generator=stream)
-        return {"real images": self.summarise(drawn, NEAREST, self._moments(others)),
+        return {"real images": real,
                 "test set": self.summarise(self.test, AGAINST_TEST),
                 "noise": self.summarise(self.observe(noise, "noise"))}

@@ -1,6 +1,7 @@
 """Texts of the command line into numbers, with errors that name the option, and times into text. No torch here."""
 
 import re
+from collections.abc import Iterable
 
 from nanoldm.errors import InputError
 
@@ -17,12 +18,30 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_fields(texts: Iterable[str]) -> dict[str, str]:
+    """["training.learning_rate=1e-3", ...] -> {"training.learning_rate": "1e-3", ...}. Raises InputError."""
+    fields: dict[str, str] = {}
+    for text in texts:
+        field, equals, value = (part.strip() for part in text.partition("="))
+        if not (field and equals):
+            raise InputError(f"--set {text}: write FIELD=VALUE, such as --set training.learning_rate=1e-3")
+        if field in fields:
+            raise InputError(f"--set {field} is given twice: leave one out")
+        fields[field] = value
+    return fields
+
+
 def duration(seconds: float) -> str:
     """90 -> "1 min 30 s", 40000 -> "11 h 6 min"."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 1:
         return f"{rest} s"
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def parse_names(text: str) -> list[str]:
+    """"dpm++2m, ab2" -> ["dpm++2m", "ab2"], each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
 def parse_numbers(option: str, text: str, example: str) -> list[int]:

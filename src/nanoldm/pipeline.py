@@ -1,6 +1,6 @@
 """LatentDiffusion: a trained autoencoder and denoiser as one object that generates, reconstructs, is saved and loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from nanoldm.device import check_compiler
 from nanoldm.diffusion import Clamped, Denoiser, Guided, corrupt, visited
 from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.errors import InputError
+from nanoldm.fast import default_fast, load_fast, save_fast
 from nanoldm.files import write_json
 from nanoldm.models import NETWORKS, ConvAE
 from nanoldm.runs import find_model
@@ -27,10 +28,12 @@ class LatentDiffusion:
     """Images in and out are float (N, C, S, S) in [0, 1] on the CPU; randomness comes from one seed per image.
 
     clip_sample_range: the largest |normalised latent| of the training set, to which `Clamped` limits x0 while sampling.
+    fast: steps, sampler and grid of its few-step setting, as `nanoldm compare` found them: generate(seeds, **model.fast).
     """
 
-    def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float):
+    def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, fast: Mapping[str, Any] | None = None):
         self.autoencoder, self.denoiser, self.clip_sample_range = autoencoder.eval(), denoiser.eval(), clip_sample_range
+        self.fast = dict(fast or default_fast(denoiser.schedule))
 
     @property
     def device(self) -> torch.device:
@@ -179,6 +182,8 @@ class LatentDiffusion:
         save_component(folder / "autoencoder", self.autoencoder)
         save_component(folder / "network", denoiser.network)
         save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, self.clip_sample_range)
+        if self.fast != default_fast(denoiser.schedule):
+            save_fast(folder, self.fast)
         write_json(folder / "model_index.json", {      # last: where it is, the rest is whole
             "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
             "network": ["nanoldm", type(denoiser.network).__name__],
@@ -197,4 +202,4 @@ class LatentDiffusion:
         ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (network.config["tokens"], network.config["channels"])
         if ours != theirs:
             raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): copy or export the whole folder again")
-        return cls(autoencoder, Denoiser(network, schedule, prediction), clip_sample_range).to(device)
+        return cls(autoencoder, Denoiser(network, schedule, prediction), clip_sample_range, load_fast(folder, schedule)).to(device)

@@ -36,7 +36,7 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
     first = autoencoder_stage(recipe, images, device)
     autoencoder = first.loss_module.autoencoder
     latents = torch.randn(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device)
-    second = denoiser_stage(recipe, latents, train_set.labels, compiled)
+    second = denoiser_stage(recipe, latents, compiled, train_set.labels)
     step_1, step_2, show = first.seconds_per_step(probe), second.seconds_per_step(probe), seconds_per_show(second)
     encoding = seconds_to_encode(first, images)
 
@@ -83,7 +83,7 @@ def seconds_to_encode(stage: Stage, images: Tensor) -> float:
 
 
 def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
-    end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    end = time.strftime("%H:%M" if seconds < 12 * 3600 else "%d %B, %H:%M", time.localtime(time.time() + seconds))
     text = (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, "
             f"about {duration(seconds)} on this machine (until about {end})")
     window = 1 / (1 - recipe.training.ema_decay) if recipe.training.ema_decay else 0

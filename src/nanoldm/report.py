@@ -59,10 +59,15 @@ def table(report: dict[str, Any]) -> str:
     grid = Table(*head, title=title(report), title_justify="left", caption_justify="left", caption=explanation(report))
     for line in lines:
         grid.add_row(*line)
+    return printed(grid, *(f"{name}: {value}" for name, value in notes(report)))
+
+
+def printed(grid: Table, *lines: str) -> str:
+    """A table and lines below it as text, at least 130 columns wide."""
     console = Console(width=max(Console().width, 130), file=io.StringIO(), highlight=False)
     console.print(grid)
-    for name, value in notes(report):
-        console.print(f"{name}: {value}", soft_wrap=True)
+    for line in lines:
+        console.print(line, soft_wrap=True)
     return console.file.getvalue()
 
 

@@ -88,9 +88,10 @@ def count_classes(recipe: Recipe, labels: Tensor) -> int:
     return int(labels.max()) + 1
 
 
-def denoiser_stage(recipe: Recipe, latents: Tensor, labels: Tensor, compiled: bool = False) -> Stage:
-    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,). compiled: run through torch.compile."""
-    classes = count_classes(recipe, labels)
+def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labels: Tensor | None = None) -> Stage:
+    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which only recipes with labels need. compiled:
+    run through torch.compile."""
+    classes = count_classes(recipe, torch.full((len(latents),), -1) if labels is None else labels)
     with seeded(recipe.seed, DENOISER, INITIAL):
         sizes = recipe.network.model_dump(exclude={"kind"})
         network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], classes=classes, **sizes)

@@ -120,7 +120,7 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
 
 def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, labels: Tensor,
                    test_latents: Tensor, test_labels: Tensor, compiled: bool) -> None:
-    stage = denoiser_stage(recipe, latents, labels, compiled)
+    stage = denoiser_stage(recipe, latents, compiled, labels)
     limit = latents.abs().max().item()
     # Uniform timesteps in every recipe: test losses of recipes can be compared, but not with training losses over other timesteps.
     test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}

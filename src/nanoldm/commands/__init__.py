@@ -1,7 +1,8 @@
 """The commands of nanoldm: each checks its options and calls one function. Signatures and docstrings are what `--help` shows."""
 
 from nanoldm.commands.making import denoise, export, sample, train
-from nanoldm.commands.measuring import bench, curves, doctor, evaluate, features, info
+from nanoldm.commands.measuring import bench, compare, curves, doctor, evaluate, features, info
+from nanoldm.commands.recipes import recipes
 
-COMMANDS = {"train": train, "sample": sample, "denoise": denoise, "evaluate": evaluate, "doctor": doctor, "curves": curves,
-            "features": features, "bench": bench, "info": info, "export": export}
+COMMANDS = {"recipes": recipes, "train": train, "sample": sample, "denoise": denoise, "evaluate": evaluate, "compare": compare,
+            "doctor": doctor, "curves": curves, "features": features, "bench": bench, "info": info, "export": export}

@@ -6,20 +6,22 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, File, Label, Model, Picture, Text, Threads
-from nanoldm.options import DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_labels, parse_seeds
+from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, Fields, File, Folder, Label, Model, Picture, Text, Threads
+from nanoldm.options import DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_fields, parse_labels, parse_seeds
 
 
 def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: Text = None, epochs: Count = None, steps: Count = None,
           ae_epochs: Count = None, data: Text = None, size: Count = None, holdout: Count = None, seed: Count = None,
-          out: File = None, compile: bool = False, device: Device = "auto", threads: Threads = None) -> None:
+          fields: Fields = (), out: Folder = None, dry_run: bool = False, compile: bool = False, device: Device = "auto",
+          threads: Threads = None) -> None:
     """Train an autoencoder and a denoiser from the raw images; the same command resumes a stopped run.
 
     Example: nanoldm train mnist --budget 20m
 
+    Any number of a recipe: nanoldm train mnist --set training.learning_rate=1e-3 --set network.depth=6 --dry-run
+
     Args:
-        recipe: mnist (the reference), mnist-v (predicts v), mnist-flow (rectified flow), mnist-64 (64 latent channels) or
-            mnist-additive (plain Transformer).
+        recipe: A recipe by its name: `nanoldm recipes` lists them, with their fields, times and scores.
         budget: Wall time for the whole run, such as 20m or 1h30m: decides the number of denoiser steps.
         epochs: Epochs of the denoiser (recipes say 200).
         steps: Steps of the denoiser, instead of epochs.
@@ -28,16 +30,19 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
         size: Side of the images in pixels, a multiple of 4; others are resized.
         holdout: Test on this many of the last training images instead of the test set.
         seed: Of initial weights, order of the data and noise (recipes say 0).
+        fields: Change any field of the recipe, as `nanoldm recipes RECIPE` names them; repeat it for others.
         out: Run folder (default: runs/RECIPE).
+        dry_run: Print every field, parameters, steps, expected time and disk space, and write nothing.
         compile: Compile the denoiser first (torch.compile; needs a C++ compiler): half a minute at the start, then faster steps.
     """
     began = time.monotonic()
-    from nanoldm.recipes import override
-    resolved = override(recipe, budget=None if budget is None else parse_duration(budget), epochs=epochs, steps=steps,
+    from nanoldm.overrides import override
+    resolved = override(recipe, parse_fields(fields), budget=None if budget is None else parse_duration(budget), epochs=epochs, steps=steps,
                         ae_epochs=ae_epochs, data=data, size=size, holdout=holdout, seed=seed)
     from nanoldm.device import prepare_torch
+    from nanoldm.forecast import forecast
     from nanoldm.train import train as run
-    run(resolved, out or Path("runs") / recipe, prepare_torch(device, threads), began, compile)
+    (forecast if dry_run else run)(resolved, out or Path("runs") / recipe, prepare_torch(device, threads), began, compile)
 
 
 def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds: Text = None, label: Label = None,
@@ -47,7 +52,7 @@ def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds
 
     Example: nanoldm sample mnist --n 64 --seed 0 --out samples.png
 
-    Fewer steps: nanoldm sample mnist --steps 16 --sampler dpm++2m --grid shifted
+    Fewer steps: nanoldm sample mnist --fast, or --steps 16 --sampler dpm++2m --grid shifted
 
     Chosen digits: nanoldm sample mnist-conditional --label 0-9 --guidance 2
 
@@ -64,7 +69,7 @@ def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds
     numbers = parse_seeds(n, seed, seeds, IMAGES_OF_EACH * len(labels) if several else DEFAULT_IMAGES)
     from nanoldm.device import prepare_torch
     from nanoldm.use import draw
-    draw(model, numbers, labels, sampling.settings(), out, npz, trajectory, prepare_torch(device, threads))
+    draw(model, numbers, labels, sampling.settings(model), out, npz, trajectory, prepare_torch(device, threads))
 
 
 def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, sampling: Drawn = AS_USUAL,
@@ -85,7 +90,7 @@ def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, 
     numbers = parse_seeds(n, seed, None)
     from nanoldm.device import prepare_torch
     from nanoldm.use import denoise_test_images
-    denoise_test_images(model, t, numbers, sampling.settings(), out, prepare_torch(device, threads))
+    denoise_test_images(model, t, numbers, sampling.settings(model, t), out, prepare_torch(device, threads))
 
 
 def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, Picture, Threads
+from nanoldm.options import parse_names, parse_numbers
 
 
 def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
@@ -28,8 +29,37 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
-    run(model, samples=samples, n=n, seed=seed, sampling=sampling.settings(), features=features, out=out, compiled=compile,
+    run(model, samples=samples, n=n, seed=seed, sampling=sampling.settings(model or "mnist"), features=features, out=out, compiled=compile,
         device=prepare_torch(device, threads))
+
+
+def compare(model: Model = "mnist", *, n: int = 1000, seed: int = 0, passes: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32",
+            samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ddim", grids: Annotated[str, arg(metavar="NAMES")] =
+            "shifted,log-snr", features: FeatureFolder = "digits-v1", save: bool = False, out: Folder = None, device: Device = "auto",
+            threads: Threads = None) -> None:
+    """Find the sampler that needs the fewest steps: distance to real images against network passes, as a table and a picture.
+
+    All settings draw the same seeds. Says first what it will cost; samples are kept, so that a second call, or one after Ctrl-C, draws
+    only what is missing. The choice is the setting of the fewest network passes, 16 at most, whose Frechet distance is not above that of
+    the full-length default sampler by more than its interval (of several, the nearest); if none is so good, the nearest of at most 16.
+
+    Example: nanoldm compare runs/mnist --save
+
+    Args:
+        n: How many images of each setting. Figures of different N must not be compared.
+        seed: Of the first image; the next ones count up.
+        passes: Numbers of network passes. Each sampler gets as many steps as fit: n steps of heun take 2 n - 1, and steps that fall on
+            one timestep (on log-snr, shifted) count once.
+        samplers: Of ddpm, ddpm-posterior, ddim, heun, dpm++2m, ab2, ab3 and ab4.
+        grids: Of trailing, log-snr and shifted.
+        save: Store the choice in the model's folder (sampling.json), where sample, denoise and evaluate find it by --fast.
+        out: Folder for compare.json, compare.png and the samples (default: compare/NAME).
+    """
+    numbers = parse_numbers("--passes", passes, "4,8,16,32")
+    from nanoldm.compare import compare as run
+    from nanoldm.device import prepare_torch
+    run(model, n=n, seed=seed, passes=numbers, samplers=parse_names(samplers), grids=parse_names(grids), features=features, save=save,
+        out=out, device=prepare_torch(device, threads))
 
 
 def doctor(model: Model = "mnist", *, features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto",
@@ -77,7 +107,8 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
     """
     from nanoldm.device import prepare_torch
     from nanoldm.features import train_features
-    from nanoldm.recipes import Data, absolute
+    from nanoldm.overrides import absolute
+    from nanoldm.recipes import Data
     chosen = Data(name=absolute(data), size=size, holdout=0)
     train_features(chosen, out or Path("features") / Path(data).name, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from nanoldm.options import parse_interval
 
@@ -23,12 +23,15 @@ File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Picture = Annotated[Path, arg(metavar="FILE")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 FeatureFolder = Annotated[str, arg(metavar="NAME", help="Feature networks: a bundled name, or a folder that `nanoldm features` wrote.")]
+Fields = UseAppendAction[Annotated[tuple[str, ...], arg(name="set", metavar="FIELD=VALUE", help_behavior_hint="")]]
 
 
 @dataclass(frozen=True)
 class SamplerOptions:
     """How the images are drawn."""
 
+    fast: Annotated[bool, arg(help="The few-step setting stored with the model by `nanoldm compare MODEL --save`; 16 steps of dpm++2m on "
+                              "the shifted grid if there is none. Instead of --steps, --sampler, --grid and --eta.")] = False
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="Reverse steps, from 1 to the number of timesteps that there "
                                      "are (default: all of them).")] = None
     sampler: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddim, heun (two network passes "
@@ -43,10 +46,12 @@ class SamplerOptions:
     guidance_interval: Annotated[str | None, arg(metavar="T-T", help_behavior_hint="", help="Guide only from the lowest to the highest of "
                                                  "these timesteps, such as 20-80 (default: all).")] = None
 
-    def settings(self) -> "Sampling":
-        """As the samplers take them. Raises InputError."""
+    def settings(self, model: str, t: int | None = None) -> "Sampling":
+        """As the samplers take them, for all timesteps of `model` or from timestep t. Raises InputError."""
+        from nanoldm.fast import choose
         from nanoldm.sampling import Sampling
-        return Sampling(**vars(self) | {"guidance_interval": parse_interval(self.guidance_interval)})
+        own = {name: value for name, value in vars(self).items() if name != "fast"}
+        return choose(model, Sampling(**own | {"guidance_interval": parse_interval(self.guidance_interval)}), self.fast, t)
 
 
 # Among the options of a command, without a prefix of their own: --steps, not --sampling.steps.

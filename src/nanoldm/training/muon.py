@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
                                                                "muon": False}], {"lr": lr, "weight_decay": WEIGHT_DECAY})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:         # torch.optim hands one on
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:

@@ -1,0 +1,86 @@
+"""The few-step setting that is stored with a model: read, refused when damaged, and what stands in for it."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from nanoldm.diffusion import Denoiser, NoiseSchedule
+from nanoldm.errors import InputError
+from nanoldm.fast import FILE, choose, default_fast, load_fast, save_fast
+from nanoldm.files import read_json
+from nanoldm.pipeline import LatentDiffusion
+from nanoldm.sampling import Sampling
+
+OWN = {"steps": 7, "sampler": "ab2", "grid": "log-snr"}
+
+
+@pytest.fixture
+def folder(tiny_pipeline, tmp_path):
+    tiny_pipeline.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_model_without_the_file_has_the_default(tiny_pipeline, folder):
+    default = {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}
+    model = LatentDiffusion.from_pretrained(folder)
+    assert tiny_pipeline.fast == model.fast == default
+    assert choose(folder, Sampling(clamp=False), True) == Sampling(16, "dpm++2m", "shifted", clamp=False)
+    assert torch.equal(model.generate([1], **model.fast), model.generate([1], 16, sampler="dpm++2m", grid="shifted"))
+    assert default_fast(NoiseSchedule("cosine", 10))["steps"] == 10
+
+
+def test_a_stored_setting_comes_back_and_is_kept_by_a_second_saving(folder, tmp_path):
+    save_fast(folder, OWN, measured={"images": 40})
+    model = LatentDiffusion.from_pretrained(folder)
+    assert model.fast == OWN
+    assert choose(folder, Sampling(), True) == Sampling(**OWN)
+    assert choose(folder, Sampling(5), False) == Sampling(5)
+    model.save_pretrained(tmp_path / "again")
+    assert LatentDiffusion.from_pretrained(tmp_path / "again").fast == OWN
+
+
+def test_from_a_low_timestep_there_are_no_more_steps_than_timesteps(folder):
+    assert choose(folder, Sampling(), True, t=75).steps == 16
+    assert choose(folder, Sampling(), True, t=4).steps == 5
+
+
+@pytest.mark.parametrize("other", [Sampling(steps=9), Sampling(sampler="ddim"), Sampling(grid="shifted"), Sampling(sampler="ddim", eta=1)])
+def test_fast_leaves_no_other_choice(folder, other):
+    with pytest.raises(InputError, match="--fast chooses steps, sampler and grid: leave out --steps, --sampler, --grid and --eta"):
+        choose(folder, other, True)
+
+
+@pytest.mark.parametrize("content", [
+    "{", "[]", "{}", '{"fast": 8}', '{"fast": ["steps", "sampler", "grid"]}', json.dumps({"fast": {"steps": 8}}),
+    *(json.dumps({"fast": OWN | change}) for change in (
+        {"steps": 0}, {"steps": 101}, {"steps": 8.0}, {"steps": True}, {"sampler": "euler"}, {"grid": "karras"}, {"guidance": 2}))])
+def test_a_damaged_or_foreign_file_is_refused_by_name(folder, content):
+    (folder / FILE).write_text(content)
+    for read in (LatentDiffusion.from_pretrained, lambda path: choose(path, Sampling(), True)):
+        with pytest.raises(InputError) as refused:
+            read(folder)
+        assert str(folder / FILE) in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_a_setting_must_fit_the_timesteps_of_its_model(tiny_pipeline, tmp_path):
+    denoiser = Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule("cosine", 10))
+    LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 3.0).save_pretrained(tmp_path)
+    save_fast(tmp_path, OWN | {"steps": 11})
+    with pytest.raises(InputError, match=r"sampling\.json is not a configuration of nanoldm \(11 steps do not fit"):
+        load_fast(tmp_path, denoiser.schedule)
+
+
+def test_denoise_and_evaluate_know_it_too(nanoldm, trained_run, tiny_features, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "run")
+    save_fast(tmp_path / "run" / "model", OWN)
+    for t in (75, 3):
+        done = nanoldm("denoise", tmp_path / "run", "--t", t, "--n", 2, "--fast", "--out", tmp_path / "back.png", "--threads", 1)
+        assert done.returncode == 0, done.stderr
+    judged = nanoldm("evaluate", tmp_path / "run", "--fast", "--n", 20, "--features", tiny_features, "--out", tmp_path / "judged")
+    assert judged.returncode == 0, judged.stderr
+    facts = read_json(tmp_path / "judged" / "report.json")["judged"]
+    assert {"sampler": facts["sampler"], "grid": facts["grid"]} == {"sampler": "ab2", "grid": "log-snr"}
+    assert facts["network_passes"] == facts["steps"] <= 7
