@@ -11,7 +11,8 @@ from PIL import Image
 from nanoldm import LatentDiffusion, __version__, cli
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "denoise", "evaluate", "doctor", "curves", "features", "bench", "info", "export"])
+@pytest.mark.parametrize("command", ["train", "sample", "denoise", "evaluate", "doctor", "curves", "features", "bench", "info", "export",
+                                     "img2img", "inpaint", "interpolate", "invert", "vary"])
 def test_help_teaches_each_command_by_an_example(command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nanoldm", command, "--help"])
     with pytest.raises(SystemExit) as stop:

@@ -12,11 +12,12 @@ from nanoldm.data.folder import open_image
 from nanoldm.errors import InputError
 
 MODES = {"1": "black and white", "L": "grey", "LA": "grey with transparency", "P": "palette", "I;16": "16-bit grey", "I": "32-bit grey"}
-PLAIN = 0.1             # mean distance from 0 (or 1) up to which a border counts as plain black (or white)
+PLAIN = 0.1             # a background is plain black (or white) where most of the border is within this
 WORKING_SIZE = 280      # pixels: larger images of strokes are reduced to this before they are looked at
 PAPER_SIZE = 70         # the same for the light on the paper
 INK = 20 / 28           # of the side: the box into which MNIST fits its digits (LeCun et al. 1998, section III.A)
 STROKE = 1.6            # pixels: thinner strokes are thickened
+GRAIN = 0.3             # of the ink's contrast: what a paper's own texture stays below
 FAINT = 0.15            # contrast of ink below which a paper is taken to be empty
 
 
@@ -34,8 +35,9 @@ def fit_image(file: Path, drawn: Tensor) -> tuple[Tensor, str]:
     if channels == 1 and ImageChops.difference(image, image.convert("L").convert("RGB")).getbbox():
         done.append("grey")
     image = image.convert("L" if channels == 1 else "RGB")
-    background = round(border(drawn).mean().item())
-    plain = (border(drawn) - background).abs().mean() < PLAIN
+    ring = border(drawn)
+    background = round(ring.median().item())
+    plain = ((ring - background).abs() < PLAIN).float().mean() > 0.5
     light = np.median(frame(image)) > 127
     if channels == 1 and plain and light != background:
         image = ImageOps.invert(image)
@@ -113,21 +115,23 @@ def cut_out(image: Image.Image, file: Path) -> Image.Image:
     if ink.max(initial=0) < FAINT:
         raise InputError(f"{file} shows no ink that stands out from its paper: give an image with more contrast")
     ink = (ink / np.quantile(ink[ink > 0.5 * ink.max()], 0.5)).clip(0, 1)
-    low = otsu(ink)
+    low = max(otsu(ink), GRAIN)
     ink = ((ink - 0.5 * low) / (1 - 0.5 * low)).clip(0, 1)
-    rows, columns = (np.flatnonzero((ink > 0.5 * low).any(axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((ink > 0.5).any(axis)) for axis in (1, 0))
     return Image.fromarray((ink * 255).round().astype(np.uint8)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def thicken(ink: Image.Image, least: float) -> tuple[Image.Image, bool]:
     """Ink whose strokes are at least `least` of its longer side wide, and whether they had to be thickened."""
-    ink, thickened = ImageOps.expand(ink, max(ink.size) // 10), False
-    while True:
-        inside = np.asarray(ink.filter(ImageFilter.MinFilter(3)), dtype=float).sum()
-        area = np.asarray(ink, dtype=float).sum()
+    reach = max(ink.size) // 10
+    wide, thickened = ImageOps.expand(ink, reach), False
+    for _ in range(reach):
+        shape = wide.point(lambda value: 255 * (value > 127))
+        area, inside = (np.count_nonzero(part) for part in (shape, shape.filter(ImageFilter.MinFilter(3))))
         if 2 * area >= least * max(ink.size) * (area - inside):     # width = 2 area / edge
-            return ink.crop(ink.point(lambda value: 255 * (value > 64)).getbbox()), thickened
-        ink, thickened = ink.filter(ImageFilter.MaxFilter(3)), True
+            break
+        wide, thickened = wide.filter(ImageFilter.MaxFilter(3)), True
+    return wide.crop(wide.point(lambda value: 255 * (value > 64)).getbbox()), thickened
 
 
 def otsu(values: np.ndarray) -> float:
