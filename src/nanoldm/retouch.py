@@ -34,7 +34,8 @@ def inpaint(model: str, image: str, mask: str, seeds: list[int], sampling: Sampl
     pipeline, images = begin(model, [image], device, out)
     painted = fit_mask(mask, images.shape[-1])
     print(f"mask {mask}: {painted.float().mean():.0%} of the pixels to be painted")
-    count_steps(pipeline, sampling)
+    if sampling.steps:
+        count_steps(pipeline, sampling)
     finish(editing.inpaint(pipeline, images, painted, seeds, **vars(sampling), progress=True), out)
 
 

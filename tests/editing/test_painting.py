@@ -30,6 +30,12 @@ def test_known_pixels_come_out_bit_for_bit_and_the_others_by_seed(tiny_pipeline,
     assert (inpaint(tiny_pipeline, image, mask, [2], 6, **settings).images[0] - images[1]).abs().max() < GREY_LEVEL
 
 
+def test_each_step_is_taken_five_times_unless_another_sampler_is_named(tiny_pipeline, image, mask):
+    named = inpaint(tiny_pipeline, image, mask, [1], 20, sampler="ddpm-repaint", grid="shifted").images
+    assert torch.equal(inpaint(tiny_pipeline, image, mask, [1]).images, named)
+    assert not torch.equal(inpaint(tiny_pipeline, image, mask, [1], 20, sampler="ddpm", grid="shifted").images, named)
+
+
 def test_what_is_painted_does_not_depend_on_what_was_there(tiny_pipeline, image, mask):
     other = torch.where(mask, 1 - image, image)
     a, b = (inpaint(tiny_pipeline, picture, mask, [1], 6).images for picture in (image, other))

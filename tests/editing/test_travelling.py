@@ -42,9 +42,8 @@ def test_the_ends_of_an_interpolation_are_the_images_of_its_seeds(tiny_pipeline,
     assert ratio == pytest.approx(largest / mean)
 
 
-def test_inversion_comes_back_and_more_iterations_come_nearer(digits_model, digit):
-    """More iterations, more of the same images: against the autoencoder's floor, from far above it down to it."""
-    errors = [invert(digits_model, digit, 40, iterations)[1].errors for iterations in (1, 6)]
+def test_inversion_comes_back_and_three_iterations_come_nearer_than_one(digits_model, digit):
+    errors = [invert(digits_model, digit, 40, iterations)[1].errors for iterations in (1, 3)]
     near = "there and back, from the reconstruction"
     assert errors[1][near] < errors[0][near]
     floor = errors[1]["reconstruction, from the input (the floor)"]

@@ -11,6 +11,8 @@ from nanoldm.options import parse_seeds
 
 Input = Positional[Annotated[str, arg(metavar="IMAGE", help="An image file: fitted to the model's size, channels and polarity, which a "
                                       "message describes. Or test:3, an image of the model's own test set.")]]
+Painter = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="As for `nanoldm sample`, but by default ddpm-repaint, "
+                                    "which takes each step five times: new pixels get time to fit the known ones (ddim for flows).")]
 Ode = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="One without noise on the way: ddim (the default), heun, "
                                 "dpm++2m, ab2, ab3 or ab4.")]
 
@@ -37,7 +39,7 @@ def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 
 
 
 def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MASK")], n: int = 8, seed: int = 0, steps: Count = None,
-            sampler: Sampler = None, grid: Grid = "trailing", eta: Eta = 0.0, clamp: Clamp = True, out: Picture = Path("inpaint.png"),
+            sampler: Painter = None, grid: Grid = "shifted", eta: Eta = 0.0, clamp: Clamp = True, out: Picture = Path("inpaint.png"),
             device: Device = "auto", threads: Threads = None) -> None:
     """Paint a part of an image anew so that it fits the rest, which stays as it is, bit for bit.
 
@@ -48,7 +50,7 @@ def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MAS
             image as fitted, and resized to it.
         n: How many results.
         seed: Of the first result; the next ones count up.
-        steps: Reverse steps, from 1 to the model's number of timesteps (default: all of them).
+        steps: Reverse steps, from 1 to the model's number of timesteps (default: 20).
         out: Input, mask and results, as a picture.
     """
     numbers = parse_seeds(n, seed, None)
@@ -93,7 +95,7 @@ def invert(model: Model, image: Input, *, steps: Count = None, iterations: int =
 
     Args:
         steps: Steps each way, from 1 to the model's number of timesteps (default: all of them).
-        iterations: Network passes in each step of the inversion: more bring it nearer to the exact inverse.
+        iterations: Network passes in each step of the inversion. 1 is quicker and less exact; many more than 3 do not help.
         out: Input, reconstruction, and what came back, as a picture.
         npz: Also write the numbers: array `x_T`, float (N, tokens, channels), and `images`, what came back.
     """

@@ -22,7 +22,8 @@ def invert(denoise: Callable[[Tensor, Tensor], Estimate], x0: Tensor, schedule: 
     Its inverse w_t = w_s + (tau_t - tau_s) u(x_t, t) has the unknown on both sides. It is solved by fixed-point iteration (Pan et al. 2023,
     arXiv 2309.04907), from the slope of the step before; so the network is asked at t and never at the clean level. Usual DDIM inversion
     takes u(x_s, s) instead, once, which leaves an error in each step. `iterations` network passes a step: the more, the nearer
-    to the exact inverse, as long as (tau_t - tau_s) u changes by less than x_t does, which it takes a clamped denoiser to warrant.
+    to the exact inverse, as long as (tau_t - tau_s) u(x_t, t) changes by less than w_t does. Where a trained network is steeper than
+    that, iterating too often leads away again.
     """
     w, slope = x0, 0.0
     for move in reversed(list(moves(schedule, timesteps, x0.device))):

@@ -14,6 +14,7 @@ from nanoldm.errors import InputError
 from nanoldm.pipeline import LatentDiffusion
 
 FIELD, OVERLAP = 10, 3      # pixels that a token of ConvAE sees, and how many of them lie beyond its own 4x4 on each side
+STEPS = 20                  # of inpainting
 
 
 def img2img(model: LatentDiffusion, image: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, **sampling: Any) -> Edited:
@@ -49,9 +50,12 @@ class Known(nn.Module):
         return Estimate(x0, (x_t - alpha * x0) / sigma)
 
 
-def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Sequence[int], steps: int | None = None, **sampling: Any) -> Edited:
+def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Sequence[int], steps: int | None = None,
+            sampler: str | None = None, grid: str = "shifted", **sampling: Any) -> Edited:
     """Paint new pixels where `mask` (1, 1, S, S) is True; the others come out bit for bit as they went in. One seed for each result.
 
+    By default 20 steps of ddpm-repaint: better than as many passes of single steps (benchmarks/RESULTS.md). Where the schedule ends
+    without signal: ddim.
     Raises InputError for a mask of another shape, or one that leaves nothing to paint or nothing known.
     """
     check_one(image)
@@ -60,7 +64,10 @@ def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Sequence
     if mask.all() or not mask.any():
         raise InputError("the mask covers everything: leave some pixels black, or draw whole images with nanoldm sample" if mask.any()
                          else "the mask covers nothing: make the pixels white that are to be painted anew")
-    own = model.generate(seeds, steps, labels=-1, around=lambda denoise: Known(denoise, model, image, mask), **sampling)
+    schedule = model.denoiser.schedule
+    sampling |= {"sampler": sampler or ("ddpm-repaint" if schedule.alpha.all() else "ddim"), "grid": grid,
+                 "steps": steps or min(STEPS, schedule.timesteps)}
+    own = model.generate(seeds, labels=-1, around=lambda denoise: Known(denoise, model, image, mask), **sampling)
     images = torch.where(mask, own, image)
     known, painted = (torch.broadcast_to(part, own.shape) for part in (~mask, mask))
     original = image.expand_as(own)
