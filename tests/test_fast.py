@@ -60,7 +60,7 @@ def test_fast_leaves_no_other_choice(folder, other):
         {"steps": 0}, {"steps": 101}, {"steps": 8.0}, {"steps": True}, {"sampler": "euler"}, {"grid": "karras"}, {"guidance": 2}))])
 def test_a_damaged_or_foreign_file_is_refused_by_name(folder, content):
     (folder / FILE).write_text(content)
-    for read in (LatentDiffusion.from_pretrained, lambda path: choose(path, Sampling(), True)):
+    for read in (LatentDiffusion.from_pretrained, lambda path: quickened(path, Sampling())):
         with pytest.raises(InputError) as refused:
             read(folder)
         assert str(folder / FILE) in str(refused.value)
