@@ -6,9 +6,10 @@ import shutil
 import pytest
 import torch
 
+from nanoldm.commands.options import SamplerOptions
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
-from nanoldm.fast import FILE, choose, default_fast, load_fast, save_fast
+from nanoldm.fast import FILE, default_fast, load_fast, quickened, save_fast
 from nanoldm.files import read_json
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
@@ -26,7 +27,7 @@ def test_a_model_without_the_file_has_the_default(tiny_pipeline, folder):
     default = {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}
     model = LatentDiffusion.from_pretrained(folder)
     assert tiny_pipeline.fast == model.fast == default
-    assert choose(folder, Sampling(clamp=False), True) == Sampling(16, "dpm++2m", "shifted", clamp=False)
+    assert quickened(folder, Sampling(clamp=False)) == Sampling(16, "dpm++2m", "shifted", clamp=False)
     assert torch.equal(model.generate([1], **model.fast), model.generate([1], 16, sampler="dpm++2m", grid="shifted"))
     assert default_fast(NoiseSchedule("cosine", 10))["steps"] == 10
 
@@ -35,21 +36,22 @@ def test_a_stored_setting_comes_back_and_is_kept_by_a_second_saving(folder, tmp_
     save_fast(folder, OWN, measured={"images": 40})
     model = LatentDiffusion.from_pretrained(folder)
     assert model.fast == OWN
-    assert choose(folder, Sampling(), True) == Sampling(**OWN)
-    assert choose(folder, Sampling(5), False) == Sampling(5)
+    assert quickened(folder, Sampling()) == Sampling(**OWN)
+    assert SamplerOptions(fast=True).settings(str(folder)) == Sampling(**OWN)
+    assert SamplerOptions(steps=5).settings(str(folder)) == Sampling(5)
     model.save_pretrained(tmp_path / "again")
     assert LatentDiffusion.from_pretrained(tmp_path / "again").fast == OWN
 
 
 def test_from_a_low_timestep_there_are_no_more_steps_than_timesteps(folder):
-    assert choose(folder, Sampling(), True, t=75).steps == 16
-    assert choose(folder, Sampling(), True, t=4).steps == 5
+    assert quickened(folder, Sampling(), t=75).steps == 16
+    assert quickened(folder, Sampling(), t=4).steps == 5
 
 
-@pytest.mark.parametrize("other", [Sampling(steps=9), Sampling(sampler="ddim"), Sampling(grid="shifted"), Sampling(sampler="ddim", eta=1)])
+@pytest.mark.parametrize("other", [{"steps": 9}, {"sampler": "ddim"}, {"grid": "shifted"}, {"sampler": "ddim", "eta": 1.0}])
 def test_fast_leaves_no_other_choice(folder, other):
     with pytest.raises(InputError, match="--fast chooses steps, sampler and grid: leave out --steps, --sampler, --grid and --eta"):
-        choose(folder, other, True)
+        SamplerOptions(fast=True, **other).settings(str(folder))
 
 
 @pytest.mark.parametrize("content", [
@@ -58,7 +60,7 @@ def test_fast_leaves_no_other_choice(folder, other):
         {"steps": 0}, {"steps": 101}, {"steps": 8.0}, {"steps": True}, {"sampler": "euler"}, {"grid": "karras"}, {"guidance": 2}))])
 def test_a_damaged_or_foreign_file_is_refused_by_name(folder, content):
     (folder / FILE).write_text(content)
-    for read in (LatentDiffusion.from_pretrained, lambda path: choose(path, Sampling(), True)):
+    for read in (LatentDiffusion.from_pretrained, lambda path: quickened(path, Sampling())):
         with pytest.raises(InputError) as refused:
             read(folder)
         assert str(folder / FILE) in str(refused.value)

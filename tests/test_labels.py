@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nanoldm import editing
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
 from nanoldm.models import ConvAE, DiffusionNet
@@ -174,3 +175,23 @@ def test_images_without_labels_cannot_train_a_recipe_with_labels(nanoldm, digits
     assert failed.returncode == 2
     assert "subfolder for each class" in failed.stderr
     assert not (nanoldm.folder / "unlabelled").exists()
+
+
+def test_edits_take_labels(knowing):
+    """img2img to a class is denoise_from with its label; the other two change with it."""
+    image, seeds = knowing.generate([1], 5, labels=0), [2, 3]
+    expected = knowing.denoise_from(image.expand(2, -1, -1, -1), 60, seeds, 5, labels=[0, 2])[1]
+    assert torch.equal(editing.img2img(knowing, image, 60, seeds, 5, labels=[0, 2]).images, expected)
+    mask = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
+    mask[..., 14:] = True
+    for edit in (lambda label: editing.inpaint(knowing, image, mask, seeds, 3, labels=label),
+                 lambda label: editing.vary(knowing, image, 0.5, seeds, 5, labels=label)):
+        assert (edit(1).images - edit(2).images).abs().max() > 10 * GREY_LEVEL
+
+
+def test_an_image_is_edited_towards_a_class_from_the_command_line(nanoldm, conditional_run):
+    edited = nanoldm("img2img", conditional_run, "test:0", "--t", 30, "--label", "3,5", "--guidance", 2, "--steps", 2)
+    assert edited.returncode == 0, edited.stderr
+    refused = nanoldm("vary", "mnist", "test:0", "--label", "3")
+    assert refused.returncode == 2
+    assert "trained without labels" in refused.stderr

@@ -11,7 +11,7 @@ from nanoldm.sampling import Sampling
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"sampler": "euler"}, "unknown sampler 'euler': choose one of ddpm, ddpm-posterior, ddim"),
+    ({"sampler": "euler"}, "unknown sampler 'euler': choose one of ddpm, ddpm-posterior, ddpm-repaint, ddim"),
     ({"eta": 0.5}, "eta belongs to the sampler ddim"),
     ({"eta": 0.5, "sampler": "heun"}, "eta belongs to the sampler ddim"),
     ({"eta": 1.5, "sampler": "ddim"}, "choose a number from 0 to 1"),

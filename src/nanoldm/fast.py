@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from nanoldm.diffusion import NoiseSchedule, visited
-from nanoldm.errors import InputError
 from nanoldm.files import read_json, write_json
 from nanoldm.runs import find_model
 from nanoldm.sampling import Sampling
@@ -44,15 +43,8 @@ def save_fast(folder: Path, settings: Mapping[str, Any], **measured: Any) -> Pat
     return folder / FILE
 
 
-def choose(model: str | Path, sampling: Sampling, fast: bool, t: int | None = None) -> Sampling:
-    """`sampling`, with steps, sampler and grid replaced by the model's few-step setting if `fast` (from timestep t: at most t + 1 steps).
-
-    Raises InputError if `sampling` chooses one of them, too.
-    """
-    if not fast:
-        return sampling
-    if (sampling.steps, sampling.sampler, sampling.grid, sampling.eta) != (None, None, "trailing", 0):
-        raise InputError("--fast chooses steps, sampler and grid: leave out --steps, --sampler, --grid and --eta")
+def quickened(model: str | Path, sampling: Sampling, t: int | None = None) -> Sampling:
+    """`sampling`, with steps, sampler and grid replaced by the model's few-step setting (from timestep t: at most t + 1 steps)."""
     folder = find_model(model)
     settings = load_fast(folder, load_scheduler(folder / "scheduler")[0])
     return replace(sampling, **settings | ({} if t is None else {"steps": min(settings["steps"], t + 1)}))

@@ -58,6 +58,11 @@ def parse_labels(text: str | None) -> list[int] | None:
     return None if text is None else [-1] if text == "none" else parse_numbers("--label", text, "7, 0-9 or 3,5, or none")
 
 
+def in_turn(labels: list[int] | None, count: int) -> list[int] | None:
+    """[3, 5], 5 -> [3, 5, 3, 5, 3]: a label for each of `count` images."""
+    return labels and [labels[k % len(labels)] for k in range(count)]
+
+
 def parse_interval(text: str | None) -> tuple[int, int] | None:
     """--guidance-interval 20-80 -> (20, 80). Raises InputError."""
     if text is None:

@@ -1,11 +1,11 @@
 """LatentDiffusion: a trained autoencoder and denoiser as one object that generates, reconstructs, is saved and loaded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from nanoldm import __version__
@@ -59,17 +59,21 @@ class LatentDiffusion:
         return 64 if self.device.type == "cpu" else 1000
 
     def generate(self, seeds: Sequence[int], steps: int | None = None, *, labels: int | Sequence[int] | None = None,
+                 x_T: Tensor | None = None, around: Callable[[nn.Module], nn.Module] | None = None,
                  batch_size: int | None = None, progress: bool = False, **sampling: Any) -> Tensor:
         """New images, one for each seed. Image k depends on seeds[k] (and labels[k]) alone, not on its neighbours or the batch size.
 
         steps: reverse steps, 1 ... T (default: all T). labels: a class for all, or one for each image, -1 for none (default, where
         the model knows classes: one drawn from each seed). batch_size: images at a time (default: what suits the device).
+        x_T: (N, tokens, channels), to start from instead of `noise(seeds)`. around: a wrapper to put around the denoiser (`editing.Known`).
         sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr", clamp=False or guidance=2.
         Raises InputError for no seeds, negative seeds, or settings and labels that do not exist or do not fit the model.
         """
         streams = self._streams(seeds)
-        return self._sample_in_batches(streams, None, Sampling(steps=steps, **sampling), None, batch_size, progress,
-                                       self.labels(seeds, labels))
+        if x_T is not None and x_T.shape != (needed := self._noise(streams).shape):     # drawn: a sampler's noise must not be x_T's again
+            raise InputError(f"x_T is {tuple(x_T.shape)}: {len(seeds)} seeds of this model need {tuple(needed)}")
+        return self._sample_in_batches(streams, x_T, Sampling(steps=steps, **sampling), None, batch_size, progress,
+                                       self.labels(seeds, labels), around)
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *,
@@ -97,6 +101,10 @@ class LatentDiffusion:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
         for x, estimate in self._sample(self._streams(seeds), None, Sampling(steps=steps, **sampling), labels=self.labels(seeds, labels)):
             yield self.decode(x), self.decode(estimate.x0)
+
+    def noise(self, seeds: Sequence[int]) -> Tensor:
+        """The x_T that `generate` starts from: (N, tokens, channels) from N(0, I)."""
+        return self._noise(self._streams(seeds))
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
@@ -152,18 +160,24 @@ class LatentDiffusion:
 
     @torch.no_grad()      # as a decorator it is lifted while the generator rests: the caller's own gradients are left alone
     def _sample(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None = None,
-                labels: Tensor | None = None) -> Iterator:
+                labels: Tensor | None = None, around: Callable[[nn.Module], nn.Module] | None = None) -> Iterator:
+        denoise = self.prepared(sampling, labels)
+        denoise = denoise if around is None else around(denoise)
+        x_T = self._noise(streams) if x_T is None else x_T.to(self.device)
+        schedule = self.denoiser.schedule
+        yield from sampling.function(schedule)(denoise, x_T, schedule, self.timesteps(sampling, start), lambda: self._noise(streams))
+
+    def prepared(self, sampling: Sampling, labels: Tensor | None = None) -> nn.Module:
+        """The denoiser as `sampling` wants it: told the labels and guided, then clamped. labels: as `self.labels` gives them."""
         if labels is None and sampling.guidance != 1:
             raise InputError("guidance compares images with and without label, and this model knows no labels: leave guidance out")
         denoise = self.denoiser if labels is None else Guided(self.denoiser, labels.to(self.device), sampling.guidance,
                                                               sampling.guidance_interval)
-        denoise = Clamped(denoise, self.clip_sample_range) if sampling.clamp else denoise
-        x_T = self._noise(streams) if x_T is None else x_T
-        schedule = self.denoiser.schedule
-        yield from sampling.function(schedule)(denoise, x_T, schedule, self.timesteps(sampling, start), lambda: self._noise(streams))
+        return Clamped(denoise, self.clip_sample_range) if sampling.clamp else denoise
 
     def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None,
-                           batch_size: int | None, progress: bool, labels: Tensor | None) -> Tensor:
+                           batch_size: int | None, progress: bool, labels: Tensor | None,
+                           around: Callable[[nn.Module], nn.Module] | None = None) -> Tensor:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size {batch_size}: at least 1 is needed")
         images, batch_size, steps = [], batch_size or self.batch_size, len(self.timesteps(sampling, start))
@@ -171,7 +185,7 @@ class LatentDiffusion:
             for k in range(0, len(streams), batch_size):
                 part = slice(k, k + batch_size)
                 x_T_part, labels_part = (None if rows is None else rows[part] for rows in (x_T, labels))
-                for x, _ in self._sample(streams[part], x_T_part, sampling, start, labels_part):
+                for x, _ in self._sample(streams[part], x_T_part, sampling, start, labels_part, around):
                     bar.update(len(x))
                 images.append(self.decode(x))
         return torch.cat(images)

@@ -10,6 +10,7 @@ from nanoldm.arrays import save_npz
 from nanoldm.data import load, to_float
 from nanoldm.errors import InputError
 from nanoldm.files import check_target
+from nanoldm.options import in_turn
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
 from nanoldm.sampling import Sampling
@@ -31,7 +32,7 @@ def draw(model: str, seeds: list[int], labels: list[int] | None, sampling: Sampl
         check_target(npz, ".npz")
     pipeline = LatentDiffusion.from_pretrained(model, device)
     steps = count_steps(pipeline, sampling)
-    turns = labels and [labels[k % len(labels)] for k in range(len(seeds))]
+    turns = in_turn(labels, len(seeds))
     images = pipeline.generate(seeds, **vars(sampling), labels=turns, progress=True)
     pictures.save(pictures.grid(images[:GRID_LIMIT], rows=len(labels) if labels and len(labels) > 1 else None), out)
     print(f"wrote {out}: {len(images[:GRID_LIMIT])} images" + (f" (the first of {len(images)})" if len(images) > GRID_LIMIT else ""))

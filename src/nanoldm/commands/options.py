@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
+from nanoldm.errors import InputError
 from nanoldm.options import parse_interval
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class SamplerOptions:
                               "the shifted grid if there is none. Instead of --steps, --sampler, --grid and --eta.")] = False
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="Reverse steps, from 1 to the number of timesteps that there "
                                      "are (default: all of them).")] = None
-    sampler: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddim, heun (two network passes "
-                                       "a step), dpm++2m, ab2, ab3 or ab4 (default: ddpm; ddim for flows).")] = None
+    sampler: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddpm-repaint (five "
+                                       "network passes a step), ddim, heun (two), dpm++2m, ab2, ab3 or ab4 (default: ddpm; ddim for "
+                                       "flows).")] = None
     grid: Annotated[str, arg(metavar="NAME", help="Which timesteps are visited: trailing (even), log-snr or shifted (mostly noisy "
                              "ones).")] = "trailing"
     eta: Annotated[float, arg(metavar="X", help="Randomness of ddim on the way, from 0 (none) to 1 (as ddpm-posterior).")] = 0.0
@@ -46,12 +48,15 @@ class SamplerOptions:
     guidance_interval: Annotated[str | None, arg(metavar="T-T", help_behavior_hint="", help="Guide only from the lowest to the highest of "
                                                  "these timesteps, such as 20-80 (default: all).")] = None
 
-    def settings(self, model: str, t: int | None = None) -> "Sampling":
-        """As the samplers take them, for all timesteps of `model` or from timestep t. Raises InputError."""
-        from nanoldm.fast import choose
+    def settings(self, model: str, t: int | None = None, usual: "SamplerOptions | None" = None) -> "Sampling":
+        """As the samplers take them, for all timesteps of `model` or from timestep t. usual: the command's defaults. Raises InputError."""
+        from nanoldm.fast import quickened
         from nanoldm.sampling import Sampling
         own = {name: value for name, value in vars(self).items() if name != "fast"}
-        return choose(model, Sampling(**own | {"guidance_interval": parse_interval(self.guidance_interval)}), self.fast, t)
+        sampling = Sampling(**own | {"guidance_interval": parse_interval(self.guidance_interval)})
+        if self.fast and any(getattr(self, name) != getattr(usual or AS_USUAL, name) for name in ("steps", "sampler", "grid", "eta")):
+            raise InputError("--fast chooses steps, sampler and grid: leave out --steps, --sampler, --grid and --eta")
+        return quickened(model, sampling, t) if self.fast else sampling
 
 
 # Among the options of a command, without a prefix of their own: --steps, not --sampling.steps.

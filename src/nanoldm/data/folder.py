@@ -67,15 +67,20 @@ def match_channels(train: ImageSet, test: ImageSet) -> tuple[ImageSet, ImageSet]
 
 
 def read_image(file: Path, size: int) -> Tensor:
-    """-> (3, size, size) uint8. Transparency becomes white; the camera's rotation is applied."""
+    """-> (3, size, size) uint8, cropped to a centred square."""
+    return torch.from_numpy(np.array(ImageOps.fit(open_image(file), (size, size), Image.Resampling.LANCZOS))).permute(2, 0, 1)
+
+
+def open_image(file: Path, page: str = "white") -> Image.Image:
+    """The image (of an animation the first frame) in RGB. Transparency becomes `page`; the camera's rotation is applied."""
     try:
         with Image.open(file) as image:
             image = eight_bits(ImageOps.exif_transpose(image)).convert("RGBA")
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{file} cannot be read as an image ({error}): repair or remove it") from None
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image)
-    return torch.from_numpy(np.array(ImageOps.fit(page.convert("RGB"), (size, size), Image.Resampling.LANCZOS))).permute(2, 0, 1)
+    sheet = Image.new("RGBA", image.size, page)
+    sheet.alpha_composite(image)
+    return sheet.convert("RGB")
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ from torch import Tensor
 from nanoldm.diffusion.schedule import NoiseSchedule
 from nanoldm.errors import InputError
 
-SHIFT = 3.0     # of the shifted grid: dense where there is much noise
+SHIFT = 5.0     # of the shifted grid: dense where there is much noise (benchmarks/RESULTS.md: 5 beats 3 at 4 to 16 passes)
 
 
 def trailing(start: int, steps: int) -> list[int]:
@@ -31,7 +31,7 @@ def log_snr(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
 
 
 def shifted(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
-    """Evenly spaced in flow time tau = sigma / (alpha + sigma), then shifted: tau' = 3 tau / (1 + 2 tau) (Esser et al. 2024, arXiv
+    """Evenly spaced in flow time tau = sigma / (alpha + sigma), then shifted: tau' = 5 tau / (1 + 4 tau) (Esser et al. 2024, arXiv
     2403.03206, eq. 23)."""
     alpha, sigma = levels(schedule, start)
     tau = sigma / (alpha + sigma)

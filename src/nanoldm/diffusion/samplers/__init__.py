@@ -14,15 +14,18 @@ from nanoldm.diffusion.samplers.ddim import ddim
 from nanoldm.diffusion.samplers.ddpm import ddpm
 from nanoldm.diffusion.samplers.heun import heun
 from nanoldm.diffusion.samplers.multistep import adams_bashforth, dpm_solver_2m
+from nanoldm.diffusion.samplers.repaint import VISITS, repaint
 
 # What --sampler can name.
-SAMPLERS = {"ddpm": ddpm, "ddpm-posterior": partial(ddpm, posterior=True), "ddim": ddim, "heun": heun, "dpm++2m": dpm_solver_2m,
-            **{f"ab{order}": partial(adams_bashforth, order=order) for order in (2, 3, 4)}}
+SAMPLERS = {"ddpm": ddpm, "ddpm-posterior": partial(ddpm, posterior=True), "ddpm-repaint": repaint, "ddim": ddim, "heun": heun,
+            "dpm++2m": dpm_solver_2m, **{f"ab{order}": partial(adams_bashforth, order=order) for order in (2, 3, 4)}}
 
 
 def visits(sampler: str, timesteps: Sequence[int]) -> list[int]:
     """The timesteps at which `sampler` asks the network on its way along `timesteps`: one for each pass."""
+    if sampler == "ddpm-repaint":
+        return [*timesteps[:-1]] * VISITS + [timesteps[-1]]
     return [*timesteps, *(timesteps[1:] if sampler == "heun" else [])]      # heun looks at the end of each step but the last
 
 
-__all__ = ["SAMPLERS", "adams_bashforth", "ddim", "ddpm", "dpm_solver_2m", "heun", "visits"]
+__all__ = ["SAMPLERS", "adams_bashforth", "ddim", "ddpm", "dpm_solver_2m", "heun", "repaint", "visits"]

@@ -1,0 +1,12 @@
+"""Edit images with a trained model: image-to-image, inpainting, interpolation, inversion, variations.
+
+Each function takes a LatentDiffusion first and images (1, C, S, S) or (N, C, S, S) in [0, 1], and returns `Edited`: images, and how far off
+they are. Other settings (`sampler=`, `grid=`, ...) are those of `Sampling`. Models that know classes are asked without label unless
+`labels` are given.
+"""
+
+from nanoldm.editing.edited import Edited
+from nanoldm.editing.painting import Known, img2img, inpaint
+from nanoldm.editing.travelling import interpolate, invert, slerp, vary
+
+__all__ = ["Edited", "Known", "img2img", "inpaint", "interpolate", "invert", "slerp", "vary"]

@@ -1,0 +1,26 @@
+"""What every edit returns."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nanoldm.errors import InputError
+
+
+@dataclass(frozen=True)
+class Edited:
+    """images: (N, C, S, S) in [0, 1]; errors: mean squared differences per pixel, by what they compare; shown: the images to look at."""
+
+    images: Tensor
+    errors: dict[str, float]
+    shown: dict[str, Tensor]
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """Mean squared difference."""
+    return (a - b).square().mean().item()
+
+
+def check_one(images: Tensor) -> None:
+    if len(images) != 1:
+        raise InputError(f"{len(images)} images: give one at a time, (1, C, S, S); from the command line a file, or such as test:3")

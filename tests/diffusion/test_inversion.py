@@ -1,0 +1,67 @@
+"""Inversion of ddim on an exactly known Gaussian."""
+
+import pytest
+import torch
+from torch import nn
+
+from nanoldm.diffusion import Estimate, NoiseSchedule, ddim, visited
+from nanoldm.diffusion.inversion import invert
+from nanoldm.diffusion.schedule import expand
+from nanoldm.seeding import generator
+
+
+class Gaussian(nn.Module):
+    """The exact denoiser of data from N(0, deviation^2): linear in x_t."""
+
+    def __init__(self, schedule, deviation=0.5):
+        super().__init__()
+        self.schedule, self.variance = schedule, deviation**2
+
+    def forward(self, x_t, t):
+        alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
+        total = alpha**2 * self.variance + sigma**2
+        return Estimate(alpha * self.variance / total * x_t, sigma / total * x_t)
+
+
+@pytest.fixture(params=["cosine", "rectified"])
+def gaussian(request):
+    return Gaussian(NoiseSchedule(request.param, 100).double())
+
+
+def there_and_back(gaussian, x0, steps, iterations):
+    timesteps = visited(gaussian.schedule, steps)
+    *_, x_T = invert(gaussian, x0, gaussian.schedule, timesteps, iterations)
+    *_, (back, _) = ddim(gaussian, x_T, gaussian.schedule, timesteps, None)
+    return x_T, back
+
+
+def test_inversion_finds_the_exact_inverse_of_ddim_with_enough_iterations(gaussian):
+    x0 = torch.randn(50, 4, dtype=torch.float64, generator=generator(1))
+    errors = [(there_and_back(gaussian, x0, 20, iterations)[1] - x0).abs().max().item() for iterations in (1, 2, 4, 8, 40)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-9
+
+
+def test_one_iteration_converges_with_the_number_of_steps(gaussian):
+    x0 = torch.randn(50, 4, dtype=torch.float64, generator=generator(1))
+    error = {steps: (there_and_back(gaussian, x0, steps, 1)[1] - x0).abs().max().item() for steps in (10, 20, 50, 100)}
+    assert error[10] > error[20] > error[50] > error[100]
+    assert error[100] < 0.02 * x0.abs().max()
+
+
+def test_inversion_of_the_data_is_standard_normal_noise(gaussian):
+    """The exact flow of this Gaussian divides by its deviation; the even grid's last step to clean leaves an error of about 1 / steps."""
+    x0 = 0.5 * torch.randn(50, 4, dtype=torch.float64, generator=generator(1))
+    x_T, _ = there_and_back(gaussian, x0, 100, 5)
+    assert torch.allclose(x_T, x0 / 0.5, rtol=0.03)
+
+
+def test_inversion_never_asks_at_the_clean_level(gaussian):
+    asked = []
+
+    def denoise(x_t, t):
+        asked.extend(t.tolist())
+        return gaussian(x_t, t)
+
+    list(invert(denoise, torch.ones(1, 4, dtype=torch.float64), gaussian.schedule, [99, 40, 3], 2))
+    assert asked == [3, 3, 40, 40, 99, 99]

@@ -1,0 +1,31 @@
+"""What is edited."""
+
+import pytest
+import torch
+
+from nanoldm import LatentDiffusion
+from nanoldm.data import load, to_float
+from nanoldm.seeding import generator
+
+
+@pytest.fixture(scope="module")
+def image():
+    return torch.rand(1, 1, 28, 28, generator=generator(5))
+
+
+@pytest.fixture(scope="module")
+def mask():
+    """An odd shape on no token's edge."""
+    painted = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
+    painted[..., 5:18, 9:22] = True
+    return painted
+
+
+@pytest.fixture(scope="module")
+def digits_model():
+    return LatentDiffusion.from_pretrained("mnist")
+
+
+@pytest.fixture(scope="module")
+def digit():
+    return to_float(load("mnist")[1].images[:2])
