@@ -69,9 +69,10 @@ def test_hidden_matrices_go_as_by_torchs_muon():
 
 
 def test_state_survives_a_checkpoint():
-    from nanoldm.training import load_checkpoint, save_checkpoint
     import tempfile
     from pathlib import Path
+
+    from nanoldm.training import load_checkpoint, save_checkpoint
     whole = Net()
     optimizer = make_optimizer("Muon", whole, 1e-2)
     steps(optimizer, whole, 3)
