@@ -8,20 +8,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nanoldm import __version__
 from nanoldm.device import check_compiler
 from nanoldm.diffusion import Clamped, Denoiser, Guided, corrupt, visited
 from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.errors import InputError
 from nanoldm.fast import default_fast, load_fast, save_fast
-from nanoldm.files import write_json
-from nanoldm.models import NETWORKS, ConvAE
+from nanoldm.models import ConvAE
 from nanoldm.runs import find_model
-from nanoldm.sampling import Sampling
-from nanoldm.saving import load_component, load_scheduler, save_component, save_scheduler, scheduler_class
+from nanoldm.sampling import Sampling, labels_for
+from nanoldm.saving import load_model, save_model
 from nanoldm.seeding import generator
-
-LABELS = 1      # the random stream of an image's label, beside that of its noise
 
 
 class LatentDiffusion:
@@ -129,22 +125,8 @@ class LatentDiffusion:
         return timesteps
 
     def labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> Tensor | None:
-        """The class of each image (N,), -1 for none; None for a model without classes.
-
-        labels: as given to `generate`. Where none are given each seed draws one, all classes alike. Raises InputError for labels that
-        do not exist, or not one for each seed.
-        """
-        classes = self.denoiser.classes
-        if labels is None:
-            drawn = [torch.randint(classes, (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
-            return torch.stack(drawn) if drawn else None
-        given = torch.as_tensor(labels).expand(len(seeds)) if isinstance(labels, int) else torch.as_tensor(labels)
-        if len(given) != len(seeds):
-            raise InputError(f"{len(seeds)} images need as many labels, not {len(given)}")
-        if wrong := given[(given < -1) | (given >= classes)].tolist():
-            known = f"choose 0 to {classes - 1}, or -1 for none" if classes else "it was trained without labels: leave them out"
-            raise InputError(f"the model knows no label {wrong[0]}: {known}")
-        return given if classes else None
+        """The class of each image (N,), -1 for none; None for a model without classes. labels: as given to `generate`."""
+        return labels_for(self.denoiser.classes, seeds, labels)
 
     def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:
         if not len(seeds):
@@ -192,16 +174,10 @@ class LatentDiffusion:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors) and configuration in diffusers' layout: model_index.json and one folder per component."""
-        folder, denoiser = Path(folder), self.denoiser
-        save_component(folder / "autoencoder", self.autoencoder)
-        save_component(folder / "network", denoiser.network)
-        save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, self.clip_sample_range)
-        if self.fast != default_fast(denoiser.schedule):
+        folder = Path(folder)
+        if self.fast != default_fast(self.denoiser.schedule):
             save_fast(folder, self.fast)
-        write_json(folder / "model_index.json", {      # last: where it is, the rest is whole
-            "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
-            "network": ["nanoldm", type(denoiser.network).__name__],
-            "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction)})
+        save_model(folder, self.autoencoder, self.denoiser, self.clip_sample_range)
 
     @classmethod
     def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> "LatentDiffusion":
@@ -210,10 +186,5 @@ class LatentDiffusion:
         Raises InputError if there is no such model, or a file of it is missing, truncated, altered or foreign.
         """
         folder = find_model(model)
-        schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
-        autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
-        network = load_component(folder / "network", NETWORKS)
-        ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (network.config["tokens"], network.config["channels"])
-        if ours != theirs:
-            raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): copy or export the whole folder again")
-        return cls(autoencoder, Denoiser(network, schedule, prediction), clip_sample_range, load_fast(folder, schedule)).to(device)
+        autoencoder, denoiser, clip_sample_range = load_model(folder)
+        return cls(autoencoder, denoiser, clip_sample_range, load_fast(folder, denoiser.schedule)).to(device)

@@ -4,8 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from nanoldm.diffusion import SAMPLERS, NoiseSchedule, ddim, visits
 from nanoldm.errors import InputError
+from nanoldm.seeding import generator
+
+LABELS = 1      # the random stream of an image's label, beside that of its noise
 
 
 @dataclass(frozen=True)
@@ -57,3 +63,21 @@ class Sampling:
         """It, as a generator function with the signature that all samplers have."""
         name = self.name(schedule)
         return partial(ddim, eta=self.eta) if name == "ddim" else SAMPLERS[name]
+
+
+def labels_for(classes: int, seeds: Sequence[int], given: int | Sequence[int] | None = None) -> Tensor | None:
+    """The class of each image (N,), -1 for none; None for a model that knows no `classes`.
+
+    given: one label for all images, or one for each. Where none are given each seed draws one, all classes alike.
+    Raises InputError for labels that do not exist, or not one for each seed.
+    """
+    if given is None:
+        drawn = [torch.randint(classes, (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
+        return torch.stack(drawn) if drawn else None
+    labels = torch.as_tensor(given).expand(len(seeds)) if isinstance(given, int) else torch.as_tensor(given)
+    if len(labels) != len(seeds):
+        raise InputError(f"{len(seeds)} images need as many labels, not {len(labels)}")
+    if wrong := labels[(labels < -1) | (labels >= classes)].tolist():
+        known = f"choose 0 to {classes - 1}, or -1 for none" if classes else "it was trained without labels: leave them out"
+        raise InputError(f"the model knows no label {wrong[0]}: {known}")
+    return labels if classes else None
