@@ -53,7 +53,7 @@ class Diffusion(Config):
     prediction: Literal["epsilon", "x0", "v", "flow"]
     loss_weighting: Literal["uniform", "min-snr"] = "uniform"
     timestep_distribution: Literal["uniform", "logit-normal"] = "uniform"
-    label_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None    # None: no labels; else this share of them is left out
+    label_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None    # None: no labels; else this share of them is left out
 
 
 class Training(Config):
