@@ -7,15 +7,18 @@ import pytest
 import torch
 from PIL import Image
 
-from nanoldm import editing
+from nanoldm import editing, metrics
+from nanoldm.data import ImageSet, to_bytes
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
+from nanoldm.evaluate import class_count, labelled
+from nanoldm.features import load_features
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipes import RECIPES
 from nanoldm.seeding import seeded
-from nanoldm.stages import denoiser_stage
+from nanoldm.stages import denoiser_stage, known
 from nanoldm.training import latent_batches
 
 GREY_LEVEL = 1 / 255
@@ -195,3 +198,49 @@ def test_an_image_is_edited_towards_a_class_from_the_command_line(nanoldm, condi
     refused = nanoldm("vary", "mnist", "test:0", "--label", "3")
     assert refused.returncode == 2
     assert "trained without labels" in refused.stderr
+
+
+# Odd data
+
+
+def test_guidance_that_could_do_nothing_is_refused(knowing):
+    for call in (lambda: knowing.generate([1], 2, labels=-1, guidance=2.0), lambda: knowing.denoise_from(torch.rand(1, 1, 28, 28), 9, [1],
+                                                                                                       guidance=2.0)):
+        with pytest.raises(InputError, match="there are no labels here"):
+            call()
+    with pytest.raises(InputError, match="timesteps 0 to 99"):
+        knowing.generate([1], 2, labels=1, guidance=2.0, guidance_interval=(200, 800))
+
+
+def test_labels_that_are_no_whole_numbers_are_refused(knowing):
+    with pytest.raises(InputError, match="whole numbers"):
+        knowing.generate([1], 2, labels=[1.0])
+    assert torch.equal(knowing.generate([1], 2, labels=np.int64(1)), knowing.generate([1], 2, labels=1))
+
+
+def test_a_test_label_that_no_training_image_has_counts_as_none():
+    assert known(torch.tensor([0, 3, 2, -1]), 3).tolist() == [0, -1, 2, -1]
+
+
+def test_without_dropout_there_would_be_no_network_without_label():
+    with pytest.raises(InputError, match="label_dropout"):
+        override("mnist-conditional", {"diffusion.label_dropout": "0"})
+
+
+@pytest.mark.parametrize(("train", "test", "classes", "whole"), [
+    ([0, 1, 2], [0, 1], 3, True), ([0, 1], [0, 2], 3, True), ([0, 0], [0], 1, False), ([0, 1], [-1, -1], 2, False)])
+def test_classes_are_those_of_both_sets(train, test, classes, whole):
+    sets = [ImageSet(torch.zeros(len(labels), 1, 4, 4, dtype=torch.uint8), torch.tensor(labels)) for labels in (train, test)]
+    assert class_count(*sets) == classes
+    assert labelled(*sets) is whole
+
+
+# The bundled weights
+
+
+def test_the_bundled_model_draws_the_digits_it_is_told():
+    """By the independent classifier; without guidance or told wrongly it would be far less."""
+    model, labels = LatentDiffusion.from_pretrained("mnist-conditional"), [k % 10 for k in range(30)]
+    images = model.generate(range(30), labels=labels, guidance=2.0, **model.fast)
+    seen = metrics.extract(load_features("digits-v1").networks["classifier"], to_bytes(images))[1].argmax(1)
+    assert (seen == torch.tensor(labels)).double().mean() >= 0.9

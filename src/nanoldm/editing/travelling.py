@@ -70,9 +70,9 @@ def inverted(model: LatentDiffusion, images: Tensor, steps: int | None, sampling
     with tqdm(desc="inverting", total=len(timesteps) * len(images), unit="step", delay=1, disable=not sampling.get("progress")) as bar:
         for part in model.encode(images).split(model.batch_size):
             denoise = model.prepared(settings, model.labels(range(len(part)), -1))
-            for x in climb(denoise, part, model.denoiser.schedule, timesteps, iterations):
-                bar.update(len(part))
-            found.append(x)
+            for x_t in climb(denoise, part, model.denoiser.schedule, timesteps, iterations):
+                bar.update(len(x_t))
+            found.append(x_t)
     return torch.cat(found)
 
 
