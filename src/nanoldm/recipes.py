@@ -154,8 +154,8 @@ def mnist_conditional() -> Recipe:
     One label in ten is left out, so that the network also knows digits without label: guidance compares the two.
 
     Command: nanoldm train mnist-conditional
-    Time: about 35 min on two cores
-    Score: not measured yet
+    Time: about 35 min on two cores (62 min on one)
+    Score: 3.3 with 12 epochs (1,000 images; real ones 0.8), 90.4 % show their label, 99.8 % with guidance 2; --budget 20m: not measured yet
     """
     return mnist_v().replace(recipe="mnist-conditional", diffusion={"label_dropout": 0.1}, network={"position": "rope+learned"},
                              training={"batch_size": 128, "learning_rate": 1e-3, "epochs": 12})
