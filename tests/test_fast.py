@@ -86,3 +86,9 @@ def test_denoise_and_evaluate_know_it_too(nanoldm, trained_run, tiny_features, t
     facts = read_json(tmp_path / "judged" / "report.json")["judged"]
     assert {"sampler": facts["sampler"], "grid": facts["grid"]} == {"sampler": "ab2", "grid": "log-snr"}
     assert facts["network_passes"] == facts["steps"] <= 7
+
+
+def test_a_setting_measured_for_other_weights_does_not_stay_behind(tiny_pipeline, folder):
+    save_fast(folder, OWN)
+    tiny_pipeline.save_pretrained(folder)
+    assert LatentDiffusion.from_pretrained(folder).fast == tiny_pipeline.fast

@@ -156,6 +156,10 @@ def test_a_mask_is_white_where_it_is_to_be_painted(tmp_path):
         assert torch.equal(fit_mask(half, 28)[0, 0], painted)
     Image.fromarray(np.uint8([[0, 255], [0, 0]])).save(tmp_path / "corner.png")
     assert torch.equal(fit_mask(str(tmp_path / "corner.png"), 28)[0, 0], expected["right"] & expected["top"])
+    layer = Image.new("RGBA", (2, 2), (255, 255, 255, 0))               # as image editors export it: all white, most of it transparent
+    layer.putpixel((1, 0), (255, 255, 255, 255))
+    layer.save(tmp_path / "layer.png")
+    assert torch.equal(fit_mask(str(tmp_path / "layer.png"), 28)[0, 0], expected["right"] & expected["top"])
     with pytest.raises(InputError, match=r"there is no mask middle: .* or left, right, top, bottom"):
         fit_mask("middle", 28)
     (tmp_path / "text.png").write_text("hello")

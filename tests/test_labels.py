@@ -7,16 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from nanoldm import editing
+from nanoldm import editing, metrics
+from nanoldm.data import to_bytes
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
+from nanoldm.features import load_features
 from nanoldm.models import ConvAE, DiffusionNet
-from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipes import RECIPES
 from nanoldm.seeding import seeded
-from nanoldm.stages import denoiser_stage
-from nanoldm.training import latent_batches
 
 GREY_LEVEL = 1 / 255
 
@@ -39,48 +37,6 @@ def conditional_run(nanoldm, tiny_options):
     finished = nanoldm("train", "mnist-conditional", *tiny_options, "--steps", 12, "--out", "conditional")
     assert finished.returncode == 0, finished.stderr
     return nanoldm.folder / "conditional"
-
-
-# Batches
-
-
-def test_batches_carry_the_labels_of_their_images_and_drop_the_share_asked_for():
-    latents, labels = torch.arange(4000.0).view(4000, 1, 1), torch.arange(4000)
-    batch = next(latent_batches(latents, 4000, 100, seed=0, labels=labels, label_dropout=0.25))
-    kept = batch["label"] >= 0
-    assert torch.equal(batch["label"][kept], batch["x0"].flatten().long()[kept])
-    assert 0.22 < 1 - kept.double().mean() < 0.28           # 0.25, and four standard deviations of 0.007
-
-
-def test_labels_leave_latents_timesteps_and_noise_of_a_batch_alone():
-    latents, labels = torch.randn(50, 4, 2), torch.arange(50)
-    plain, labelled = (next(latent_batches(latents, 10, 100, 0, **options)) for options in ({}, {"labels": labels}))
-    assert all(torch.equal(plain[name], labelled[name]) for name in ("x0", "t", "eps"))
-    assert "label" not in plain
-
-
-# Training
-
-
-def test_a_recipe_with_labels_makes_a_network_of_as_many_classes_as_the_data_has():
-    recipe, latents = RECIPES["mnist-conditional"]().replace(network={"width": 16, "heads": 2, "depth": 1}), torch.randn(300, 4, 6)
-    assert denoiser_stage(recipe, latents, labels=torch.arange(300) % 26).loss_module.denoiser.classes == 26
-    assert denoiser_stage(RECIPES["mnist"](), latents, labels=torch.arange(300) % 26).loss_module.denoiser.classes == 0
-    with pytest.raises(InputError, match="one subfolder for each class"):
-        denoiser_stage(recipe, latents, labels=torch.tensor([0, -1] * 150))
-
-
-def test_labels_are_learnt():
-    """Two classes, each one single latent: with the label the network can be far better than without."""
-    latents = torch.tensor([[1.0] * 6, [-1.0] * 6]).repeat(64, 1).view(128, 1, 6).expand(-1, 4, -1).contiguous()
-    recipe = override("mnist-conditional", steps=150).replace(network={"width": 16, "heads": 2, "depth": 1},
-                                                              diffusion={"prediction": "x0"}, training={"learning_rate": 1e-2})
-    stage = denoiser_stage(recipe, latents, labels=torch.tensor([0, 1] * 64))
-    list(stage.run())
-    x_t, t = torch.zeros(2, 4, 6), torch.tensor([99])
-    x0 = stage.loss_module.denoiser.eval()(x_t, t, torch.tensor([0, 1])).x0
-    torch.testing.assert_close(x0.mean((1, 2)), torch.tensor([1.0, -1.0]), atol=0.2, rtol=0)
-    assert stage.loss_module.denoiser(x_t, t).x0.abs().mean() < 0.5         # no label: it cannot know
 
 
 # Pipeline
@@ -195,3 +151,32 @@ def test_an_image_is_edited_towards_a_class_from_the_command_line(nanoldm, condi
     refused = nanoldm("vary", "mnist", "test:0", "--label", "3")
     assert refused.returncode == 2
     assert "trained without labels" in refused.stderr
+
+
+# Odd data
+
+
+def test_guidance_that_could_do_nothing_is_refused(knowing):
+    for call in (lambda: knowing.generate([1], 2, labels=-1, guidance=2.0), lambda: knowing.denoise_from(torch.rand(1, 1, 28, 28), 9, [1],
+                                                                                                       guidance=2.0)):
+        with pytest.raises(InputError, match="there are no labels here"):
+            call()
+    with pytest.raises(InputError, match="timesteps 0 to 99"):
+        knowing.generate([1], 2, labels=1, guidance=2.0, guidance_interval=(200, 800))
+
+
+def test_labels_that_are_no_whole_numbers_are_refused(knowing):
+    with pytest.raises(InputError, match="whole numbers"):
+        knowing.generate([1], 2, labels=[1.0])
+    assert torch.equal(knowing.generate([1], 2, labels=np.int64(1)), knowing.generate([1], 2, labels=1))
+
+
+# The bundled weights
+
+
+def test_the_bundled_model_draws_the_digits_it_is_told():
+    """By the independent classifier; without guidance or told wrongly it would be far less."""
+    model, labels = LatentDiffusion.from_pretrained("mnist-conditional"), [k % 10 for k in range(30)]
+    images = model.generate(range(30), labels=labels, guidance=2.0, **model.fast)
+    seen = metrics.extract(load_features("digits-v1").networks["classifier"], to_bytes(images))[1].argmax(1)
+    assert (seen == torch.tensor(labels)).double().mean() >= 0.9

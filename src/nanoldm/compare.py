@@ -114,7 +114,9 @@ def filling(schedule: NoiseSchedule, budget: int, sampler: str, grid: str) -> in
     def cost(steps: int) -> int:
         return settings.passes(schedule, visited(schedule, steps, grid=grid))
 
-    return max((steps for steps in range(1, schedule.timesteps + 1) if cost(steps) <= budget), key=cost)
+    costs = ((steps, cost(steps)) for steps in range(1, schedule.timesteps + 1))
+    near = itertools.takewhile(lambda pair: pair[1] <= 2 * budget, costs)       # merging steps, a few more may cost fewer again
+    return max((pair for pair in near if pair[1] <= budget), key=lambda pair: (pair[1], -pair[0]))[0]
 
 
 def announcement(reference: Drawing, others: Sequence[Drawing]) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from nanoldm.arrays import image_set, read_npz, save_npz
 from nanoldm.data import to_bytes
+from nanoldm.diffusion import visits
 from nanoldm.errors import InputError
 from nanoldm.files import digest
 from nanoldm.options import duration
@@ -33,8 +34,9 @@ class Drawing:
         weights = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
         schedule = pipeline.denoiser.schedule
         self.key = digest(weights, schedule=f"{schedule.kind} {schedule.timesteps}", prediction=pipeline.denoiser.prediction,
-                          limit=str(pipeline.clip_sample_range), timesteps=str(self.timesteps), sampler=self.sampler,
-                          eta=str(sampling.eta), clamp=str(sampling.clamp), guidance=f"{sampling.guidance} {sampling.guidance_interval}")
+                          limit=str(pipeline.clip_sample_range), visits=str(visits(self.sampler, self.timesteps)), sampler=self.sampler,
+                          eta=str(float(sampling.eta)), clamp=str(sampling.clamp),
+                          guidance=f"{float(sampling.guidance)} {sampling.guidance_interval}")
         self.drawn = self._read()
         self.missing = [seed for seed in seeds if seed not in self.drawn]
 

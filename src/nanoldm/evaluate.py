@@ -59,6 +59,8 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     train, test = load(data.name, data.size, data.holdout)
     check_fit(judges, given.images if given else test.images, data.name)
 
+    if given and (given.labels >= 0).all():
+        check_labels(given, train, test)
     for line in drawing.announce() if drawing else [f"judging {count:,} images of {samples}"]:
         print(line, flush=True)     # before it starts, also into a file
     began = time.monotonic()
@@ -81,7 +83,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     if "classifier" in judge.networks:
         report["histogram"] = {name: metrics.histogram(seen.probabilities["classifier"]).tolist()
                                for name, seen in {"samples": observed, "test set": judge.test}.items()}
-    if (drawn.labels >= 0).all():
+    if (drawn.labels >= 0).all() and (given or labelled(train, test)):
         report["class_conditional"] = class_conditional(judge, drawn, observed, seed, device)
     write_json(out / "report.json", report)
     write_html(out, report, drawn.images, judge, observed, find_model(model) if model else None)
@@ -125,16 +127,31 @@ def proxies(pipeline: LatentDiffusion, folder: Path, test: ImageSet) -> dict[str
     return found | ({"raw weights": logged[-1]} if logged else {})
 
 
+def class_count(train: ImageSet, test: ImageSet) -> int:
+    """How many classes the data has; a class may be missing from one of the two sets."""
+    return int(max(train.labels.max(), test.labels.max())) + 1
+
+
+def labelled(train: ImageSet, test: ImageSet) -> bool:
+    """Whether there are classes to be told apart, and every real image has one."""
+    return class_count(train, test) > 1 and bool((train.labels >= 0).all() and (test.labels >= 0).all())
+
+
+def check_labels(given: ImageSet, train: ImageSet, test: ImageSet) -> None:
+    """Raise InputError if the labels of ready samples cannot be those of the data."""
+    classes = class_count(train, test)
+    if not labelled(train, test) or int(given.labels.max()) >= classes:
+        raise InputError(f"the samples have labels up to {int(given.labels.max())}, the data has classes 0 to {classes - 1}: "
+                         "leave out `labels`, or name the data they belong to by --features")
+
+
 def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: int, device: torch.device | str) -> dict[str, Any]:
     """Do labelled samples show what their labels say, and can a network learn the classes from them?
 
     Classification accuracy score (Ravuri and Vinyals 2019, arXiv 1905.10887): a small network trained on the labelled samples alone,
     tested on the real test set; beside it the same network trained on as many real images.
     """
-    classes = int(judge.test_set.labels.max()) + 1
-    if classes < 2 or int(drawn.labels.max()) >= classes:
-        raise InputError(f"the samples have labels up to {int(drawn.labels.max())}, the data has classes 0 to {classes - 1}: "
-                         "leave out `labels`, or name the data they belong to by --features")
+    classes = class_count(judge.train_set, judge.test_set)
     order = torch.randperm(len(judge.train_set), generator=generator(seed, 0, 2))[: len(drawn)]
     found: dict[str, Any] = {}
     for name, images in {"samples": drawn, "real images": judge.train_set.select(order)}.items():

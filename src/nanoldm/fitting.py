@@ -66,7 +66,7 @@ def fit_mask(mask: str, size: int) -> Tensor:
         return painted
     if not Path(mask).is_file():
         raise InputError(f"there is no mask {mask}: give an image file, white where it is to be painted, or {', '.join(halves)}")
-    grey = open_image(Path(mask)).convert("L").resize((size, size), Image.Resampling.NEAREST)
+    grey = open_image(Path(mask), "black").convert("L").resize((size, size), Image.Resampling.NEAREST)
     return torch.from_numpy(np.array(grey) > 127)[None, None]
 
 

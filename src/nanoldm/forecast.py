@@ -9,6 +9,7 @@ import torch
 from nanoldm.card import count
 from nanoldm.data import load
 from nanoldm.device import check_compiler
+from nanoldm.files import read_json
 from nanoldm.listing import aligned, table
 from nanoldm.planning import Plan, describe, make_plan
 from nanoldm.recipes import RECIPES, Recipe
@@ -43,10 +44,15 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
     facts = {"images": f"{len(images):,} of {size}x{size}x{channels} pixels",
              "autoencoder": f"{count(autoencoder):,} parameters, {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
              "denoiser": f"{count(second.loss_module):,} parameters"}
-    print(f"{table(recipe, RECIPES[origin](), origin)}\n\n{aligned(facts)}\n\ntiming a few steps ...", flush=True)
-    plan, seconds = make_plan(recipe, train_set, device, "", began, compiled)
+    print(f"{table(recipe, RECIPES[origin](), origin)}\n\n{aligned(facts)}\n", flush=True)
+    if run.plan.exists():       # decided when the run began
+        plan = Plan.model_validate(read_json(run.plan))
+        print(f"{plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, by {run.plan}")
+    else:
+        print("timing a few steps ...", flush=True)
+        plan, seconds = make_plan(recipe, train_set, device, "", began, compiled)
+        print(describe(recipe, plan, seconds))
     sizes = disk(plan, first, second, size * size * channels)
-    print(describe(recipe, plan, seconds))
     print(f"{readable(sum(sizes.values()))} of disk space: {', '.join(f'{kind} {readable(part)}' for kind, part in sizes.items())}")
     print(f"dry run: {run.path} holds this run already, and the command would continue it" if run.recipe.exists() else
           f"dry run: nothing was written. The run would be in {run.path}")

@@ -8,20 +8,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nanoldm import __version__
 from nanoldm.device import check_compiler
-from nanoldm.diffusion import Clamped, Denoiser, Guided, corrupt, visited
+from nanoldm.diffusion import ANCESTRAL, Clamped, Denoiser, Guided, corrupt, visited
 from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.errors import InputError
-from nanoldm.fast import default_fast, load_fast, save_fast
-from nanoldm.files import write_json
-from nanoldm.models import NETWORKS, ConvAE
+from nanoldm.fast import FILE, default_fast, load_fast, save_fast
+from nanoldm.models import ConvAE
 from nanoldm.runs import find_model
-from nanoldm.sampling import Sampling
-from nanoldm.saving import load_component, load_scheduler, save_component, save_scheduler, scheduler_class
+from nanoldm.sampling import Sampling, labels_for
+from nanoldm.saving import load_model, save_model
 from nanoldm.seeding import generator
-
-LABELS = 1      # the random stream of an image's label, beside that of its noise
 
 
 class LatentDiffusion:
@@ -72,8 +68,8 @@ class LatentDiffusion:
         streams = self._streams(seeds)
         if x_T is not None and x_T.shape != (needed := self._noise(streams).shape):     # drawn: a sampler's noise must not be x_T's again
             raise InputError(f"x_T is {tuple(x_T.shape)}: {len(seeds)} seeds of this model need {tuple(needed)}")
-        return self._sample_in_batches(streams, x_T, Sampling(steps=steps, **sampling), None, batch_size, progress,
-                                       self.labels(seeds, labels), around)
+        settings = Sampling(steps=steps, **sampling)
+        return self._sample_in_batches(streams, x_T, settings, None, batch_size, progress, self._labels(seeds, labels, settings), around)
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *,
@@ -91,15 +87,17 @@ class LatentDiffusion:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
         settings = Sampling(steps=steps, **sampling)
         self.timesteps(settings, t)                                                           # refused before any work
+        classes = self._labels(seeds, labels, settings)
         x0 = self.encode(images)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self._noise(streams), alpha, sigma)
-        return self.decode(x_t), self._sample_in_batches(streams, x_t, settings, t, batch_size, progress, self.labels(seeds, labels))
+        return self.decode(x_t), self._sample_in_batches(streams, x_t, settings, t, batch_size, progress, classes)
 
     def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, labels: int | Sequence[int] | None = None,
                    **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
-        for x, estimate in self._sample(self._streams(seeds), None, Sampling(steps=steps, **sampling), labels=self.labels(seeds, labels)):
+        settings = Sampling(steps=steps, **sampling)
+        for x, estimate in self._sample(self._streams(seeds), None, settings, labels=self._labels(seeds, labels, settings)):
             yield self.decode(x), self.decode(estimate.x0)
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -124,27 +122,18 @@ class LatentDiffusion:
     def timesteps(self, sampling: Sampling, start: int | None = None) -> list[int]:
         """The timesteps that a sampler visits, from `start` (default: the noisiest). Raises InputError."""
         timesteps = visited(self.denoiser.schedule, sampling.steps, start, sampling.grid)
-        if sampling.name(self.denoiser.schedule).startswith("ddpm"):
+        if sampling.name(self.denoiser.schedule) in ANCESTRAL:
             check_signal(self.denoiser.schedule, timesteps[0], self.device)
         return timesteps
 
     def labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> Tensor | None:
-        """The class of each image (N,), -1 for none; None for a model without classes.
+        """The class of each image (N,), -1 for none; None for a model without classes. labels: as given to `generate`."""
+        return labels_for(self.denoiser.classes, seeds, labels)
 
-        labels: as given to `generate`. Where none are given each seed draws one, all classes alike. Raises InputError for labels that
-        do not exist, or not one for each seed.
-        """
-        classes = self.denoiser.classes
-        if labels is None:
-            drawn = [torch.randint(classes, (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
-            return torch.stack(drawn) if drawn else None
-        given = torch.as_tensor(labels).expand(len(seeds)) if isinstance(labels, int) else torch.as_tensor(labels)
-        if len(given) != len(seeds):
-            raise InputError(f"{len(seeds)} images need as many labels, not {len(given)}")
-        if wrong := given[(given < -1) | (given >= classes)].tolist():
-            known = f"choose 0 to {classes - 1}, or -1 for none" if classes else "it was trained without labels: leave them out"
-            raise InputError(f"the model knows no label {wrong[0]}: {known}")
-        return given if classes else None
+    def _labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None, sampling: Sampling) -> Tensor | None:
+        found = self.labels(seeds, labels)
+        sampling.check_guidance(found, self.denoiser.schedule.timesteps)
+        return found
 
     def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:
         if not len(seeds):
@@ -169,8 +158,6 @@ class LatentDiffusion:
 
     def prepared(self, sampling: Sampling, labels: Tensor | None = None) -> nn.Module:
         """The denoiser as `sampling` wants it: told the labels and guided, then clamped. labels: as `self.labels` gives them."""
-        if labels is None and sampling.guidance != 1:
-            raise InputError("guidance compares images with and without label, and this model knows no labels: leave guidance out")
         denoise = self.denoiser if labels is None else Guided(self.denoiser, labels.to(self.device), sampling.guidance,
                                                               sampling.guidance_interval)
         return Clamped(denoise, self.clip_sample_range) if sampling.clamp else denoise
@@ -192,16 +179,12 @@ class LatentDiffusion:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors) and configuration in diffusers' layout: model_index.json and one folder per component."""
-        folder, denoiser = Path(folder), self.denoiser
-        save_component(folder / "autoencoder", self.autoencoder)
-        save_component(folder / "network", denoiser.network)
-        save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, self.clip_sample_range)
-        if self.fast != default_fast(denoiser.schedule):
+        folder = Path(folder)
+        if self.fast != default_fast(self.denoiser.schedule):
             save_fast(folder, self.fast)
-        write_json(folder / "model_index.json", {      # last: where it is, the rest is whole
-            "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
-            "network": ["nanoldm", type(denoiser.network).__name__],
-            "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction)})
+        else:
+            (folder / FILE).unlink(missing_ok=True)     # of other weights that were here
+        save_model(folder, self.autoencoder, self.denoiser, self.clip_sample_range)
 
     @classmethod
     def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> "LatentDiffusion":
@@ -210,10 +193,5 @@ class LatentDiffusion:
         Raises InputError if there is no such model, or a file of it is missing, truncated, altered or foreign.
         """
         folder = find_model(model)
-        schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
-        autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
-        network = load_component(folder / "network", NETWORKS)
-        ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (network.config["tokens"], network.config["channels"])
-        if ours != theirs:
-            raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): copy or export the whole folder again")
-        return cls(autoencoder, Denoiser(network, schedule, prediction), clip_sample_range, load_fast(folder, schedule)).to(device)
+        autoencoder, denoiser, clip_sample_range = load_model(folder)
+        return cls(autoencoder, denoiser, clip_sample_range, load_fast(folder, denoiser.schedule)).to(device)

@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from nanoldm.data import load, to_float
 from nanoldm.editing import Edited
 from nanoldm.errors import InputError
 from nanoldm.files import check_target
-from nanoldm.fitting import fit_image, fit_mask
+from nanoldm.fitting import fit_image, fit_mask, open_visible
 from nanoldm.options import in_turn
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
@@ -22,7 +24,6 @@ from nanoldm.use import count_steps
 
 Labels = list[int] | None
 COLUMNS = 16
-LOOK = {"steps": 8, "sampler": "dpm++2m", "grid": "shifted"}       # how the model is asked what its images look like
 
 
 def img2img(model: str, image: str, t: int, seeds: list[int], labels: Labels, sampling: Sampling, out: Path, device: torch.device) -> None:
@@ -42,13 +43,13 @@ def inpaint(model: str, image: str, mask: str, seeds: list[int], labels: Labels,
     finish(editing.inpaint(pipeline, images, painted, seeds, labels=turns(labels, seeds), **vars(sampling), progress=True), out)
 
 
-def interpolate(model: str, seeds: list[int] | None, images: list[str] | None, frames: int, sampling: Sampling, out: Path,
+def interpolate(model: str, seeds: list[int] | None, images: list[str] | None, frames: int, label: int, sampling: Sampling, out: Path,
                 gif: Path | None, device: torch.device) -> None:
     if gif:
         check_target(gif, ".gif")
     pipeline, ends = begin(model, images or [], device, out)
     count_steps(pipeline, sampling)
-    edited = editing.interpolate(pipeline, seeds or ends, frames, **vars(sampling), progress=True)
+    edited = editing.interpolate(pipeline, seeds or ends, frames, label=label, **vars(sampling), progress=True)
     finish(edited, out)
     if gif:
         there = [pictures.grid(image[None]) for image in edited.images]
@@ -84,14 +85,18 @@ def begin(model: str, names: list[str], device: torch.device, out: Path) -> tupl
     """The model, and the images that are named, as it draws them (N, C, S, S). Raises InputError before any work if `out` is no picture."""
     check_target(out, *pictures.FORMATS)
     pipeline = LatentDiffusion.from_pretrained(model, device)
-    return pipeline, torch.cat([read(model, pipeline, name) for name in names]) if names else torch.empty(0)
+    for name in names:
+        if not name.startswith("test:"):
+            open_visible(Path(name))        # refused before any work
+    look = cache(lambda: pipeline.generate(range(16), labels=-1, **pipeline.fast))
+    return pipeline, torch.cat([read(model, name, look) for name in names]) if names else torch.empty(0)
 
 
-def read(model: str, pipeline: LatentDiffusion, name: str) -> Tensor:
-    """A file, fitted and with a message printed that says how; or "test:3", "test:0-15": test images of the model's own data."""
+def read(model: str, name: str, look: Callable[[], Tensor]) -> Tensor:
+    """A file, fitted to images as the model draws them, look(), with a message printed that says how; or "test:3", "test:0-15": test images
+    of the model's own data."""
     if not name.startswith("test:"):
-        drawn = pipeline.generate(range(16), labels=-1, **LOOK | {"steps": min(LOOK["steps"], pipeline.denoiser.schedule.timesteps)})
-        image, done = fit_image(Path(name), drawn)
+        image, done = fit_image(Path(name), look())
         print(done)
         return image
     numbers = re.fullmatch(r"test:(\d+)(?:-(\d+))?", name)

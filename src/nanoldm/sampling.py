@@ -4,8 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from nanoldm.diffusion import SAMPLERS, NoiseSchedule, ddim, visits
 from nanoldm.errors import InputError
+from nanoldm.seeding import generator
+
+LABELS = 1      # the random stream of an image's label, beside that of its noise
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Sampling:
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta {self.eta:g}: choose a number from 0 to 1")
         if not 0 <= self.guidance < float("inf"):
-            raise InputError(f"guidance {self.guidance:g}: choose 1 (off) or a larger number, such as 2")
+            raise InputError(f"guidance {self.guidance:g}: choose 1 (off) or another number from 0 on, such as 2")
         if self.guidance_interval and self.guidance == 1:
             raise InputError("a guidance interval needs guidance: choose a scale other than 1, such as 2, or leave the interval out")
         if self.guidance_interval and not 0 <= self.guidance_interval[0] <= self.guidance_interval[1]:
@@ -57,3 +63,33 @@ class Sampling:
         """It, as a generator function with the signature that all samplers have."""
         name = self.name(schedule)
         return partial(ddim, eta=self.eta) if name == "ddim" else SAMPLERS[name]
+
+    def check_guidance(self, labels: Tensor | None, timesteps: int) -> None:
+        """Raise InputError if guidance could do nothing for images of these labels, at twice the cost."""
+        if self.guidance != 1 and (labels is None or (labels < 0).all()):
+            raise InputError("guidance compares an image with and without its label, and there are no labels here: "
+                             + ("this model knows none, leave guidance out" if labels is None else "give some, or leave guidance out"))
+        if self.guidance_interval and self.guidance_interval[1] >= timesteps:
+            raise InputError(f"guidance interval {self.guidance_interval[0]}-{self.guidance_interval[1]}: this model has timesteps 0 to "
+                             f"{timesteps - 1}")
+
+
+def labels_for(classes: int, seeds: Sequence[int], given: int | Sequence[int] | None = None) -> Tensor | None:
+    """The class of each image (N,), -1 for none; None for a model that knows no `classes`.
+
+    given: one label for all images, or one for each. Where none are given each seed draws one, all classes alike.
+    Raises InputError for labels that do not exist, or not one for each seed.
+    """
+    if given is None:
+        drawn = [torch.randint(classes, (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
+        return torch.stack(drawn) if drawn else None
+    labels = torch.as_tensor(given)
+    if labels.is_floating_point():
+        raise InputError("labels are whole numbers: 0 for the first class, -1 for none")
+    labels = labels.expand(len(seeds)) if labels.dim() == 0 else labels
+    if len(labels) != len(seeds):
+        raise InputError(f"{len(seeds)} images need as many labels, not {len(labels)}")
+    if wrong := labels[(labels < -1) | (labels >= classes)].tolist():
+        known = f"choose 0 to {classes - 1}, or -1 for none" if classes else "it was trained without labels: leave them out"
+        raise InputError(f"the model knows no label {wrong[0]}: {known}")
+    return labels if classes else None

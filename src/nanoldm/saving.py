@@ -1,4 +1,4 @@
-"""One saved component: a folder with its configuration and, for a network, its weights, named as diffusers names them."""
+"""A saved model: one folder for each component with its configuration and, for a network, its weights, named as diffusers names them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,10 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
+from nanoldm import __version__
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.diffusion.schedule import linear_range
 from nanoldm.errors import InputError
 from nanoldm.files import load_module, read_json, save_tensors, write_json
+from nanoldm.models import NETWORKS, ConvAE
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}     # our name -> diffusers' name
@@ -79,3 +81,25 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
             raise ValueError(f"unknown prediction {config['prediction_type']!r}")
         Denoiser(nn.Identity(), schedule, predictions[config["prediction_type"]])       # refuses what cannot work together
         return schedule, predictions[config["prediction_type"]], float(config["clip_sample_range"])
+
+
+def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float) -> None:
+    """All components, and model_index.json that names them."""
+    save_component(folder / "autoencoder", autoencoder)
+    save_component(folder / "network", denoiser.network)
+    save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, clip_sample_range)
+    write_json(folder / "model_index.json", {      # last: where it is, the rest is whole
+        "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
+        "network": ["nanoldm", type(denoiser.network).__name__],
+        "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction)})
+
+
+def load_model(folder: Path) -> tuple[ConvAE, Denoiser, float]:
+    """(autoencoder, denoiser, clip_sample_range). Raises InputError for files that are missing, damaged or foreign, or of two models."""
+    schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
+    autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
+    network = load_component(folder / "network", NETWORKS)
+    ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (network.config["tokens"], network.config["channels"])
+    if ours != theirs:
+        raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): copy or export the whole folder again")
+    return autoencoder, Denoiser(network, schedule, prediction), clip_sample_range

@@ -119,9 +119,14 @@ def encode_and_normalise(autoencoder: ConvAE, images: Tensor) -> Tensor:
     return (latents - autoencoder.latent_mean) / autoencoder.latent_std
 
 
+def known(labels: Tensor, classes: int) -> Tensor:
+    """Labels of test images, -1 where the training images had no such class."""
+    return labels.where(labels < classes, -1)
+
+
 def proxy_errors(denoiser: Denoiser, latents: Tensor, labels: Tensor, limit: float) -> list[float]:
     """The proxy on the first 128 of the held-out `latents`, with noise that is the same in every run; a network with classes is told
     their labels."""
-    x0, label = latents[:PROXY_LATENTS], labels[:PROXY_LATENTS].to(latents.device)
+    x0, label = latents[:PROXY_LATENTS], known(labels[:PROXY_LATENTS], denoiser.classes).to(latents.device)
     eps = torch.randn(x0.shape, generator=generator(0, EVALUATION, 1)).to(x0.device)
     return proxy(Guided(denoiser, label) if denoiser.classes else denoiser, x0, eps, limit)

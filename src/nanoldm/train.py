@@ -23,7 +23,7 @@ from nanoldm.planning import Plan, describe, make_plan
 from nanoldm.recipes import Recipe, flat
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
-from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
+from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise, known, proxy_errors
 from nanoldm.tracking import Figures, Interruption, Metrics, patience
 from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.batches import noise_levels
@@ -124,8 +124,8 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
     limit = latents.abs().max().item()
     # Uniform timesteps in every recipe: test losses of recipes can be compared, but not with training losses over other timesteps.
     test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
-    if stage.loss_module.denoiser.classes:
-        test["label"] = test_labels.to(test_latents.device)
+    if classes := stage.loss_module.denoiser.classes:
+        test["label"] = known(test_labels, classes).to(test_latents.device)
     weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}
     models = {name: LatentDiffusion(autoencoder, loss.denoiser, limit) for name, loss in weights.items()}
 

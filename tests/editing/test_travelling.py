@@ -91,6 +91,8 @@ def test_a_sampler_draws_other_noise_than_the_x_T_it_was_given(tiny_pipeline):
     (lambda model, image: interpolate(model, [3, 4], 1), "at least 2"),
     (lambda model, image: interpolate(model, [3, 4], sampler="ddpm"), "draws noise on the way"),
     (lambda model, image: interpolate(model, [3, 4], sampler="ddim", eta=1.0), "draws noise on the way"),
+    (lambda model, image: vary(model, image, 0.5, [0], sampler="heun"), "inversion undoes steps of ddim"),
+    (lambda model, image: interpolate(model, image.repeat(2, 1, 1, 1), sampler="dpm++2m"), "inversion undoes steps of ddim"),
     (lambda model, image: invert(model, image, iterations=0), "at least 1"),
     (lambda model, image: invert(model, image, 101), "choose 1 to 100"),
     (lambda model, image: vary(model, image, 1.5, [0]), "from 0 .* to 1"),
@@ -100,3 +102,12 @@ def test_a_sampler_draws_other_noise_than_the_x_T_it_was_given(tiny_pipeline):
 def test_ways_that_do_not_exist_are_refused(tiny_pipeline, image, call, message):
     with pytest.raises(InputError, match=message):
         call(tiny_pipeline, image)
+
+
+def test_many_images_are_inverted_in_batches(tiny_pipeline, monkeypatch):
+    images = tiny_pipeline.generate(range(5), 5)
+    whole, _ = invert(tiny_pipeline, images, 6)
+    monkeypatch.setattr(type(tiny_pipeline), "batch_size", 2)
+    parts, edited = invert(tiny_pipeline, images, 6)
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
+    assert edited.images.shape == images.shape

@@ -57,18 +57,19 @@ def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MAS
 
 
 def interpolate(model: Model = "mnist", *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
-                metavar="A B", help_behavior_hint="")] = None, frames: int = 9, sampling: Drawn = AS_USUAL,
-                out: Picture = Path("interpolate.png"), gif: File = None, device: Device = "auto", threads: Threads = None) -> None:
+                metavar="A B", help_behavior_hint="")] = None, frames: int = 9, label: Towards = None,
+                sampling: Drawn = AS_USUAL, out: Picture = Path("interpolate.png"), gif: File = None, device: Device = "auto",
+                threads: Threads = None) -> None:
     """Go from one image to another: between two seeds, or between two images of yours, which are inverted first.
 
-    By ddim, unless --sampler names another without noise on the way.
+    By ddim; between seeds --sampler may name another without noise on the way.
 
     Example: nanoldm interpolate mnist --seeds 3,7 --frames 9
 
     Between images: nanoldm interpolate mnist --images a.png b.png --gif way.gif
 
     Args:
-        seeds: Two seeds, such as 3,7; the ends are the images that sample --sampler ddim draws from them.
+        seeds: Two seeds, such as 3,7; the ends are the images that sample --sampler ddim (with --label none, or this label) draws.
         images: Two image files, or such as test:3, instead of seeds.
         frames: How many images, both ends included.
         out: The frames, as a picture.
@@ -76,17 +77,19 @@ def interpolate(model: Model = "mnist", *, seeds: Text = None, images: Annotated
     """
     if (seeds is None) == (images is None):
         raise InputError("an interpolation needs two ends: give either --seeds 3,7 or --images A.png B.png")
-    numbers = None if seeds is None else parse_seeds(None, None, seeds)
+    numbers, labels = None if seeds is None else parse_seeds(None, None, seeds), parse_labels(label) or [-1]
+    if len(labels) > 1:
+        raise InputError(f"--label {label}: an interpolation stays within one class")
     from nanoldm import retouch
     from nanoldm.device import prepare_torch
-    retouch.interpolate(model, numbers, images, frames, sampling.settings(model), out, gif, prepare_torch(device, threads))
+    retouch.interpolate(model, numbers, images, frames, labels[0], sampling.settings(model), out, gif, prepare_torch(device, threads))
 
 
 def invert(model: Model, image: Input, *, iterations: int = 3, sampling: Drawn = AS_USUAL, out: Picture = Path("invert.png"),
            npz: File = None, device: Device = "auto", threads: Threads = None) -> None:
     """Find the noise x_T from which deterministic sampling leads back to an image, and say how exactly it does.
 
-    By ddim, unless --sampler names another without noise on the way.
+    By steps of ddim, both ways.
 
     Example: nanoldm invert mnist test:0-15 --steps 50 --npz noise.npz
 
@@ -105,7 +108,7 @@ def vary(model: Model, image: Input, *, strength: float = 0.3, n: int = 8, seed:
     """Draw variations of an image: its x_T is turned a little towards the noise of each seed.
 
     Unlike img2img, which keeps coarse shapes and redraws details, all features change together, and continuously with --strength. By
-    ddim, unless --sampler names another without noise on the way.
+    steps of ddim, both ways.
 
     Example: nanoldm vary mnist test:0 --strength 0.3 --n 8
 

@@ -34,10 +34,10 @@ class SamplerOptions:
     fast: Annotated[bool, arg(help="The few-step setting stored with the model by `nanoldm compare MODEL --save`; 16 steps of dpm++2m on "
                               "the shifted grid if there is none. Instead of --steps, --sampler, --grid and --eta.")] = False
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="Reverse steps, from 1 to the number of timesteps that there "
-                                     "are (default: all of them).")] = None
+                                     "are (default: all of them; 20 for inpaint).")] = None
     sampler: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddpm-repaint (five "
                                        "network passes a step), ddim, heun (two), dpm++2m, ab2, ab3 or ab4 (default: ddpm; ddim for "
-                                       "flows).")] = None
+                                       "flows, interpolate, invert and vary; ddpm-repaint for inpaint).")] = None
     grid: Annotated[str, arg(metavar="NAME", help="Which timesteps are visited: trailing (even), log-snr or shifted (mostly noisy "
                              "ones).")] = "trailing"
     eta: Annotated[float, arg(metavar="X", help="Randomness of ddim on the way, from 0 (none) to 1 (as ddpm-posterior).")] = 0.0

@@ -6,8 +6,9 @@ from nanoldm.diffusion.guidance import Guided
 from nanoldm.diffusion.objective import DenoisingLoss
 from nanoldm.diffusion.prediction import PREDICTIONS
 from nanoldm.diffusion.proxy import LEVELS, proxy
-from nanoldm.diffusion.samplers import SAMPLERS, adams_bashforth, ddim, ddpm, dpm_solver_2m, heun, visits
+from nanoldm.diffusion.samplers import ANCESTRAL, SAMPLERS, adams_bashforth, ddim, ddpm, dpm_solver_2m, heun, visits
 from nanoldm.diffusion.schedule import NoiseSchedule, corrupt
 
-__all__ = ["GRIDS", "LEVELS", "PREDICTIONS", "SAMPLERS", "Clamped", "Denoiser", "DenoisingLoss", "Estimate", "Guided", "NoiseSchedule",
-           "adams_bashforth", "corrupt", "ddim", "ddpm", "dpm_solver_2m", "heun", "proxy", "trailing", "visited", "visits"]
+__all__ = ["ANCESTRAL", "GRIDS", "LEVELS", "PREDICTIONS", "SAMPLERS", "Clamped", "Denoiser", "DenoisingLoss", "Estimate", "Guided",
+           "NoiseSchedule", "adams_bashforth", "corrupt", "ddim", "ddpm", "dpm_solver_2m", "heun", "proxy", "trailing", "visited",
+           "visits"]

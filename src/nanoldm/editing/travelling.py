@@ -1,16 +1,17 @@
 """Edits by way of x_T: back to the noise that an image would have come from, from there somewhere else, and forward again.
 
-Deterministic samplers only, ddim unless another is named: what belongs to one x_T must be one image.
+Deterministic samplers only, since what belongs to one x_T must be one image; ddim alone where an image is inverted.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from nanoldm.diffusion import ANCESTRAL
 from nanoldm.diffusion.inversion import invert as climb
 from nanoldm.diffusion.schedule import expand
 from nanoldm.editing.edited import Edited, check_one, difference
@@ -28,7 +29,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
 
     Where a and b are draws from N(0, I), so is every point on the way; a straight line would pass through shorter vectors.
     """
-    cosine = F.cosine_similarity(a.flatten(1).double(), b.flatten(1).double(), dim=1).clamp(-1, 1)
+    cosine = F.cosine_similarity(*(x.flatten(1).cpu().double() for x in (a, b)), dim=1).clamp(-1, 1)      # Apple's GPUs have no float64
     angle = cosine.acos()
     if share in (0, 1):
         return a if share == 0 else b
@@ -37,13 +38,22 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     return sum(expand(weight.to(x), x) * x for weight, x in zip(weights, (a, b), strict=True))
 
 
-def deterministic(sampling: dict[str, Any]) -> dict[str, Any]:
-    """The settings, with ddim where no sampler is named. Raises InputError for a sampler that draws noise on the way."""
+def deterministic(sampling: dict[str, Any], inverting: bool = True) -> dict[str, Any]:
+    """The settings, with ddim where no sampler is named. Raises InputError for a sampler that draws noise on the way, and for any but ddim
+    where an image is inverted, which undoes steps of ddim."""
     sampling = {**sampling, "sampler": sampling.get("sampler") or "ddim"}
-    if sampling["sampler"].startswith("ddpm") or sampling.get("eta"):
+    if sampling["sampler"] in ANCESTRAL or sampling.get("eta"):
         raise InputError(f"{sampling['sampler']} draws noise on the way, and one x_T must lead to one image: "
                          "choose ddim (with eta 0), heun, dpm++2m or ab4")
+    if inverting and sampling["sampler"] != "ddim":
+        raise InputError(f"inversion undoes steps of ddim, and {sampling['sampler']} would not lead back: leave out --sampler and --fast")
     return sampling
+
+
+def bare(steps: int | None, sampling: dict[str, Any]) -> Sampling:
+    """The settings of a way without labels, on which guidance has nothing to do."""
+    settings = {name: value for name, value in sampling.items() if name not in ("progress", "batch_size")}
+    return Sampling(steps=steps, **settings | {"guidance": 1.0, "guidance_interval": None})
 
 
 @torch.no_grad()
@@ -55,31 +65,33 @@ def inverted(model: LatentDiffusion, images: Tensor, steps: int | None, sampling
     """
     if iterations < 1:
         raise InputError(f"--iterations {iterations}: at least 1 is needed")
-    _, denoise, timesteps = field(model, len(images), steps, sampling)
-    walk = climb(denoise, model.encode(images), model.denoiser.schedule, timesteps, iterations)
-    *_, x_T = tqdm(walk, desc="inverting", total=len(timesteps), unit="step", delay=1, disable=not sampling.get("progress"))
-    return x_T
-
-
-def field(model: LatentDiffusion, count: int, steps: int | None, sampling: dict[str, Any]) -> tuple[Sampling, nn.Module, list[int]]:
-    """(settings, the denoiser that both ways follow, the timesteps that both visit) for `count` images."""
-    settings = Sampling(steps=steps, **{name: value for name, value in sampling.items() if name not in ("progress", "batch_size")})
-    return settings, model.prepared(settings, model.labels(range(count), -1)), model.timesteps(settings)
+    settings, found = bare(steps, sampling), []
+    timesteps = model.timesteps(settings)
+    with tqdm(desc="inverting", total=len(timesteps) * len(images), unit="step", delay=1, disable=not sampling.get("progress")) as bar:
+        for part in model.encode(images).split(model.batch_size):
+            denoise = model.prepared(settings, model.labels(range(len(part)), -1))
+            for x_t in climb(denoise, part, model.denoiser.schedule, timesteps, iterations):
+                bar.update(len(x_t))
+            found.append(x_t)
+    return torch.cat(found)
 
 
 @torch.no_grad()
 def invert(model: LatentDiffusion, images: Tensor, steps: int | None = None, iterations: int = ITERATIONS,
            **sampling: Any) -> tuple[Tensor, Edited]:
-    """Images (N, C, S, S) -> (x_T (N, tokens, channels), what comes back from it).
+    """Images (N, C, S, S) -> (x_T (N, tokens, channels), what comes back from it). Without labels, both ways.
 
     The way back is `generate` of x_T=x_T with the same settings. The errors say how exact it is, beside what the autoencoder alone loses.
     iterations: network passes in each step of the inversion; few and many are worse than 3 (README, "Editing").
     """
     sampling = deterministic(sampling)
     x_T = inverted(model, images, steps, sampling, iterations)
-    settings, denoise, timesteps = field(model, len(images), steps, sampling)
-    schedule = model.denoiser.schedule
-    *_, (latents, _) = settings.function(schedule)(denoise, x_T, schedule, timesteps, lambda: x_T)      # asked for no noise
+    settings, schedule, parts = bare(steps, sampling), model.denoiser.schedule, []
+    for part in x_T.split(model.batch_size):
+        denoise = model.prepared(settings, model.labels(range(len(part)), -1))
+        *_, (x, _) = settings.function(schedule)(denoise, part, schedule, model.timesteps(settings), lambda: x_T)     # asked for no noise
+        parts.append(x)
+    latents = torch.cat(parts)
     back, copy = model.decode(latents), model.reconstruct(images)
     return x_T, Edited(back, {"there and back, latents": difference(latents, model.encode(images)),
                               "there and back, from the reconstruction": difference(back, copy),
@@ -88,22 +100,22 @@ def invert(model: LatentDiffusion, images: Tensor, steps: int | None = None, ite
                        {"input": images, "reconstruction": copy, "there and back": back})
 
 
-def interpolate(model: LatentDiffusion, ends: Sequence[int] | Tensor, frames: int = 9, steps: int | None = None,
+def interpolate(model: LatentDiffusion, ends: Sequence[int] | Tensor, frames: int = 9, steps: int | None = None, label: int = -1,
                 **sampling: Any) -> Edited:
     """From one image to another by slerp of their x_T (DDIM: arXiv 2010.02502, section 5.3).
 
-    ends: two seeds, whose x_T `generate` draws; or two images (2, C, S, S), which are inverted. Raises InputError for anything but two
-    ends and two or more frames.
+    ends: two seeds, whose x_T `generate` draws; or two images (2, C, S, S), which are inverted, without label. label: the class of all
+    frames, if the model knows classes (default: none). Raises InputError for anything but two ends and two or more frames.
     """
     if len(ends) != 2:
         raise InputError(f"{len(ends)} ends: an interpolation has two, such as --seeds 3,7")
     if frames < 2:
         raise InputError(f"--frames {frames}: at least 2 are needed, the two ends")
-    sampling = deterministic(sampling)
     given = isinstance(ends, Tensor)
+    sampling = deterministic(sampling, inverting=given)
     x_T = inverted(model, ends, steps, sampling) if given else model.noise(ends)
     way = torch.cat([slerp(x_T[:1], x_T[1:], k / (frames - 1)) for k in range(frames)])
-    images = model.generate(range(frames), steps, labels=-1, x_T=way, **sampling)
+    images = model.generate(range(frames), steps, labels=label, x_T=way, **sampling)
     moved = (images[1:] - images[:-1]).square().mean((1, 2, 3))
     errors = {"from frame to frame, mean": moved.mean().item(), "from frame to frame, largest": moved.max().item(),
               "largest / mean (1: even)": (moved.max() / moved.mean()).item()}

@@ -79,7 +79,8 @@ class TokenNetwork(nn.Module):
         return x if self.position is None else x + self.position
 
     def condition(self, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """The conditioning vector c (B, width) of t: (B,) or (1,) and label: (B,), (1,) or None. Raises InputError for a foreign label."""
+        """The conditioning vector c (B, width) of t: (B,) or (1,) and label: (B,), (1,) or None. Raises InputError for labels of a
+        network that knows none."""
         if self.label is None and label is not None:
             raise InputError("this network was trained without labels and takes none: leave them out")
         return self.time(t) if self.label is None else self.time(t) + self.label(label)

@@ -20,6 +20,9 @@ from nanoldm.diffusion.samplers.repaint import VISITS, repaint
 SAMPLERS = {"ddpm": ddpm, "ddpm-posterior": partial(ddpm, posterior=True), "ddpm-repaint": repaint, "ddim": ddim, "heun": heun,
             "dpm++2m": dpm_solver_2m, **{f"ab{order}": partial(adams_bashforth, order=order) for order in (2, 3, 4)}}
 
+# Those that draw noise on the way whatever their settings, and divide by alpha.
+ANCESTRAL = frozenset(name for name in SAMPLERS if name.startswith("ddpm"))
+
 
 def visits(sampler: str, timesteps: Sequence[int]) -> list[int]:
     """The timesteps at which `sampler` asks the network on its way along `timesteps`: one for each pass."""
@@ -28,4 +31,4 @@ def visits(sampler: str, timesteps: Sequence[int]) -> list[int]:
     return [*timesteps, *(timesteps[1:] if sampler == "heun" else [])]      # heun looks at the end of each step but the last
 
 
-__all__ = ["SAMPLERS", "adams_bashforth", "ddim", "ddpm", "dpm_solver_2m", "heun", "repaint", "visits"]
+__all__ = ["ANCESTRAL", "SAMPLERS", "adams_bashforth", "ddim", "ddpm", "dpm_solver_2m", "heun", "repaint", "visits"]
