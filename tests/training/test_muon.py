@@ -2,7 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
+from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.seeding import generator
+from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.muon import Muon, make_optimizer, orthogonalised
 
 
@@ -55,6 +58,7 @@ def test_the_rest_is_torchs_adamw():
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it from 2.9 on")
 def test_hidden_matrices_go_as_by_torchs_muon():
     """Up to bfloat16, in which torch iterates: 3 significant digits of each step."""
     ours, theirs = Net(), Net()
@@ -68,20 +72,22 @@ def test_hidden_matrices_go_as_by_torchs_muon():
     assert (moved - expected).norm() < 0.03 * expected.norm()
 
 
-def test_state_survives_a_checkpoint():
-    import tempfile
-    from pathlib import Path
-
-    from nanoldm.training import load_checkpoint, save_checkpoint
-    whole = Net()
-    optimizer = make_optimizer("Muon", whole, 1e-2)
+def test_state_survives_a_checkpoint(tmp_path):
+    whole, resumed = Net(), Net()
+    optimizer, again = make_optimizer("Muon", whole, 1e-2), make_optimizer("Muon", resumed, 1e-2)
     steps(optimizer, whole, 3)
-    with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder) / "c.safetensors", 3, whole, optimizer)
-        resumed = Net()
-        again = make_optimizer("Muon", resumed, 1e-2)
-        load_checkpoint(Path(folder) / "c.safetensors", resumed, again)
-    for model, o in ((whole, optimizer), (resumed, again)):
-        steps(o, model, 4)
+    save_checkpoint(tmp_path / "c.safetensors", 3, whole, optimizer)
+    load_checkpoint(tmp_path / "c.safetensors", resumed, again)
+    for model, chosen in ((whole, optimizer), (resumed, again)):
+        steps(chosen, model, 4)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_only_the_matrices_of_blocks_go_by_muon():
+    """Embeddings, projections to and from the tokens, and modulations, which start at zero, go by AdamW; so does an autoencoder."""
+    loss = DenoisingLoss(Denoiser(DiffusionNet(width=16, depth=2, heads=2, hidden=32, classes=3), NoiseSchedule()))
+    muon, rest = Muon(loss, 1e-3).param_groups
+    assert len(muon["params"]) == 2 * 4                         # qkv, out and the two of the MLP in each block
+    assert len(muon["params"]) + len(rest["params"]) == len(list(loss.parameters()))
+    assert not Muon(ConvAE(), 1e-3).param_groups[0]["params"]
