@@ -134,7 +134,7 @@ def test_what_is_no_usable_image_is_refused_in_one_line(drawn, tmp_path):
     (tmp_path / "text.png").write_text("hello")
     Image.new("RGB", (1, 1), "red").save(tmp_path / "dot.png")
     Image.new("RGB", (50, 50), "white").save(tmp_path / "blank.png")
-    for name, message in {"text.png": "cannot be read as an image", "none.png": "there is no file", "dot.png": "shows no ink",
+    for name, message in {"text.png": "cannot be read as an image", "none.png": "is no file", "dot.png": "shows no ink",
                           "blank.png": "shows no ink"}.items():
         with pytest.raises(InputError, match=message) as refusal:
             fit_image(tmp_path / name, drawn)

@@ -19,7 +19,7 @@ LINES = {
     "img2img mnist HERE/page.png --n 1 --t 9 --steps 2": ("page.png: 60x50 grey -> inverted", "wrote img2img.png: 1 image\n"),
 }
 BAD = {
-    "img2img MODEL none.png": "there is no file none.png",
+    "img2img MODEL none.png": "none.png is no file",
     "img2img MODEL HERE/text.png": "text.png cannot be read as an image",
     "img2img MODEL test:x": "such as test:3",
     "img2img MODEL test:32": "has test images 0 to 31",

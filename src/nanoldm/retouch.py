@@ -103,6 +103,8 @@ def read(model: str, name: str, look: Callable[[], Tensor]) -> Tensor:
     if not numbers:
         raise InputError(f"{name}: give the number of a test image, such as test:3, or several, such as test:0-15")
     first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+    if last < first:
+        raise InputError(f"{name}: count upwards, such as test:{last}-{first}")
     data = data_of(model)
     test = load(data.name, data.size, data.holdout)[1].images
     if not first <= last < len(test):

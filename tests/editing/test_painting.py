@@ -76,6 +76,7 @@ def test_editing_works_on_the_rectified_table(tiny_pipeline, image, mask):
 @pytest.mark.parametrize(("call", "message"), [
     (lambda model, image, mask: img2img(model, image.repeat(2, 1, 1, 1), 5, [0]), "2 images: give one at a time"),
     (lambda model, image, mask: img2img(model, image, 100, [0]), "choose 0 to 99"),
+    (lambda model, image, mask: inpaint(model, image, mask, [0], 0), "choose 1 to 100"),
     (lambda model, image, mask: inpaint(model, image, mask.float(), [0]), "give bool"),
     (lambda model, image, mask: inpaint(model, image, mask[..., :9], [0]), "give bool"),
     (lambda model, image, mask: inpaint(model, image, mask | True, [0]), "covers everything"),

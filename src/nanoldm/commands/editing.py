@@ -96,24 +96,24 @@ def invert(model: Model, image: Input, *, iterations: int = 3, sampling: Drawn =
     Args:
         iterations: Network passes in each step of the inversion. 1 is quicker and less exact; many more than 3 do not help.
         out: Input, reconstruction, and what came back, as a picture.
-        npz: Also write the numbers: array `x_T`, float (N, tokens, channels), and `images`, what came back.
+        npz: Write the noise itself: array `x_T`, float (N, tokens, channels), and `images`, what came back.
     """
     from nanoldm import retouch
     from nanoldm.device import prepare_torch
     retouch.invert(model, image, iterations, sampling.settings(model), out, npz, prepare_torch(device, threads))
 
 
-def vary(model: Model, image: Input, *, strength: float = 0.3, n: int = 8, seed: int = 0, label: Towards = None,
+def vary(model: Model, image: Input, *, strength: float = 0.15, n: int = 8, seed: int = 0, label: Towards = None,
          sampling: Drawn = AS_USUAL, out: Picture = Path("vary.png"), device: Device = "auto", threads: Threads = None) -> None:
     """Draw variations of an image: its x_T is turned a little towards the noise of each seed.
 
     Unlike img2img, which keeps coarse shapes and redraws details, all features change together, and continuously with --strength. By
     steps of ddim, both ways.
 
-    Example: nanoldm vary mnist test:0 --strength 0.3 --n 8
+    Example: nanoldm vary mnist test:0 --strength 0.15 --n 8
 
     Args:
-        strength: From 0, the image itself, to 1, the image of the seed.
+        strength: From 0, the image itself, to 1, the image of the seed; from about 0.3 on many become other digits.
         n: How many variations.
         seed: Of the first variation; the next ones count up.
         out: Input, reconstruction and variations, as a picture.

@@ -32,7 +32,8 @@ class SamplerOptions:
     """How the images are drawn."""
 
     fast: Annotated[bool, arg(help="The few-step setting stored with the model by `nanoldm compare MODEL --save`; 16 steps of dpm++2m on "
-                              "the shifted grid if there is none. Instead of --steps, --sampler, --grid and --eta.")] = False
+                              "the shifted grid if there is none. Instead of --steps, --sampler, --grid and --eta; not where an image "
+                              "is inverted.")] = False
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="Reverse steps, from 1 to the number of timesteps that there "
                                      "are (default: all of them; 20 for inpaint).")] = None
     sampler: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddpm-repaint (five "

@@ -71,7 +71,7 @@ def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Sequence
                          else "the mask covers nothing: make the pixels white that are to be painted anew")
     schedule = model.denoiser.schedule
     sampling |= {"sampler": sampler or ("ddpm-repaint" if schedule.alpha.all() else "ddim"), "grid": grid,
-                 "steps": steps or min(STEPS, schedule.timesteps)}
+                 "steps": min(STEPS, schedule.timesteps) if steps is None else steps}
     own = model.generate(seeds, labels=labels, around=lambda denoise: Known(denoise, model, image, mask), **sampling)
     images = torch.where(mask, own, image)
     known, painted = (torch.broadcast_to(part, own.shape) for part in (~mask, mask))
