@@ -23,7 +23,7 @@ BAD = {
     "img2img MODEL HERE/text.png": "text.png cannot be read as an image",
     "img2img MODEL test:x": "such as test:3",
     "img2img MODEL test:32": "has test images 0 to 31",
-    "img2img MODEL test:2-1": "has test images 0 to 31",
+    "img2img MODEL test:2-1": "count upwards",
     "img2img MODEL test:1-2": "give one at a time",
     "img2img MODEL test:1 --t 100": "choose 0 to 99",
     "img2img MODEL test:1 --n 0": "--n 0: ask for at least 1 image",

@@ -73,7 +73,8 @@ def fit_mask(mask: str, size: int) -> Tensor:
 def open_visible(file: Path) -> tuple[Image.Image, str]:
     """(RGB image, its size and kind in words). Transparency is laid on white, or on black where white leaves nothing to be seen."""
     if not file.is_file():
-        raise InputError(f"{file} is {'a folder' if file.is_dir() else 'no file'}: give the path of an image, or test:K for one of the model's test images")
+        raise InputError(f"{file} is {'a folder' if file.is_dir() else 'no file'}: give the path of an image, or test:K for one of the "
+                         "model's test images")
     image = open_image(file)
     if all(low == high for low, high in image.getextrema()):
         image = open_image(file, "black")
