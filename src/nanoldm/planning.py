@@ -51,7 +51,7 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
         steps_2 = int((left - shows * show) / step_2)
         if min(steps_1, steps_2) < 1:
             before = recipe.budget - left + shows * show
-            raise InputError(f"a budget of {recipe.budget:g} s is too short: start, timing, encoding and pictures take about {before:.0f} s "
+            raise InputError(f"a budget of {recipe.budget:g} s is too short: start, timing, encoding, pictures take about {before:.0f} s "
                              f"here before there is time for one step of each stage: give --budget {3 * before:.0f}s or more")
     seconds = encoding + steps_1 * step_1 + steps_2 * step_2 + shows * show
     return Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2, show_every=-(-steps_2 // shows), images_sha256=images_sha256), seconds

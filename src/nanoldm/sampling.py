@@ -67,8 +67,8 @@ class Sampling:
     def check_guidance(self, labels: Tensor | None, timesteps: int) -> None:
         """Raise InputError if guidance could do nothing for images of these labels, at twice the cost."""
         if self.guidance != 1 and (labels is None or (labels < 0).all()):
-            raise InputError("guidance compares an image with and without its label, and there are no labels here: "
-                             + ("this model knows none, leave guidance out" if labels is None else "name some by --label (labels=), or leave guidance out"))
+            mend = "this model knows none, leave guidance out" if labels is None else "name some (--label), or leave guidance out"
+            raise InputError(f"guidance compares an image with and without its label, and there are no labels here: {mend}")
         if self.guidance_interval and self.guidance_interval[1] >= timesteps:
             raise InputError(f"guidance interval {self.guidance_interval[0]}-{self.guidance_interval[1]}: this model has timesteps 0 to "
                              f"{timesteps - 1}")
