@@ -98,3 +98,13 @@ def test_networks_for_other_images_are_refused(nanoldm, trained_run):
     refused = nanoldm("doctor", trained_run)
     assert refused.returncode == 2
     assert "train networks with: nanoldm features" in refused.stderr
+
+
+def test_a_model_that_knows_labels_is_told_those_of_the_images(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "IMAGES", 16)
+    told = []
+    denoise_from = LatentDiffusion.denoise_from
+    monkeypatch.setattr(LatentDiffusion, "denoise_from", lambda model, images, t, seeds, *, labels, progress: (
+        told.append(labels), denoise_from(model, images, t, seeds, 2, labels=labels))[1])
+    doctor.examine("mnist-conditional", out=tmp_path)
+    assert [labels.tolist() for labels in told] == [load("mnist")[1].labels[:16].tolist()] * 4

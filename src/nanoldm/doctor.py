@@ -73,7 +73,7 @@ def examine(model: str | Path, *, features: str | Path = "digits-v1", out: Path 
     out = out or Path("doctor") / Path(model).name
     check_folder(out)
     rungs, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]
-    for rung, sheet in climb(pipeline, test, labels, next(iter(judges.networks.values()))):
+    for rung, sheet in climb(pipeline, test, next(iter(judges.networks.values())), labels):
         print(rung, flush=True)
         rungs.append(rung)
         sheets.append((str(rung), sheet))
@@ -87,7 +87,7 @@ def examine(model: str | Path, *, features: str | Path = "digits-v1", out: Path 
     return broken is None
 
 
-def climb(pipeline: LatentDiffusion, test: Tensor, labels: Tensor | int, network: metrics.FeatureNet):
+def climb(pipeline: LatentDiffusion, test: Tensor, network: metrics.FeatureNet, labels: Tensor | int = -1):
     """Yield each rung with its picture. test: (N, C, S, S) in [0, 1]; labels: of the first IMAGES, -1 for a model without classes."""
     images = test[:IMAGES]
     real = metrics.extract(network, images)[0]
