@@ -3,7 +3,8 @@
     python benchmarks/curve.py FOLDER EPOCHS ...            (for example: curve 5 10 20 40)
 
 Runs and evaluations live in FOLDER and go on where they were stopped. Writes benchmarks/curve.json and docs/curve.png after every
-length, beside the lengths that are there already; the bundled model is put beside them by its report in docs/evaluation. Minutes are those of the machine of the run.
+length, beside the lengths that are there already and the bundled model by its report in docs/evaluation. Minutes are those of the
+machine of the run.
 """
 
 import json
@@ -58,7 +59,7 @@ def draw(points: list[dict[str, Any]]) -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     bundled = point("mnist", json.loads((ROOT / "docs" / "evaluation" / "report.json").read_text()))
-    points = [*(read_json(RESULT) if RESULT.exists() else []), bundled]       # lengths of other machines stay
+    points = [*(json.loads(RESULT.read_text()) if RESULT.exists() else []), bundled]      # lengths of other machines stay
     for epochs in map(int, sys.argv[2:]):
         model, judged = folder / f"epochs-{epochs}", folder / f"evaluation-{epochs}"
         run("train", "mnist", "--epochs", epochs, "--out", model)
