@@ -2,12 +2,12 @@
 
     python benchmarks/inpainting.py [IMAGES]
 
-Every way in 50 steps of ddpm on the shifted grid (44 timesteps), each image its own x_T:
+Every way in 50 steps of ddpm on the shifted grid (38 timesteps), each image its own x_T:
 
     whole field     latents of tokens all of whose 10x10 field is known replace x0 at every step
     own pixels      the same for tokens whose own 4x4 pixels are known; the hole is black where they are encoded
     by the pixels   editing.Known: x0 is decoded, the known pixels are pasted, and encoded again
-    resampled       by the pixels, ddpm-repaint: 20 timesteps, each but the last visited 5 times
+    resampled       by the pixels, ddpm-repaint: 19 timesteps, each but the last visited 5 times
 
 Figures: the share that the classifier of digits-v1 takes for the digit it was; squared error before pasting, known and painted pixels.
 """
