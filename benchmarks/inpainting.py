@@ -13,6 +13,7 @@ Figures: the share that the classifier of digits-v1 takes for the digit it was; 
 """
 
 import sys
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ def main() -> None:
                 "by the pixels": Known(denoise, model, images, mask), "resampled": Known(denoise, model, images, mask)}
         for way, told in ways.items():
             stream = generator(1)
-            noise = lambda stream=stream: torch.randn(N, 49, 6, generator=stream)        # noqa: E731
+            noise = partial(torch.randn, N, 49, 6, generator=stream)
             sampler, steps = (SAMPLERS["ddpm-repaint"], 20) if way == "resampled" else (ddpm, 50)
             *_, (x, _) = sampler(told, noise(), schedule, visited(schedule, steps, None, "shifted"), noise)
             made = model.decode(x)
