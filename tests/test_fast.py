@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from nanoldm.commands.options import SamplerOptions
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
 from nanoldm.fast import FILE, default_fast, load_fast, quickened, save_fast
-from nanoldm.files import read_json
+from nanoldm.files import read_json, write_json
 from nanoldm.pipeline import LatentDiffusion
+from nanoldm.recipes import mnist
 from nanoldm.sampling import Sampling
 
 OWN = {"steps": 7, "sampler": "ab2", "grid": "log-snr"}
@@ -86,6 +88,21 @@ def test_denoise_and_evaluate_know_it_too(nanoldm, trained_run, tiny_features, t
     facts = read_json(tmp_path / "judged" / "report.json")["judged"]
     assert {"sampler": facts["sampler"], "grid": facts["grid"]} == {"sampler": "ab2", "grid": "log-snr"}
     assert facts["network_passes"] == facts["steps"] <= 7
+
+
+def test_a_model_of_a_fast_recipe_is_drawn_by_its_setting_unless_told_otherwise(folder):
+    save_fast(folder, OWN)
+    for fast in (False, True):
+        write_json(folder / "recipe.json", mnist().replace(fast=fast).model_dump())
+        usual = Sampling(**OWN) if fast else Sampling()
+        assert SamplerOptions().drawing(str(folder)) == usual
+        assert SamplerOptions(clamp=False).drawing(str(folder)) == replace(usual, clamp=False)
+        assert SamplerOptions().drawing(str(folder), t=3).steps == (4 if fast else None)
+        assert SamplerOptions().settings(str(folder)) == Sampling()
+        assert SamplerOptions(steps=100).drawing(str(folder)) == Sampling(100)
+        assert SamplerOptions(sampler="ddim", eta=1.0).drawing(str(folder)) == Sampling(sampler="ddim", eta=1.0)
+    (folder / "recipe.json").unlink()
+    assert SamplerOptions().drawing(str(folder)) == Sampling()
 
 
 def test_a_setting_measured_for_other_weights_does_not_stay_behind(tiny_pipeline, folder):

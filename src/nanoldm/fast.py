@@ -37,6 +37,20 @@ def load_fast(folder: Path, schedule: NoiseSchedule) -> dict[str, Any]:
     return settings
 
 
+def usually_fast(model: str | Path) -> bool:
+    """Whether the recipe of the model says that it is drawn by its few-step setting where nothing else is asked for."""
+    recipe = find_model(model) / "recipe.json"
+    return recipe.exists() and bool(read_json(recipe).get("fast"))
+
+
+def keep_fast(folder: Path, settings: Mapping[str, Any], schedule: NoiseSchedule) -> None:
+    """Store `settings` where they are not the default, and leave nothing of other weights that were in `folder`."""
+    if settings != default_fast(schedule):
+        save_fast(folder, settings)
+    else:
+        (folder / FILE).unlink(missing_ok=True)
+
+
 def save_fast(folder: Path, settings: Mapping[str, Any], **measured: Any) -> Path:
     """Store `settings` (steps, sampler, grid) with the model in `folder`, and beside them what they were `measured` by."""
     write_json(folder / FILE, {"fast": dict(settings), **measured})

@@ -12,7 +12,7 @@ from nanoldm.device import check_compiler
 from nanoldm.diffusion import ANCESTRAL, Clamped, Denoiser, Guided, corrupt, visited
 from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.errors import InputError
-from nanoldm.fast import FILE, default_fast, load_fast, save_fast
+from nanoldm.fast import default_fast, keep_fast, load_fast
 from nanoldm.models import ConvAE
 from nanoldm.runs import find_model
 from nanoldm.sampling import Sampling, labels_for
@@ -180,10 +180,7 @@ class LatentDiffusion:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors) and configuration in diffusers' layout: model_index.json and one folder per component."""
         folder = Path(folder)
-        if self.fast != default_fast(self.denoiser.schedule):
-            save_fast(folder, self.fast)
-        else:
-            (folder / FILE).unlink(missing_ok=True)     # of other weights that were here
+        keep_fast(folder, self.fast, self.denoiser.schedule)
         save_model(folder, self.autoencoder, self.denoiser, self.clip_sample_range)
 
     @classmethod

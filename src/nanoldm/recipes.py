@@ -7,7 +7,7 @@ what `nanoldm recipes` prints: a summary, then Command, Time (of that command) a
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from nanoldm.errors import InputError
 
@@ -34,6 +34,8 @@ class Data(Config):
 class Autoencoder(Config):
     hidden_channels: PositiveInt
     latent_channels: PositiveInt
+    levels: PositiveInt = 2         # halvings of the side
+    latent_noise: NonNegativeFloat = 0.0    # that the decoder learns to tolerate: share of the latents' deviation
 
 
 class Network(Config):
@@ -44,7 +46,8 @@ class Network(Config):
     hidden: PositiveInt             # width of the feed-forward layer
     dropout: Annotated[float, Field(ge=0, lt=1)]
     # Choices that came after the first models have as default what was meant before: runs and models of that time can still be read.
-    position: Literal["rope", "rope+learned"] = "rope"
+    position: Literal["rope", "rope+learned", "axial", "axial+learned"] = "rope"
+    local: bool = False             # a depthwise 3x3 convolution before each attention
 
 
 class Diffusion(Config):
@@ -80,6 +83,7 @@ class Recipe(Config):
     recipe: str
     seed: NonNegativeInt
     budget: PositiveFloat | None    # seconds of wall time for the whole run; it then decides the number of denoiser steps
+    fast: bool = False              # whether its models are drawn by their few-step setting where nothing else is asked for
     data: Data
     autoencoder: Autoencoder
     autoencoder_training: Training

@@ -31,7 +31,7 @@ def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 
     numbers = parse_seeds(n, seed, None)
     from nanoldm import retouch
     from nanoldm.device import prepare_torch
-    retouch.img2img(model, image, t, numbers, parse_labels(label), sampling.settings(model, t), out, prepare_torch(device, threads))
+    retouch.img2img(model, image, t, numbers, parse_labels(label), sampling.drawing(model, t), out, prepare_torch(device, threads))
 
 
 def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MASK")], n: int = 8, seed: int = 0, label: Towards = None,

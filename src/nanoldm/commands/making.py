@@ -69,7 +69,7 @@ def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds
     numbers = parse_seeds(n, seed, seeds, IMAGES_OF_EACH * len(labels) if several else DEFAULT_IMAGES)
     from nanoldm.device import prepare_torch
     from nanoldm.use import draw
-    draw(model, numbers, labels, sampling.settings(model), out, npz, trajectory, prepare_torch(device, threads))
+    draw(model, numbers, labels, sampling.drawing(model), out, npz, trajectory, prepare_torch(device, threads))
 
 
 def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, sampling: Drawn = AS_USUAL,
@@ -90,7 +90,7 @@ def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, 
     numbers = parse_seeds(n, seed, None)
     from nanoldm.device import prepare_torch
     from nanoldm.use import denoise_test_images
-    denoise_test_images(model, t, numbers, sampling.settings(model, t), out, prepare_torch(device, threads))
+    denoise_test_images(model, t, numbers, sampling.drawing(model, t), out, prepare_torch(device, threads))
 
 
 def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]) -> None:

@@ -29,7 +29,7 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
-    run(model, samples=samples, n=n, seed=seed, sampling=sampling.settings(model or "mnist"), features=features, out=out, compiled=compile,
+    run(model, samples=samples, n=n, seed=seed, sampling=sampling.drawing(model or "mnist"), features=features, out=out, compiled=compile,
         device=prepare_torch(device, threads))
 
 

@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +32,8 @@ class SamplerOptions:
     """How the images are drawn."""
 
     fast: Annotated[bool, arg(help="The few-step setting stored with the model by `nanoldm compare MODEL --save`; 16 steps of dpm++2m on "
-                              "the shifted grid if there is none. Instead of --steps, --sampler, --grid and --eta; not where an image "
+                              "the shifted grid if there is none. Models of fast recipes draw by it anyway, unless --steps or "
+                              "the like is given. Instead of --steps, --sampler, --grid and --eta; not where an image "
                               "is inverted.")] = False
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="Reverse steps, from 1 to the number of timesteps that there "
                                      "are (default: all of them; 20 for inpaint).")] = None
@@ -58,6 +59,13 @@ class SamplerOptions:
         if self.fast and any(getattr(self, name) != getattr(usual or AS_USUAL, name) for name in ("steps", "sampler", "grid", "eta")):
             raise InputError("--fast chooses steps, sampler and grid: leave out --steps, --sampler, --grid and --eta")
         return quickened(model, sampling, t) if self.fast else sampling
+
+
+    def drawing(self, model: str, t: int | None = None) -> "Sampling":
+        """As `settings`, for commands that draw from noise: a model of a fast recipe has its few-step setting unless told otherwise."""
+        from nanoldm.fast import usually_fast
+        chosen = any(getattr(self, name) != getattr(AS_USUAL, name) for name in ("steps", "sampler", "grid", "eta"))
+        return (self if chosen or not usually_fast(model) else replace(self, fast=True)).settings(model, t)
 
 
 # Among the options of a command, without a prefix of their own: --steps, not --sampling.steps.

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nanoldm.diffusion import Estimate
 from nanoldm.diffusion.schedule import expand
@@ -13,8 +12,7 @@ from nanoldm.editing.edited import Edited, check_one, difference
 from nanoldm.errors import InputError
 from nanoldm.pipeline import LatentDiffusion
 
-FIELD, OVERLAP = 10, 3      # pixels that a token of ConvAE sees, and how many of them lie beyond its own 4x4 on each side
-STEPS = 20                  # of inpainting
+STEPS = 20      # of inpainting
 
 
 def img2img(model: LatentDiffusion, image: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, **sampling: Any) -> Edited:
@@ -42,8 +40,7 @@ class Known(nn.Module):
         super().__init__()
         self.denoiser, self.schedule, self.autoencoder = denoiser, denoiser.schedule, model.autoencoder
         self.image, self.mask = image.to(model.device), mask.to(model.device)
-        seen = F.max_pool2d(F.pad((~self.mask).float(), [OVERLAP] * 4), FIELD, 4)             # (1, 1, S/4, S/4)
-        self.touched = seen.flatten(1)[..., None] > 0                                         # (1, tokens, 1)
+        self.touched = self.autoencoder.sees(~self.mask)                                      # (1, tokens, 1)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Estimate:
         alpha, sigma = (expand(level, x_t) for level in self.schedule(t))

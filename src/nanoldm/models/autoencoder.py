@@ -8,7 +8,9 @@ from nanoldm.errors import InputError
 
 
 class ConvAE(nn.Module):
-    """A plain (not variational) autoencoder: image (B, C, S, S) in [0, 1] <-> tokens (B, (S/4)^2, latent_channels).
+    """A plain (not variational) autoencoder: image (B, C, S, S) in [0, 1] <-> tokens (B, tokens, latent_channels).
+
+    Each of `levels` convolutions halves the side, rounding up (28 -> 14 -> 7 -> 4): tokens = (S/4)^2 with 2 levels.
 
     It owns the per-channel statistics of its latents, so tokens that leave `encode` and enter `decode` are normalised:
 
@@ -18,18 +20,24 @@ class ConvAE(nn.Module):
     49 tokens of 6 numbers.
     """
 
-    def __init__(self, image_size: int = 28, image_channels: int = 1, hidden_channels: int = 32, latent_channels: int = 6):
+    def __init__(self, image_size: int = 28, image_channels: int = 1, hidden_channels: int = 32, latent_channels: int = 6,
+                 levels: int = 2):
         super().__init__()
         if image_size < 4 or image_size % 4:
             raise InputError(f"image size {image_size} is not a multiple of 4: choose {max(4, round(image_size / 4) * 4)}")
         self.config = dict(image_size=image_size, image_channels=image_channels, hidden_channels=hidden_channels,
-                           latent_channels=latent_channels)
-        self.grid, self.latent_channels = image_size // 4, latent_channels
-        shape = dict(kernel_size=4, stride=2, padding=1)                                      # each layer halves or doubles the side
-        self.encoder = nn.Sequential(nn.Conv2d(image_channels, hidden_channels, **shape), nn.ReLU(),
-                                     nn.Conv2d(hidden_channels, latent_channels, **shape))
-        self.decoder = nn.Sequential(nn.ConvTranspose2d(latent_channels, hidden_channels, **shape), nn.ReLU(),
-                                     nn.ConvTranspose2d(hidden_channels, image_channels, **shape))
+                           latent_channels=latent_channels, levels=levels)
+        sides = [image_size]
+        while len(sides) <= levels:
+            sides.append(-(-sides[-1] // 2))
+        self.grid, self.latent_channels = sides[-1], latent_channels
+        channels = [image_channels, *(hidden_channels * 2**k for k in range(levels - 1)), latent_channels]
+        down, up = [], []
+        for side, a, b in zip(sides, channels, channels[1:], strict=False):
+            shape = dict(kernel_size=4 - side % 2, stride=2, padding=1)     # halves an even side, and an odd one rounding up
+            down += [nn.Conv2d(a, b, **shape), nn.ReLU()]
+            up = [nn.ConvTranspose2d(b, a, **shape), nn.ReLU(), *up]
+        self.encoder, self.decoder = nn.Sequential(*down[:-1]), nn.Sequential(*up[:-1])
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
@@ -40,8 +48,15 @@ class ConvAE(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, S, S) in [0, 1] -> normalised tokens (B, tokens, latent_channels), row by row."""
-        z = self.encoder(images)                                                              # (B, latent_channels, S/4, S/4)
+        z = self.encoder(images)                                                              # (B, latent_channels, grid, grid)
         return (z.flatten(2).transpose(1, 2) - self.latent_mean) / self.latent_std            # (B, tokens, latent_channels)
+
+    def sees(self, pixels: Tensor) -> Tensor:
+        """Which tokens depend on any of `pixels` (B, 1, S, S), bool -> (B, tokens, 1), bool."""
+        seen = pixels.float()
+        for layer in self.encoder[::2]:                                                       # the convolutions
+            seen = F.max_pool2d(F.pad(seen, [1] * 4), layer.kernel_size, layer.stride)
+        return seen.flatten(1)[..., None] > 0
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Normalised tokens (B, tokens, latent_channels) -> logits of the pixels (B, C, S, S)."""
@@ -63,11 +78,17 @@ class ConvAE(nn.Module):
 
 
 class ReconstructionLoss(nn.Module):
-    """Mean binary cross-entropy per pixel between an image and its reconstruction. image: (B, C, S, S) in [0, 1] -> scalar."""
+    """Mean binary cross-entropy per pixel between an image and its reconstruction. image: (B, C, S, S) in [0, 1] -> scalar.
 
-    def __init__(self, autoencoder: ConvAE):
+    latent_noise: in training the decoder sees latents with Gaussian noise of this share of each channel's deviation in the batch.
+    """
+
+    def __init__(self, autoencoder: ConvAE, latent_noise: float = 0.0):
         super().__init__()
-        self.autoencoder = autoencoder
+        self.autoencoder, self.latent_noise = autoencoder, latent_noise
 
     def forward(self, image: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(self.autoencoder(image), image)
+        tokens = self.autoencoder.encode(image)                                               # (B, tokens, latent_channels)
+        if self.training and self.latent_noise:
+            tokens = tokens + self.latent_noise * tokens.detach().std((0, 1)) * torch.randn_like(tokens)
+        return F.binary_cross_entropy_with_logits(self.autoencoder.decode(tokens), image)

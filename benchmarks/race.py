@@ -1,0 +1,85 @@
+"""The race: how near to real digits a recipe comes in so many minutes of wall time, from raw images to finished model.
+
+    python benchmarks/race.py FOLDER --minutes 10 30 --recipes mnist mnist-fast --seeds 0
+
+Every runner is `nanoldm train RECIPE --budget MINUTESm --seed SEED`, so start, autoencoder, encoding and pictures count, and the learning rate is
+annealed to these very minutes; then 10,000 samples, 16 steps of dpm++2m on the shifted grid for all, are judged against the test set. Run it on an idle
+machine, one at a time. Runs live in FOLDER; a finished one is not run again. Writes benchmarks/race.json and docs/race.png after each, beside
+those that are there already.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import tyro
+
+from nanoldm import charts, pictures
+from nanoldm.files import read_json, write_json
+from nanoldm.runs import RunFolder
+from nanoldm.tracking import read_metrics
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "benchmarks" / "race.json"
+SAMPLING = ("--n", 10_000, "--steps", 16, "--sampler", "dpm++2m", "--grid", "shifted")
+MEASURES = ("frechet_train", "frechet_test", "rotation_frechet_test", "coverage", "confidence")
+
+
+def run(*arguments: object) -> None:
+    subprocess.run([sys.executable, "-m", "nanoldm", *map(str, arguments)], check=True)
+
+
+def race(folder: Path, recipe: str, minutes: int, seed: int) -> dict[str, Any]:
+    """One runner: what it was asked, what it took, and its measures as [value, half of the 95 % interval, real images]."""
+    model, judged = folder / f"{recipe}-{minutes}m-{seed}", folder / f"{recipe}-{minutes}m-{seed}-judged"
+    clock = model.with_suffix(".seconds")
+    if not clock.exists():
+        began = time.monotonic()
+        run("train", recipe, "--budget", f"{minutes}m", "--seed", seed, "--out", model)
+        clock.write_text(f"{time.monotonic() - began:.1f}")
+    if not (judged / "report.json").exists():
+        run("evaluate", model, *SAMPLING, "--out", judged)
+    report = read_json(judged / "report.json")
+    steps = {record["stage"]: record["step"] for record in read_metrics(RunFolder(model).metrics)}
+    return {"recipe": recipe, "minutes": minutes, "seed": seed, "seconds": float(clock.read_text()), "steps": steps,
+            **{name: [report["measures"][name][key] for key in ("value", "interval", "real images")] for name in MEASURES},
+            "reconstructions": report["measures"]["frechet_test"]["reconstructions"]}
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    sheet, (left, right) = charts.figure(1, 2)
+    for name in dict.fromkeys(row["recipe"] for row in rows):
+        own = [row for row in rows if row["recipe"] == name]
+        minutes = sorted({row["minutes"] for row in own})
+        for axes, measure in ((left, "frechet_test"), (right, "confidence")):
+            line, = axes.plot(minutes, [mean(row[measure][0] for row in own if row["minutes"] == m) for m in minutes], label=name)
+            axes.scatter([row["minutes"] for row in own], [row[measure][0] for row in own], color=line.get_color())
+    for axes, measure, title in ((left, "frechet_test", "Frechet distance, test set"), (right, "confidence", "classifier confidence")):
+        axes.axhline(rows[0][measure][2], linestyle=":", color="grey", label="real images")
+        axes.set(xlabel="minutes of wall time on two cores", ylabel=title)
+        axes.legend()
+    left.set(yscale="log")
+    pictures.save(charts.picture(sheet), ROOT / "docs" / "race.png")
+
+
+def main(folder: Path, minutes: tuple[int, ...] = (10, 30), recipes: tuple[str, ...] = ("mnist", "mnist-fast"),
+         seeds: tuple[int, ...] = (0,)) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        for length in minutes:
+            for recipe in recipes:
+                rows = json.loads(RESULT.read_text()) if RESULT.exists() else []
+                row = race(folder, recipe, length, seed)
+                rows = {(row["recipe"], row["minutes"], row["seed"]): row for row in [*rows, row]}
+                rows = [rows[key] for key in sorted(rows)]
+                write_json(RESULT, rows)
+                draw(rows)
+                print(f"wrote {RESULT} and docs/race.png: {len(rows)} runs", flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,))
