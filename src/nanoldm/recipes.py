@@ -7,7 +7,7 @@ what `nanoldm recipes` prints: a summary, then Command, Time (of that command) a
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from nanoldm.errors import InputError
 
@@ -35,7 +35,6 @@ class Autoencoder(Config):
     hidden_channels: PositiveInt
     latent_channels: PositiveInt
     levels: PositiveInt = 2         # halvings of the side
-    latent_noise: NonNegativeFloat = 0.0    # that the decoder learns to tolerate: share of the latents' deviation
 
 
 class Network(Config):
@@ -47,7 +46,6 @@ class Network(Config):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     # Choices that came after the first models have as default what was meant before: runs and models of that time can still be read.
     position: Literal["rope", "rope+learned", "axial", "axial+learned"] = "rope"
-    local: bool = False             # a depthwise 3x3 convolution before each attention
 
 
 class Diffusion(Config):

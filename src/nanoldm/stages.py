@@ -67,12 +67,12 @@ class Stage:
 def build_autoencoder(recipe: Recipe, image_channels: int, image_size: int) -> ConvAE:
     """A new ConvAE for images of that shape, its weights drawn from the recipe's seed."""
     with seeded(recipe.seed, AUTOENCODER, INITIAL):
-        return ConvAE(image_size, image_channels, **recipe.autoencoder.model_dump(exclude={"latent_noise"}))
+        return ConvAE(image_size, image_channels, **recipe.autoencoder.model_dump())
 
 
 def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str = "cpu") -> Stage:
     """images: (N, C, S, S) uint8."""
-    loss = ReconstructionLoss(build_autoencoder(recipe, *images.shape[1:3]), recipe.autoencoder.latent_noise).to(device)
+    loss = ReconstructionLoss(build_autoencoder(recipe, *images.shape[1:3])).to(device)
     seed = generator(recipe.seed, AUTOENCODER).initial_seed()
     return Stage("autoencoder", loss, recipe.autoencoder_training, len(images), seed,
                  lambda start: image_batches(images.to(device), recipe.autoencoder_training.batch_size, seed, start))

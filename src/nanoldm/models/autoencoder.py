@@ -78,17 +78,11 @@ class ConvAE(nn.Module):
 
 
 class ReconstructionLoss(nn.Module):
-    """Mean binary cross-entropy per pixel between an image and its reconstruction. image: (B, C, S, S) in [0, 1] -> scalar.
+    """Mean binary cross-entropy per pixel between an image and its reconstruction. image: (B, C, S, S) in [0, 1] -> scalar."""
 
-    latent_noise: in training the decoder sees latents with Gaussian noise of this share of each channel's deviation in the batch.
-    """
-
-    def __init__(self, autoencoder: ConvAE, latent_noise: float = 0.0):
+    def __init__(self, autoencoder: ConvAE):
         super().__init__()
-        self.autoencoder, self.latent_noise = autoencoder, latent_noise
+        self.autoencoder = autoencoder
 
     def forward(self, image: Tensor) -> Tensor:
-        tokens = self.autoencoder.encode(image)                                               # (B, tokens, latent_channels)
-        if self.training and self.latent_noise:
-            tokens = tokens + self.latent_noise * tokens.detach().std((0, 1)) * torch.randn_like(tokens)
-        return F.binary_cross_entropy_with_logits(self.autoencoder.decode(tokens), image)
+        return F.binary_cross_entropy_with_logits(self.autoencoder(image), image)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoldm.models.embedding import TokenNetwork
-from nanoldm.models.transformer import MHA, Dropout, LayerNorm, Neighbourhood, feed_forward, zero_linear
+from nanoldm.models.transformer import MHA, Dropout, LayerNorm, feed_forward, zero_linear
 
 
 class Modulation(nn.Sequential):
@@ -28,9 +28,8 @@ class DiTBlock(nn.Module):
     """
 
     def __init__(self, width: int = 128, heads: int = 4, tokens: int = 49, hidden: int = 512, dropout: float = 0.0,
-                 axial: bool = False, local: bool = False):
+                 axial: bool = False):
         super().__init__()
-        self.local = Neighbourhood(width, tokens) if local else None
         self.modulation = Modulation(width, 6)
         self.norm = LayerNorm(width, affine=False)
         self.attention, self.mlp = MHA(width, heads, tokens, axial), feed_forward(width, hidden)
@@ -38,8 +37,6 @@ class DiTBlock(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         gamma_1, beta_1, alpha_1, gamma_2, beta_2, alpha_2 = self.modulation(c)               # (B, 1, width) each
-        if self.local is not None:
-            x = x + self.local(x)
         h = self.attention(self.norm(x) * (1 + gamma_1) + beta_1)                             # (B, tokens, width)
         x = x + alpha_1 * self.dropout(h)
         h = self.mlp(self.norm(x) * (1 + gamma_2) + beta_2)                                   # (B, tokens, width)
@@ -55,10 +52,9 @@ class DiffusionNet(TokenNetwork):
     """
 
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,
-                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope", local: bool = False):
+                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope"):
         super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position)
-        self.config["local"] = local
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, tokens, hidden, dropout, self.axial, local) for _ in range(depth))
+        self.blocks = nn.ModuleList(DiTBlock(width, heads, tokens, hidden, dropout, self.axial) for _ in range(depth))
         self.final_norm, self.final_modulation = LayerNorm(width, affine=False), Modulation(width, 2)
         self.out_proj = zero_linear(width, channels)
 

@@ -119,25 +119,6 @@ class MHA(nn.Module):
         return self.out(x.transpose(1, 2).flatten(2))                                         # (B, tokens, width)
 
 
-class Neighbourhood(nn.Conv2d):
-    """A depthwise 3x3 convolution over the square of tokens that starts at 0. x: (B, tokens, width) -> the same shape.
-
-    It tells each token about its neighbours, which attention must first learn to find (Chu et al. 2021, arXiv 2102.10882, section 3.2).
-    """
-
-    def __init__(self, width: int, tokens: int):
-        super().__init__(width, width, 3, padding=1, groups=width)
-        self.side = math.isqrt(tokens)
-        if self.side**2 != tokens:
-            raise InputError(f"neighbours need a square of tokens, got {tokens}")
-        nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        square = x.transpose(1, 2).unflatten(2, (self.side, self.side))                       # a view: channels last
-        return super().forward(square).flatten(2).transpose(1, 2)
-
-
 def feed_forward(width: int, hidden: int) -> nn.Sequential:
     """Linear -> GELU -> Linear, token by token."""
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
