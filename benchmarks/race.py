@@ -2,10 +2,10 @@
 
     python benchmarks/race.py FOLDER --minutes 10 30 --recipes mnist mnist-fast --seeds 0
 
-Every runner is `nanoldm train RECIPE --budget MINUTESm --seed SEED`, so start, autoencoder, encoding and pictures count, and the learning rate is
-annealed to these very minutes; then 10,000 samples, 16 steps of dpm++2m on the shifted grid for all, are judged against the test set. Run it on an idle
-machine, one at a time. Runs live in FOLDER; a finished one is not run again. Writes benchmarks/race.json and docs/race.png after each, beside
-those that are there already.
+Every runner is `nanoldm train RECIPE --budget MINUTESm --seed SEED`: start, autoencoder, encoding and pictures count, and the learning rate
+is annealed to these very minutes. Then 10,000 samples, 16 steps of dpm++2m on the shifted grid for all, are judged against the test set.
+Run it on an idle machine, one at a time. Runs live in FOLDER; a finished one is not run again. Writes benchmarks/race.json and
+docs/race.png after each, beside those that are there already.
 """
 
 import json

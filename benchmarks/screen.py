@@ -4,10 +4,10 @@
 
     python benchmarks/screen.py /tmp/screen 300 mnist -- mnist-v -- mnist-v training.learning_rate=1e-3 network.position=rope+learned
 
-Each run trains a denoiser for about SECONDS with one thread, its learning rate annealed to the end, on 55,000 training images; the other 5,000
-judge it: Frechet distance of 2,000 samples (16 steps of dpm++2m on the shifted grid, EMA weights), of their reconstructions (the floor of this
-autoencoder), and the proxy, which compares only runs of one latent space. Autoencoders are trained first, not counted, and kept in FOLDER for other runs.
-Appends a line to benchmarks/screen.jsonl for each run. Two of these at once are fair to each other on two cores.
+Each run trains a denoiser for about SECONDS with one thread, its learning rate annealed to the end, on 55,000 training images; the other
+5,000 judge it: Frechet distance of 2,000 samples (16 steps of dpm++2m on the shifted grid, EMA weights) and of reconstructions (the floor
+of the autoencoder), and the proxy, which compares only runs of one latent space. Autoencoders are trained first, not counted, and kept in
+FOLDER. Appends a line to benchmarks/screen.jsonl for each run. Two of these at once, one on each core, are fair to each other.
 """
 
 import itertools
@@ -81,12 +81,10 @@ def main() -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     train, held_out = load("mnist", None, 5000)
     judge = Judge(load_features("digits-v1"), train, held_out)
-    for separator, run in itertools.groupby(words, lambda word: word == "--"):
-        if separator:
-            continue
-        name, *fields = run
+    for name, *fields in (list(run) for separator, run in itertools.groupby(words, lambda word: word == "--") if not separator):
         recipe = override(name, parse_fields(fields), steps=1)          # the length is decided below
-        line = {"recipe": name, "fields": fields} | screen(recipe, train, held_out, judge, Path(folder), float(seconds), " ".join(run))
+        found = screen(recipe, train, held_out, judge, Path(folder), float(seconds), " ".join([name, *fields]))
+        line = {"recipe": name, "fields": fields, **found}
         print(json.dumps(line), flush=True)
         with open(RESULT, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
