@@ -29,7 +29,7 @@ from nanoldm.models import ConvAE
 from nanoldm.options import parse_fields
 from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipes import Recipe
+from nanoldm.recipe import Recipe
 from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
 
 RESULT = Path(__file__).parent / "screen.jsonl"

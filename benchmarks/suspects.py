@@ -19,7 +19,8 @@ from nanoldm.device import prepare_torch
 from nanoldm.files import write_json
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipes import RECIPES, Recipe
+from nanoldm.recipe import Recipe
+from nanoldm.recipes import RECIPES
 from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise
 
 MINUTES = float(sys.argv[1]) if len(sys.argv) > 1 else 10

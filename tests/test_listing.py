@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from nanoldm.listing import list_recipes, notes
-from nanoldm.recipes import RECIPES, mnist, settings
+from nanoldm.recipe import settings
+from nanoldm.recipes import RECIPES, mnist
 
 
 def test_the_list_shows_summary_command_time_score_and_differences(nanoldm):

@@ -7,7 +7,8 @@ from nanoldm.errors import InputError
 from nanoldm.listing import shown
 from nanoldm.options import parse_fields
 from nanoldm.overrides import override
-from nanoldm.recipes import RECIPES, mnist, settings
+from nanoldm.recipe import settings
+from nanoldm.recipes import RECIPES, mnist
 
 
 @pytest.mark.parametrize("field", settings(mnist()))

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from nanoldm.errors import InputError
 from nanoldm.overrides import override
-from nanoldm.recipes import RECIPES, Recipe, flat, mnist
+from nanoldm.recipe import Recipe, flat
+from nanoldm.recipes import RECIPES, mnist
 
 
 def differences(recipe, other):

@@ -10,7 +10,7 @@ from nanoldm.errors import InputError
 from nanoldm.files import digest, read_json, write_text
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipes import flat
+from nanoldm.recipe import flat
 from nanoldm.runs import find_model
 from nanoldm.tracking import read_metrics
 

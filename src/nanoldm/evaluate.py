@@ -18,7 +18,7 @@ from nanoldm.files import check_folder, digest, write_json
 from nanoldm.judge import Judge, Observed
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipes import Data
+from nanoldm.recipe import Data
 from nanoldm.report import table, write_html
 from nanoldm.runs import data_of, find_model
 from nanoldm.sampling import Sampling

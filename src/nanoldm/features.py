@@ -19,7 +19,7 @@ from nanoldm.data import ImageSet, load, to_float
 from nanoldm.errors import InputError
 from nanoldm.files import load_module, read_json, save_tensors, write_json
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
-from nanoldm.recipes import Data
+from nanoldm.recipe import Data
 from nanoldm.seeding import generator, seeded
 from nanoldm.tracking import patience
 from nanoldm.training import fit

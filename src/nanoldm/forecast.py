@@ -12,7 +12,8 @@ from nanoldm.device import check_compiler
 from nanoldm.files import read_json
 from nanoldm.listing import aligned, table
 from nanoldm.planning import Plan, describe, make_plan
-from nanoldm.recipes import RECIPES, Recipe
+from nanoldm.recipe import Recipe
+from nanoldm.recipes import RECIPES
 from nanoldm.runs import RunFolder
 from nanoldm.stages import Stage, autoencoder_stage, denoiser_stage
 from nanoldm.train import LOG_EVERY, check_run

@@ -3,7 +3,8 @@
 import inspect
 import re
 
-from nanoldm.recipes import RECIPES, Recipe, find_recipe, mnist, settings
+from nanoldm.recipe import Recipe, settings
+from nanoldm.recipes import RECIPES, find_recipe, mnist
 
 
 def list_recipes() -> str:

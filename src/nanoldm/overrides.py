@@ -8,7 +8,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from nanoldm.errors import InputError
-from nanoldm.recipes import Recipe, find_recipe, settings
+from nanoldm.recipe import Recipe, settings
+from nanoldm.recipes import find_recipe
 
 # Fields that have an option of their own.
 OPTIONS = {"budget": "--budget", "training.epochs": "--epochs", "training.steps": "--steps", "autoencoder_training.epochs": "--ae-epochs",

@@ -10,7 +10,7 @@ from nanoldm.data import ImageSet
 from nanoldm.diffusion import LEVELS
 from nanoldm.errors import InputError
 from nanoldm.options import duration
-from nanoldm.recipes import Config, Recipe
+from nanoldm.recipe import Config, Recipe
 from nanoldm.stages import PROXY_LATENTS, Stage, autoencoder_stage, denoiser_stage, encode
 
 AUTOENCODER_SHARE = 0.2     # of a budget, at most

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nanoldm.errors import InputError
 from nanoldm.files import read_json
-from nanoldm.recipes import Data
+from nanoldm.recipe import Data
 
 BUNDLED = Path(__file__).parent / "bundled" / "models"
 

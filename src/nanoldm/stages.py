@@ -12,7 +12,7 @@ from nanoldm.data import to_float
 from nanoldm.diffusion import Denoiser, DenoisingLoss, Guided, NoiseSchedule, proxy
 from nanoldm.errors import InputError
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
-from nanoldm.recipes import Recipe, Training
+from nanoldm.recipe import Recipe, Training
 from nanoldm.seeding import generator, seeded
 from nanoldm.training import EMA, Step, fit, image_batches, latent_batches, make_optimizer
 from nanoldm.training.batches import epoch_length

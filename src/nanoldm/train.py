@@ -20,7 +20,7 @@ from nanoldm.files import digest, read_json, write_json
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan, describe, make_plan
-from nanoldm.recipes import Recipe, flat
+from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
 from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise, known, proxy_errors

@@ -108,7 +108,7 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
     from nanoldm.device import prepare_torch
     from nanoldm.features import train_features
     from nanoldm.overrides import absolute
-    from nanoldm.recipes import Data
+    from nanoldm.recipe import Data
     chosen = Data(name=absolute(data), size=size, holdout=0)
     train_features(chosen, out or Path("features") / Path(data).name, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
 

@@ -1,0 +1,97 @@
+"""Every number of an experiment in one typed, frozen object. No torch here.
+
+`recipe.replace(...)` changes fields with their checks. The experiments themselves are in `recipes.py`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+
+class Config(BaseModel):
+    """A frozen group of settings: unknown names and values out of range are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def replace(self, **changes: Any):
+        """A checked copy with some fields changed; a dictionary changes fields of a group: replace(training={"epochs": 20})."""
+        current = self.model_dump()
+        for name, value in changes.items():
+            current[name] = current[name] | value if isinstance(value, dict) else value
+        return type(self).model_validate(current)
+
+
+class Data(Config):
+    name: str                       # mnist, a torchvision set, folder:PATH
+    size: PositiveInt | None        # side of the images; None: the set's own
+    holdout: NonNegativeInt         # training images set aside as the test set
+
+
+class Autoencoder(Config):
+    hidden_channels: PositiveInt
+    latent_channels: PositiveInt
+    levels: PositiveInt = 2         # halvings of the side
+
+
+class Network(Config):
+    kind: Literal["DiffusionNet", "Transformer"]
+    width: PositiveInt
+    depth: PositiveInt
+    heads: PositiveInt
+    hidden: PositiveInt             # width of the feed-forward layer
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    # Choices that came after the first models have as default what was meant before: runs and models of that time can still be read.
+    position: Literal["rope", "rope+learned", "axial", "axial+learned"] = "rope"
+
+
+class Diffusion(Config):
+    schedule: Literal["cosine", "linear", "rectified"]
+    timesteps: PositiveInt
+    prediction: Literal["epsilon", "x0", "v", "flow"]
+    loss_weighting: Literal["uniform", "min-snr"] = "uniform"
+    timestep_distribution: Literal["uniform", "logit-normal"] = "uniform"
+    label_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None    # None: no labels; else this share of them is left out
+
+
+class Training(Config):
+    optimizer: Literal["Adam", "AdamW", "Muon"]
+    learning_rate: PositiveFloat
+    annealing: Literal["constant", "cosine"]    # cosine: to 0 over the whole run
+    batch_size: PositiveInt
+    epochs: PositiveInt | None      # the length is given in epochs or in steps
+    steps: PositiveInt | None
+    gradient_clip: PositiveFloat | None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    ema_power: PositiveFloat | None = None      # instead of ema_decay: a window that grows with the run
+
+    @model_validator(mode="after")
+    def one_length(self):
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give the length of a training either in epochs or in steps")
+        if self.ema_decay and self.ema_power:
+            raise ValueError("give the EMA either a decay or a power")
+        return self
+
+
+class Recipe(Config):
+    recipe: str
+    seed: NonNegativeInt
+    budget: PositiveFloat | None    # seconds of wall time for the whole run; it then decides the number of denoiser steps
+    fast: bool = False              # whether its models are drawn by their few-step setting where nothing else is asked for
+    data: Data
+    autoencoder: Autoencoder
+    autoencoder_training: Training
+    network: Network
+    diffusion: Diffusion
+    training: Training
+
+
+def flat(tree: dict, prefix: str = "") -> list[tuple[str, object]]:
+    """Nested settings as a list of (dotted name, value)."""
+    return [leaf for key, value in tree.items()
+            for leaf in (flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)])]
+
+
+def settings(recipe: Recipe) -> dict[str, object]:
+    """Every field that can be changed, by its dotted name: all but the recipe's own name."""
+    return {field: value for field, value in flat(recipe.model_dump()) if field != "recipe"}
