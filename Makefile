@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test lint clean
 
 demo: .venv/.installed
-	$(BIN)/nanoldm sample mnist --n 64 --out digits.png
+	$(BIN)/nanoldm sample --n 64 --out digits.png
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest

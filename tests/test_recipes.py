@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from nanoldm.errors import InputError
 from nanoldm.overrides import override
 from nanoldm.recipe import Recipe, flat
-from nanoldm.recipes import RECIPES, mnist
+from nanoldm.recipes import RECIPES, mnist, mnist_fast, mnist_fast_conditional
 
 
 def differences(recipe, other):
@@ -40,6 +40,14 @@ def test_the_reference_has_every_number_of_the_specification():
     ("mnist-64", "autoencoder.latent_channels", 64), ("mnist-additive", "network.kind", "Transformer")])
 def test_the_variants_differ_from_the_reference_in_one_thing(name, field, value):
     assert differences(RECIPES[name](), mnist()) == {"recipe": (name, "mnist"), field: (value, dict(flat(mnist().model_dump()))[field])}
+
+
+def test_the_fast_recipe_explains_every_field_that_it_changes():
+    lines = [line for line in mnist_fast.__doc__.splitlines() if line.startswith("    - ")]
+    changed = set(differences(mnist_fast(), mnist())) - {"recipe", "training.steps", "budget"}
+    explained = {leaf for leaf in (field.rpartition(".")[2] for field in changed) if any(leaf in line for line in lines)}
+    assert explained == {field.rpartition(".")[2] for field in changed}
+    assert differences(mnist_fast_conditional(), mnist_fast()).keys() == {"recipe", "diffusion.label_dropout"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,7 +1,7 @@
 """nanoldm: a complete latent diffusion system, small enough to read in an afternoon.
 
     from nanoldm import LatentDiffusion
-    images = LatentDiffusion.from_pretrained("mnist").generate(seeds=range(64))    # (64, 1, 28, 28) in [0, 1]
+    images = LatentDiffusion.from_pretrained("mnist-fast").generate(seeds=range(64))    # (64, 1, 28, 28) in [0, 1]
 
 Names are imported when they are first used, so that `import nanoldm` and `nanoldm --help` do not wait for torch.
 """

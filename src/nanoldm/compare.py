@@ -19,7 +19,7 @@ from nanoldm.fast import FILE, save_fast
 from nanoldm.features import check_fit, load_features
 from nanoldm.files import check_folder, check_target, write_json
 from nanoldm.judge import MEASURES, NEAREST, Judge
-from nanoldm.options import duration
+from nanoldm.options import BEST, duration
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.report import number, printed
 from nanoldm.runs import data_of, find_model
@@ -33,7 +33,7 @@ RULE = (f"the setting of the fewest network passes, {FAST_PASSES} at most, whose
 Row = dict[str, Any]
 
 
-def compare(model: str | Path = "mnist", *, n: int = 1000, seed: int = 0, passes: Sequence[int] = PASSES,
+def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: Sequence[int] = PASSES,
             samplers: Sequence[str] = SAMPLERS, grids: Sequence[str] = GRIDS, features: str | Path = "digits-v1", save: bool = False,
             out: Path | None = None, device: str = "cpu") -> dict[str, Any]:
     """Judge `n` images, of the seeds seed ... seed + n - 1, of every sampler on every grid at each number of network passes.

@@ -16,7 +16,7 @@ from nanoldm.errors import InputError
 from nanoldm.features import BATCH_SIZE, check_fit, load_features, train_network
 from nanoldm.files import check_folder, digest, write_json
 from nanoldm.judge import Judge, Observed
-from nanoldm.options import duration
+from nanoldm.options import BEST, duration
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Data
 from nanoldm.report import table, write_html
@@ -44,7 +44,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     by them, and its autoencoder and proxy are measured too.
     Raises InputError for files, names and sizes that do not fit.
     """
-    model = "mnist" if model is None and samples is None else model
+    model = BEST if model is None and samples is None else model
     judges = load_features(features)
     pipeline = None if model is None else LatentDiffusion.from_pretrained(model, device)
     if pipeline and compiled:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from nanoldm.errors import InputError
 
+BEST = "mnist-fast"     # of the bundled models: what is taken where none is named
 DEFAULT_IMAGES = 64
 IMAGES_OF_EACH = 8      # where several classes are asked for
 

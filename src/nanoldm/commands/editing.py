@@ -7,7 +7,7 @@ from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Device, Drawn, File, Model, Picture, SamplerOptions, Text, Threads
 from nanoldm.errors import InputError
-from nanoldm.options import parse_labels, parse_seeds
+from nanoldm.options import BEST, parse_labels, parse_seeds
 
 Input = Positional[Annotated[str, arg(metavar="IMAGE", help="An image file: fitted to the model's size, channels and polarity, which a "
                                       "message describes. Or test:3, an image of the model's own test set.")]]
@@ -56,7 +56,7 @@ def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MAS
     retouch.inpaint(model, image, mask, numbers, parse_labels(label), settings, out, prepare_torch(device, threads))
 
 
-def interpolate(model: Model = "mnist", *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
+def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
                 metavar="A B", help_behavior_hint="")] = None, frames: int = 9, label: Towards = None,
                 sampling: Drawn = AS_USUAL, out: Picture = Path("interpolate.png"), gif: File = None, device: Device = "auto",
                 threads: Threads = None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, Fields, File, Folder, Label, Model, Picture, Text, Threads
-from nanoldm.options import DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_fields, parse_labels, parse_seeds
+from nanoldm.options import BEST, DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_fields, parse_labels, parse_seeds
 
 
 def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: Text = None, epochs: Count = None, steps: Count = None,
@@ -45,7 +45,7 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
     (forecast if dry_run else run)(resolved, out or Path("runs") / recipe, prepare_torch(device, threads), began, compile)
 
 
-def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds: Text = None, label: Label = None,
+def sample(model: Model = BEST, *, n: Count = None, seed: Count = None, seeds: Text = None, label: Label = None,
            sampling: Drawn = AS_USUAL, out: Picture = Path("samples.png"), npz: File = None, trajectory: File = None,
            device: Device = "auto", threads: Threads = None) -> None:
     """Draw new images from a trained model.
@@ -72,7 +72,7 @@ def sample(model: Model = "mnist", *, n: Count = None, seed: Count = None, seeds
     draw(model, numbers, labels, sampling.drawing(model), out, npz, trajectory, prepare_torch(device, threads))
 
 
-def denoise(model: Model = "mnist", *, t: int = 75, n: int = 16, seed: int = 0, sampling: Drawn = AS_USUAL,
+def denoise(model: Model = BEST, *, t: int = 75, n: int = 16, seed: int = 0, sampling: Drawn = AS_USUAL,
             out: Picture = Path("denoise.png"), device: Device = "auto", threads: Threads = None) -> None:
     """Noise real test images to timestep t, run the reverse process, and show both beside the originals.
 

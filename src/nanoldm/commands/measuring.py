@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, Picture, Threads
-from nanoldm.options import parse_names, parse_numbers
+from nanoldm.options import BEST, parse_names, parse_numbers
 
 
 def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
@@ -29,11 +29,11 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
-    run(model, samples=samples, n=n, seed=seed, sampling=sampling.drawing(model or "mnist"), features=features, out=out, compiled=compile,
+    run(model, samples=samples, n=n, seed=seed, sampling=sampling.drawing(model or BEST), features=features, out=out, compiled=compile,
         device=prepare_torch(device, threads))
 
 
-def compare(model: Model = "mnist", *, n: int = 1000, seed: int = 0, passes: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32",
+def compare(model: Model = BEST, *, n: int = 1000, seed: int = 0, passes: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32",
             samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ddim", grids: Annotated[str, arg(metavar="NAMES")] =
             "shifted,log-snr", features: FeatureFolder = "digits-v1", save: bool = False, out: Folder = None, device: Device = "auto",
             threads: Threads = None) -> None:
@@ -62,7 +62,7 @@ def compare(model: Model = "mnist", *, n: int = 1000, seed: int = 0, passes: Ann
         out=out, device=prepare_torch(device, threads))
 
 
-def doctor(model: Model = "mnist", *, features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto",
+def doctor(model: Model = BEST, *, features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto",
            threads: Threads = None) -> None:
     """Find where a model breaks: autoencoder, latent statistics, denoising from ever noisier images, sampling. Exit code 1 if it does.
 
@@ -132,7 +132,7 @@ def bench(*, rounds: int = 5, batch: int = 256, out: Annotated[Path, arg(metavar
     run(out, rounds=rounds, batch_size=batch, threads=threads, device=str(prepare_torch(device, threads)))
 
 
-def info(model: Model = "mnist") -> None:
+def info(model: Model = BEST) -> None:
     """Print a model's recipe, parameters and training history.
 
     Example: nanoldm info mnist
