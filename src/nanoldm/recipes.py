@@ -91,8 +91,8 @@ def mnist_fast() -> Recipe:
 
     What differs from `mnist`, by what it gained (benchmarks/RESULTS.md, "Reference quality in minutes"):
 
-    - autoencoder.levels 3, latent_channels 16: 4x4 tokens of 16 numbers instead of 7x7 of 6. Tokens are the cost: three times as many steps in
-      the same time, and what a third level loses of the digits is little.
+    - autoencoder.levels 3, latent_channels 16: 4x4 tokens of 16 numbers instead of 7x7 of 6. Tokens are the cost: three times as many
+      steps in the same time, and what a third level loses of the digits is little.
     - training.optimizer Muon, learning_rate 6e-3: orthogonal steps stand twelve times the reference's rate.
     - diffusion.timestep_distribution logit-normal: most steps go to the middle of the way, where shapes are decided.
     - diffusion.prediction v: says something about the image at every noise level, where epsilon says nothing at the noisiest ones.
