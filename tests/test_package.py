@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nanoldm.options import BEST
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,7 +32,7 @@ def test_the_wheel_holds_data_weights_and_types(wheel):
     assert sum(name.startswith("nanoldm/bundled/mnist/") and name.endswith("ubyte.gz") for name in names) == 4
     for part in ("model_index.json", "recipe.json", "metrics.jsonl", "README.md", "scheduler/scheduler_config.json",
                  "autoencoder/diffusion_pytorch_model.safetensors", "network/diffusion_pytorch_model.safetensors"):
-        assert f"nanoldm/bundled/models/mnist/{part}" in names
+        assert all(f"nanoldm/bundled/models/{model}/{part}" in names for model in ("mnist", BEST))
 
 
 def test_the_wheel_draws_digits_outside_the_checkout(wheel, tmp_path):
