@@ -2,7 +2,7 @@
 
     python benchmarks/editing.py [OUT]
 
-Each row is what its command writes (without --steps: all 100 steps).
+Each row is what its command writes.
 """
 
 import sys
@@ -20,18 +20,18 @@ from nanoldm.pipeline import LatentDiffusion
 COLUMNS = 10
 
 prepare_torch("cpu", None)
-model, images = LatentDiffusion.from_pretrained("mnist"), to_float(load("mnist")[1].images[:10])
+model, images = LatentDiffusion.from_pretrained("mnist-fast"), to_float(load("mnist")[1].images[:10])
 digit, other, seeds = images[:1], images[4:5], range(8)
 mask = fit_mask("right", 28)
 sketch = torch.where(mask, torch.full_like(digit, 0.5), digit)
 rows = {
-    "img2img mnist test:0 --t 60: input, reconstruction, results": torch.cat([digit, model.reconstruct(digit), img2img(
-        model, digit, 60, seeds).images]),
-    "inpaint mnist test:0 --mask right: input, mask, results": torch.cat([digit, sketch, inpaint(model, digit, mask, seeds).images]),
-    "vary mnist test:0 --strength 0.2: input, reconstruction, variations": torch.cat([digit, model.reconstruct(digit), vary(
+    "img2img mnist-fast test:0 --t 60: input, reconstruction, results": torch.cat([digit, model.reconstruct(digit), img2img(
+        model, digit, 60, seeds, **model.fast).images]),
+    "inpaint mnist-fast test:0 --mask right: input, mask, results": torch.cat([digit, sketch, inpaint(model, digit, mask, seeds).images]),
+    "vary mnist-fast test:0 --strength 0.2: input, reconstruction, variations": torch.cat([digit, model.reconstruct(digit), vary(
         model, digit, 0.2, seeds).images]),
-    "interpolate mnist --images test:0 test:4 --frames 10": interpolate(model, torch.cat([digit, other]), COLUMNS).images,
-    "invert mnist test:0-9: there and back": invert(model, images)[1].images,
+    "interpolate mnist-fast --images test:0 test:4 --frames 10": interpolate(model, torch.cat([digit, other]), COLUMNS).images,
+    "invert mnist-fast test:0-9: there and back": invert(model, images)[1].images,
 }
 out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/editing.png")
 save(captioned((caption, grid(row, COLUMNS)) for caption, row in rows.items()), out)

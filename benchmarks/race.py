@@ -37,9 +37,11 @@ def race(folder: Path, recipe: str, minutes: int, seed: int) -> dict[str, Any]:
     """One runner: what it was asked, what it took, and its measures as [value, half of the 95 % interval, real images]."""
     model, judged = folder / f"{recipe}-{minutes}m-{seed}", folder / f"{recipe}-{minutes}m-{seed}-judged"
     clock = model.with_suffix(".seconds")
+    if model.exists() and not clock.exists():
+        raise SystemExit(f"{model} was stopped on its way, so nobody knows its time: remove it, and this starts it again")
+    began = time.monotonic()
+    run("train", recipe, "--budget", f"{minutes}m", "--seed", seed, "--out", model)      # does nothing for a finished run
     if not clock.exists():
-        began = time.monotonic()
-        run("train", recipe, "--budget", f"{minutes}m", "--seed", seed, "--out", model)
         clock.write_text(f"{time.monotonic() - began:.1f}")
     if not (judged / "report.json").exists():
         run("evaluate", model, *SAMPLING, "--out", judged)

@@ -7,7 +7,8 @@
 Each run trains a denoiser for about SECONDS with one thread, its learning rate annealed to the end, on 55,000 training images; the other
 5,000 judge it: Frechet distance of 2,000 samples (16 steps of dpm++2m on the shifted grid, EMA weights) and of reconstructions (the floor
 of the autoencoder), and the proxy, which compares only runs of one latent space. Autoencoders are trained first, not counted, and kept in
-FOLDER. Appends a line to benchmarks/screen.jsonl for each run. Two of these at once, one on each core, are fair to each other.
+FOLDER. (The judge's own networks have seen all 60,000 training images.) Appends a line to benchmarks/screen.jsonl for each run. Two of
+these at once, one on each core, are fair to each other.
 """
 
 import itertools
@@ -23,13 +24,14 @@ from nanoldm.charts import mean
 from nanoldm.data import ImageSet, load, to_bytes, to_float
 from nanoldm.device import prepare_torch
 from nanoldm.features import load_features
-from nanoldm.files import digest
+from nanoldm.files import digest, load_module, save_tensors
 from nanoldm.judge import NEAREST, Judge
 from nanoldm.models import ConvAE
 from nanoldm.options import parse_fields
 from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Recipe
+from nanoldm.recipes import mnist
 from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
 
 RESULT = Path(__file__).parent / "screen.jsonl"
@@ -40,14 +42,14 @@ MEASURES = ("frechet_test", "rotation_frechet_test", "confidence")
 def autoencoder(recipe: Recipe, train: ImageSet, folder: Path) -> tuple[ConvAE, torch.Tensor]:
     """The recipe's autoencoder, from FOLDER if it is there, and the training set's normalised latents."""
     name = f"{recipe.autoencoder}{recipe.autoencoder_training}{recipe.seed}"
-    path = folder / f"{digest({}, recipe=name)[:16]}.pt"
+    path = folder / f"{digest({}, recipe=name)[:16]}.safetensors"
     stage = autoencoder_stage(recipe, train.images)
     if path.exists():
-        stage.loss_module.autoencoder.load_state_dict(torch.load(path))
+        load_module(stage.loss_module.autoencoder, path)
     else:
         for _ in tqdm(stage.run(), total=stage.steps, desc="autoencoder", unit="step", mininterval=10):
             pass
-        torch.save(stage.loss_module.autoencoder.state_dict(), path)
+        save_tensors(path, stage.loss_module.autoencoder.state_dict())
     found = stage.loss_module.autoencoder.eval()
     return found, encode_and_normalise(found, train.images)
 
@@ -76,13 +78,14 @@ def screen(recipe: Recipe, train: ImageSet, held_out: ImageSet, judge: Judge, fo
 
 def main() -> None:
     folder, seconds, *words = sys.argv[1:]
-    prepare_torch("cpu")
-    torch.set_num_threads(1)
+    prepare_torch("cpu", threads=1)
     Path(folder).mkdir(parents=True, exist_ok=True)
     train, held_out = load("mnist", None, 5000)
     judge = Judge(load_features("digits-v1"), train, held_out)
     for name, *fields in (list(run) for separator, run in itertools.groupby(words, lambda word: word == "--") if not separator):
         recipe = override(name, parse_fields(fields), steps=1)          # the length is decided below
+        if recipe.data != mnist().data:
+            raise SystemExit(f"{name}: only recipes on mnist are screened here")
         found = screen(recipe, train, held_out, judge, Path(folder), float(seconds), " ".join([name, *fields]))
         line = {"recipe": name, "fields": fields, **found}
         print(json.dumps(line), flush=True)

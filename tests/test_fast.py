@@ -11,6 +11,7 @@ from nanoldm.commands.options import SamplerOptions
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
 from nanoldm.fast import FILE, default_fast, load_fast, quickened, save_fast
+from nanoldm.fast import usual as usual_sampling
 from nanoldm.files import read_json, write_json
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipes import mnist
@@ -50,7 +51,8 @@ def test_from_a_low_timestep_there_are_no_more_steps_than_timesteps(folder):
     assert quickened(folder, Sampling(), t=4).steps == 5
 
 
-@pytest.mark.parametrize("other", [{"steps": 9}, {"sampler": "ddim"}, {"grid": "shifted"}, {"sampler": "ddim", "eta": 1.0}])
+@pytest.mark.parametrize("other", [{"steps": 9}, {"sampler": "ddim"}, {"grid": "shifted"}, {"grid": "trailing"},
+                                   {"sampler": "ddim", "eta": 1.0}, {"eta": 0.0}])
 def test_fast_leaves_no_other_choice(folder, other):
     with pytest.raises(InputError, match="--fast chooses steps, sampler and grid: leave out --steps, --sampler, --grid and --eta"):
         SamplerOptions(fast=True, **other).settings(str(folder))
@@ -101,8 +103,35 @@ def test_a_model_of_a_fast_recipe_is_drawn_by_its_setting_unless_told_otherwise(
         assert SamplerOptions().settings(str(folder)) == Sampling()
         assert SamplerOptions(steps=100).drawing(str(folder)) == Sampling(100)
         assert SamplerOptions(sampler="ddim", eta=1.0).drawing(str(folder)) == Sampling(sampler="ddim", eta=1.0)
+        assert SamplerOptions(grid="trailing").drawing(str(folder)) == SamplerOptions(eta=0.0).drawing(str(folder)) == Sampling()
+        assert usual_sampling(folder) == usual
     (folder / "recipe.json").unlink()
     assert SamplerOptions().drawing(str(folder)) == Sampling()
+
+
+def test_sample_denoise_evaluate_and_img2img_draw_a_fast_recipes_model_by_it_and_other_edits_do_not(nanoldm, trained_run, tiny_features,
+                                                                                                  tmp_path):
+    run, options = tmp_path / "run", ("--threads", 1)
+    shutil.copytree(trained_run, run)
+    save_fast(run / "model", OWN)
+    pictures = {"sample": (), "denoise": ("--t", 75, "--n", 2), "img2img": ("test:0", "--t", 75, "--n", 2),
+                "inpaint": ("test:0", "--mask", "right", "--n", 2), "vary": ("test:0", "--n", 2)}
+    drawn = {}
+    for fast in (False, True):
+        recipe = read_json(run / "model" / "recipe.json") | {"fast": fast}
+        write_json(run / "model" / "recipe.json", recipe)
+        for command, arguments in pictures.items():
+            done = nanoldm(command, run, *arguments, "--out", tmp_path / "drawn.png", *options)
+            assert done.returncode == 0, done.stderr
+            drawn[command, fast] = (tmp_path / "drawn.png").read_bytes()
+            if command in ("sample", "denoise", "img2img"):
+                nanoldm(command, run, *arguments, "--fast", "--out", tmp_path / "fast.png", *options)
+                assert ((tmp_path / "fast.png").read_bytes() == drawn[command, fast]) == fast, command
+            elif fast:
+                assert drawn[command, True] == drawn[command, False], command
+    judged = nanoldm("evaluate", run, "--n", 20, "--features", tiny_features, "--out", tmp_path / "judged")
+    assert judged.returncode == 0, judged.stderr
+    assert read_json(tmp_path / "judged" / "report.json")["judged"]["sampler"] == "ab2"
 
 
 def test_a_setting_measured_for_other_weights_does_not_stay_behind(tiny_pipeline, folder):

@@ -41,7 +41,8 @@ def test_a_dry_run_marks_what_differs_from_the_recipe_as_it_is(digits, tmp_path,
                       "network.width": "32  (mnist-v: 128)", "network.depth": "1  (mnist-v: 4)"}
 
 
-@pytest.mark.parametrize("training", [{"epochs": None, "steps": 100}, {"epochs": 2, "ema_decay": None}])
+@pytest.mark.parametrize("training", [{"epochs": None, "steps": 100}, {"epochs": 2, "ema_decay": None},
+                                      {"epochs": 2, "optimizer": "Muon", "ema_decay": None, "ema_power": 6.94}])
 def test_disk_space_is_foretold_within_a_fifth_kind_by_kind(digits, tmp_path, training):
     recipe = RECIPES["mnist"]().replace(data={"name": f"folder:{digits}", "size": 8}, autoencoder_training={"epochs": 20},
                                         network={"width": 32, "depth": 1}, training=training)

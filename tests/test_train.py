@@ -160,7 +160,7 @@ def test_a_folder_that_is_not_a_run_is_refused_and_untouched(nanoldm, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("recipe", ["mnist-64", "mnist-additive"])
+@pytest.mark.parametrize("recipe", ["mnist-64", "mnist-additive", "mnist-fast"])
 def test_the_other_recipes_train_and_sample(nanoldm, tiny_options, recipe):
     trained = nanoldm("train", recipe, *tiny_options, "--steps", 3)
     assert trained.returncode == 0, trained.stderr
@@ -168,7 +168,7 @@ def test_the_other_recipes_train_and_sample(nanoldm, tiny_options, recipe):
     assert drawn.returncode == 0, drawn.stderr
     pipeline = LatentDiffusion.from_pretrained(nanoldm.folder / "runs" / recipe)
     assert (type(pipeline.denoiser.network).__name__, pipeline.autoencoder.latent_channels) == {
-        "mnist-64": ("DiffusionNet", 64), "mnist-additive": ("Transformer", 6)}[recipe]
+        "mnist-64": ("DiffusionNet", 64), "mnist-additive": ("Transformer", 6), "mnist-fast": ("DiffusionNet", 16)}[recipe]
 
 
 def tiny_recipe(digits, **training):

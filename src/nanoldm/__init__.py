@@ -1,7 +1,8 @@
 """nanoldm: a complete latent diffusion system, small enough to read in an afternoon.
 
     from nanoldm import LatentDiffusion
-    images = LatentDiffusion.from_pretrained("mnist-fast").generate(seeds=range(64))    # (64, 1, 28, 28) in [0, 1]
+    model = LatentDiffusion.from_pretrained("mnist-fast")
+    images = model.generate(seeds=range(64), **model.fast)      # (64, 1, 28, 28) in [0, 1]
 
 Names are imported when they are first used, so that `import nanoldm` and `nanoldm --help` do not wait for torch.
 """
@@ -18,7 +19,8 @@ EXPORTS = {
     "nanoldm.diffusion": ["Clamped", "Denoiser", "DenoisingLoss", "Estimate", "NoiseSchedule", "corrupt", "ddpm", "trailing"],
     "nanoldm.training": ["EMA", "fit"],
     "nanoldm.metrics": ["FeatureNet", "density_coverage", "frechet_distance", "kernel_distance"],
-    "nanoldm.recipes": ["RECIPES", "Recipe"],
+    "nanoldm.recipe": ["Recipe"],
+    "nanoldm.recipes": ["RECIPES"],
     "nanoldm.overrides": ["override"],
     "nanoldm.errors": ["InputError", "TrainingError"],
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from nanoldm import __version__
 from nanoldm.errors import InputError
+from nanoldm.fast import usually_fast
 from nanoldm.files import digest, read_json, write_text
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
@@ -85,5 +86,6 @@ A latent diffusion model trained by nanoldm {__version__} with the recipe `{reci
 `recipe.json` holds every setting, `metrics.jsonl` every logged loss.
 
     nanoldm sample {name}
-    LatentDiffusion.from_pretrained("{name}").generate(seeds=range(64))
+    model = LatentDiffusion.from_pretrained("{name}")
+    images = model.generate(seeds=range(64){", **model.fast" if usually_fast(folder) else ""})
 """

@@ -22,7 +22,7 @@ NEIGHBOURS = 5
 SHOWN = 16
 
 # Coverage: the share of real images among whose nearest neighbours lies an image of the model; real images reach 0.97.
-# Timesteps are for T = 100. The bundled model reaches 1.00, 0.99, 0.65, 0.34, 0.34; tests/test_doctor.py breaks models on purpose.
+# Timesteps are for T = 100. The bundled `mnist` reaches 1.00, 0.99, 0.65, 0.34, 0.34; tests/test_doctor.py breaks models on purpose.
 DENOISING = {25: 0.95, 50: 0.75, 75: 0.4, 99: 0.2}
 SAMPLING = 0.2
 

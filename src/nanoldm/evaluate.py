@@ -13,6 +13,7 @@ from nanoldm.data import ImageSet, load, to_bytes, to_float
 from nanoldm.diffusion import LEVELS
 from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
+from nanoldm.fast import usual
 from nanoldm.features import BATCH_SIZE, check_fit, load_features, train_network
 from nanoldm.files import check_folder, digest, write_json
 from nanoldm.judge import Judge, Observed
@@ -37,8 +38,8 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
              device: torch.device | str = "cpu", compiled: bool = False) -> dict[str, Any]:
     """Judge `n` images that `model` draws with seeds seed ... seed + n - 1, or the ready `samples` of an .npz file.
 
-    sampling: how they are drawn (default: all steps of the default sampler). compiled: draw through torch.compile, which pays from
-    some thousand images on.
+    sampling: how they are drawn (default: all steps of the default sampler; the few-step setting for models of fast recipes).
+    compiled: draw through torch.compile, which pays from some thousand images on.
     Writes report.json, report.html, the pictures in it and the samples drawn to the folder `out` (default: evaluation/NAME), and
     returns the content of report.json, which is a pure function of the arguments. A model given together with `samples` is judged
     by them, and its autoencoder and proxy are measured too.
@@ -53,7 +54,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     out = out or Path("evaluation") / (samples.stem if samples else Path(model).name)
     check_folder(out)
     given = load_images(samples) if samples else None
-    drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), sampling or Sampling())
+    drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), sampling or usual(model))
     count = len(given) if given else n
     check_count(count)
     train, test = load(data.name, data.size, data.holdout)

@@ -43,6 +43,11 @@ def usually_fast(model: str | Path) -> bool:
     return recipe.exists() and bool(read_json(recipe).get("fast"))
 
 
+def usual(model: str | Path) -> Sampling:
+    """How images of `model` are drawn where nothing else is asked for."""
+    return quickened(model, Sampling()) if usually_fast(model) else Sampling()
+
+
 def keep_fast(folder: Path, settings: Mapping[str, Any], schedule: NoiseSchedule) -> None:
     """Store `settings` where they are not the default, and leave nothing of other weights that were in `folder`."""
     if settings != default_fast(schedule):

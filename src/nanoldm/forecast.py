@@ -65,7 +65,7 @@ def disk(plan: Plan, first: Stage, second: Stage, numbers: int) -> dict[str, int
     network = second.loss_module.denoiser.network
     gates = GATES * len(network.blocks) if hasattr(network, "gates") else 0
     log = lines(plan.autoencoder_steps) * LINE + lines(plan.denoiser_steps) * (LINE + gates) + shows(plan) * TESTS
-    return {"checkpoints": sum(weights(stage) * copies(stage) for stage in (first, second)),
+    return {"checkpoints": sum(checkpoint(stage) for stage in (first, second)),
             "model": weights(first) + weights(second) + log,
             "samples": round((1 + shows(plan)) * (PICTURE + PIXEL * 32 * numbers)),
             "log": log}
@@ -84,9 +84,10 @@ def weights(stage: Stage) -> int:
     return sum(FLOAT * parameter.numel() + NAME for parameter in stage.loss_module.parameters())
 
 
-def copies(stage: Stage) -> int:
-    """How many numbers a checkpoint holds for each weight: itself, the two moments of Adam, its average."""
-    return 4 if stage.ema else 3
+def checkpoint(stage: Stage) -> int:
+    """Each weight itself, its average, and two moments of Adam or one of Muon."""
+    moments = sum((1 if group.get("muon") else 2) * p.numel() for group in stage.optimizer.param_groups for p in group["params"])
+    return weights(stage) * (2 if stage.ema else 1) + FLOAT * moments
 
 
 def readable(size: float) -> str:

@@ -1,4 +1,7 @@
-"""Texts of the command line into numbers, with errors that name the option, and times into text. No torch here."""
+"""What commands take where nothing is said. Texts of the command line into numbers, with errors that name the option, and times into text.
+
+No torch here.
+"""
 
 import re
 from collections.abc import Iterable

@@ -1,6 +1,7 @@
 """Every number of an experiment in one typed, frozen object. No torch here.
 
-`recipe.replace(...)` changes fields with their checks. The experiments themselves are in `recipes.py`.
+`recipe.replace(...)` changes fields with their checks. The experiments themselves are in `recipes.py`. A field that came after the
+first models has as default what was meant before, so that runs and models of that time can still be read.
 """
 
 from typing import Annotated, Any, Literal
@@ -30,7 +31,7 @@ class Data(Config):
 class Autoencoder(Config):
     hidden_channels: PositiveInt
     latent_channels: PositiveInt
-    levels: PositiveInt = 2         # halvings of the side
+    levels: PositiveInt = 2         # halvings of the side; channels double with each
 
 
 class Network(Config):
@@ -40,8 +41,7 @@ class Network(Config):
     heads: PositiveInt
     hidden: PositiveInt             # width of the feed-forward layer
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    # Choices that came after the first models have as default what was meant before: runs and models of that time can still be read.
-    position: Literal["rope", "rope+learned", "axial", "axial+learned"] = "rope"
+    position: Literal["rope", "rope+learned"] = "rope"
 
 
 class Diffusion(Config):

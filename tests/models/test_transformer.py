@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nanoldm.errors import InputError
-from nanoldm.models import MHA, AxialRoPE, DiffusionNet, RoPE, Transformer, TransformerBlock
+from nanoldm.models import MHA, DiffusionNet, RoPE, Transformer, TransformerBlock
 from nanoldm.seeding import generator
 
 
@@ -63,23 +63,6 @@ def test_rope_leaves_position_zero_alone():
 def test_rope_refuses_an_odd_width():
     with pytest.raises(InputError, match="even"):
         RoPE(7, 49)
-
-
-def test_axial_rope_turns_half_of_the_pairs_with_the_row_and_half_with_the_column():
-    x = randn(49, 16)
-    rotated = AxialRoPE(16, 49)(x)
-    for row in range(7):
-        for column in range(7):
-            here = x[7 * row + column]
-            for half, position in ((slice(8), row), (slice(8, 16), column)):
-                line = here[half].expand(position + 1, 8)
-                torch.testing.assert_close(rotated[7 * row + column, half], rotate_naively(line, base=100)[position], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(("dim", "tokens"), [(16, 48), (6, 49)])
-def test_axial_rope_refuses_what_is_no_square(dim, tokens):
-    with pytest.raises(InputError, match="axial positions need a square of tokens"):
-        AxialRoPE(dim, tokens)
 
 
 # MHA

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.commands.options import AS_USUAL, Device, Drawn, File, Model, Picture, SamplerOptions, Text, Threads
+from nanoldm.commands.options import AS_USUAL, Device, Drawn, File, Model, Picture, Text, Threads
 from nanoldm.errors import InputError
 from nanoldm.options import BEST, parse_labels, parse_seeds
 
@@ -13,14 +13,13 @@ Input = Positional[Annotated[str, arg(metavar="IMAGE", help="An image file: fitt
                                       "message describes. Or test:3, an image of the model's own test set.")]]
 Towards = Annotated[str | None, arg(metavar="LABEL", help_behavior_hint="", help="Class of the results, for models that know labels: 7, or "
                                     "several in turn, such as 0-9 (default: none).")]
-PAINTING = SamplerOptions(grid="shifted")
 
 
 def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 0, label: Towards = None, sampling: Drawn = AS_USUAL,
             out: Picture = Path("img2img.png"), device: Device = "auto", threads: Threads = None) -> None:
     """Noise an image to timestep t and denoise it: coarse shapes stay, what the noise has hidden is drawn anew (SDEdit).
 
-    Example: nanoldm img2img mnist photo.png --t 50 --n 8
+    Example: nanoldm img2img mnist-fast photo.png --t 50 --n 8
 
     Args:
         t: Timestep to noise to: 0 keeps nearly all of the image, the last timestep nothing.
@@ -35,12 +34,12 @@ def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 
 
 
 def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MASK")], n: int = 8, seed: int = 0, label: Towards = None,
-            sampling: Drawn = PAINTING, out: Picture = Path("inpaint.png"), device: Device = "auto", threads: Threads = None) -> None:
+            sampling: Drawn = AS_USUAL, out: Picture = Path("inpaint.png"), device: Device = "auto", threads: Threads = None) -> None:
     """Paint a part of an image anew so that it fits the rest, which stays as it is, bit for bit.
 
     By default in 20 steps of ddpm-repaint, which takes each step five times: new pixels get time to fit the known ones (ddim for flows).
 
-    Example: nanoldm inpaint mnist test:0 --mask right
+    Example: nanoldm inpaint mnist-fast test:0 --mask right
 
     Args:
         mask: An image file, white where it is to be painted anew; or left, right, top or bottom, to paint that half. It is laid over the
@@ -52,7 +51,7 @@ def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MAS
     numbers = parse_seeds(n, seed, None)
     from nanoldm import retouch
     from nanoldm.device import prepare_torch
-    settings = sampling.settings(model, usual=PAINTING)
+    settings = sampling.settings(model, grid="shifted")
     retouch.inpaint(model, image, mask, numbers, parse_labels(label), settings, out, prepare_torch(device, threads))
 
 
@@ -64,7 +63,7 @@ def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tu
 
     By ddim; between seeds --sampler may name another without noise on the way.
 
-    Example: nanoldm interpolate mnist --seeds 3,7 --frames 9
+    Example: nanoldm interpolate mnist-fast --seeds 3,7 --frames 9
 
     Between images: nanoldm interpolate mnist --images a.png b.png --gif way.gif
 
@@ -91,7 +90,7 @@ def invert(model: Model, image: Input, *, iterations: int = 3, sampling: Drawn =
 
     By steps of ddim, both ways.
 
-    Example: nanoldm invert mnist test:0-15 --steps 50 --npz noise.npz
+    Example: nanoldm invert mnist-fast test:0-15 --steps 50 --npz noise.npz
 
     Args:
         iterations: Network passes in each step of the inversion. 1 is quicker and less exact; many more than 3 do not help.
@@ -110,7 +109,7 @@ def vary(model: Model, image: Input, *, strength: float = 0.15, n: int = 8, seed
     Unlike img2img, which keeps coarse shapes and redraws details, all features change together, and continuously with --strength. By
     steps of ddim, both ways.
 
-    Example: nanoldm vary mnist test:0 --strength 0.15 --n 8
+    Example: nanoldm vary mnist-fast test:0 --strength 0.15 --n 8
 
     Args:
         strength: From 0, the image itself, to 1, the image of the seed; from about 0.3 on many become other digits.

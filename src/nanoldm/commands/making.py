@@ -16,16 +16,18 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
           threads: Threads = None) -> None:
     """Train an autoencoder and a denoiser from the raw images; the same command resumes a stopped run.
 
-    Example: nanoldm train mnist --budget 20m
+    Example: nanoldm train mnist-fast
+
+    In ten minutes, whatever the machine: nanoldm train mnist-fast --budget 10m
 
     Any number of a recipe: nanoldm train mnist --set training.learning_rate=1e-3 --set network.depth=6 --dry-run
 
     Args:
         recipe: A recipe by its name: `nanoldm recipes` lists them, with their fields, times and scores.
         budget: Wall time for the whole run, such as 20m or 1h30m: decides the number of denoiser steps.
-        epochs: Epochs of the denoiser (recipes say 200).
+        epochs: Epochs of the denoiser (the reference: 200).
         steps: Steps of the denoiser, instead of epochs.
-        ae_epochs: Epochs of the autoencoder (recipes say 10).
+        ae_epochs: Epochs of the autoencoder (the reference: 10).
         data: mnist, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ... or folder:PATH with your own images.
         size: Side of the images in pixels, a multiple of 4; others are resized.
         holdout: Test on this many of the last training images instead of the test set.
@@ -50,11 +52,11 @@ def sample(model: Model = BEST, *, n: Count = None, seed: Count = None, seeds: T
            device: Device = "auto", threads: Threads = None) -> None:
     """Draw new images from a trained model.
 
-    Example: nanoldm sample mnist --n 64 --seed 0 --out samples.png
+    Example: nanoldm sample --n 64 --seed 0 --out samples.png
 
-    Fewer steps: nanoldm sample mnist --fast, or --steps 16 --sampler dpm++2m --grid shifted
+    Other samplers: nanoldm sample mnist-fast --steps 100, or --steps 16 --sampler dpm++2m --grid shifted
 
-    Chosen digits: nanoldm sample mnist-conditional --label 0-9 --guidance 2
+    Chosen digits: nanoldm sample mnist-fast-conditional --label 0-9 --guidance 2
 
     Args:
         n: How many images (default: 64; 8 of each where --label names several, which then have a row each).
@@ -79,7 +81,7 @@ def denoise(model: Model = BEST, *, t: int = 75, n: int = 16, seed: int = 0, sam
     A model that gets this right and still fails from pure noise has learnt to denoise, not to find the data. A model that knows labels
     is told those of the images.
 
-    Example: nanoldm denoise mnist --t 75
+    Example: nanoldm denoise mnist-fast --t 75
 
     Args:
         t: Timestep to noise to; 0 is the least noisy.

@@ -10,7 +10,7 @@ from nanoldm.options import BEST, parse_names, parse_numbers
 
 
 def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
-                                   "an exported folder (default: mnist, unless --samples is given).")]] = None, *,
+                                   "an exported folder (default: mnist-fast, unless --samples is given).")]] = None, *,
              samples: File = None, n: int = 10_000, seed: int = 0, sampling: Drawn = AS_USUAL, features: FeatureFolder = "digits-v1",
              out: Folder = None, compile: bool = False, device: Device = "auto", threads: Threads = None) -> None:
     """Measure how good samples are: distances to real images beside their floors, with intervals, as a table, JSON and HTML.
@@ -18,7 +18,7 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     Says first what it will cost. Samples and the features of real images are kept: a second call takes a minute. A model that knows
     labels draws one from each seed, and is also judged by whether the images show them.
 
-    Example: nanoldm evaluate mnist --n 10000
+    Example: nanoldm evaluate mnist-fast --n 10000
 
     Args:
         samples: Judge these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), perhaps `labels`.
@@ -29,7 +29,8 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
-    run(model, samples=samples, n=n, seed=seed, sampling=sampling.drawing(model or BEST), features=features, out=out, compiled=compile,
+    drawn = None if samples else sampling.drawing(model or BEST)
+    run(model, samples=samples, n=n, seed=seed, sampling=drawn, features=features, out=out, compiled=compile,
         device=prepare_torch(device, threads))
 
 
@@ -43,7 +44,7 @@ def compare(model: Model = BEST, *, n: int = 1000, seed: int = 0, passes: Annota
     only what is missing. The choice is the setting of the fewest network passes, 16 at most, whose Frechet distance is not above that of
     the full-length default sampler by more than its interval (of several, the nearest); if none is so good, the nearest of at most 16.
 
-    Example: nanoldm compare runs/mnist --save
+    Example: nanoldm compare runs/mnist-fast --save
 
     Args:
         n: How many images of each setting. Figures of different N must not be compared.
@@ -66,7 +67,7 @@ def doctor(model: Model = BEST, *, features: FeatureFolder = "digits-v1", out: F
            threads: Threads = None) -> None:
     """Find where a model breaks: autoencoder, latent statistics, denoising from ever noisier images, sampling. Exit code 1 if it does.
 
-    Example: nanoldm doctor runs/mnist
+    Example: nanoldm doctor runs/mnist-fast
 
     Args:
         out: Folder for the picture of all rungs and doctor.json (default: doctor/NAME).
@@ -81,7 +82,7 @@ def curves(runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]],
            gif: File = None) -> None:
     """Draw the learning curves of one or several runs: losses, proxy, AdaLN gates, learning rate, gradient norm.
 
-    Example: nanoldm curves runs/mnist runs/mnist-64 --out curves.png --gif samples.gif
+    Example: nanoldm curves runs/mnist runs/mnist-fast --out curves.png --gif samples.gif
 
     Args:
         runs: Run folders (also while they train), exported folders or bundled names.
@@ -135,7 +136,7 @@ def bench(*, rounds: int = 5, batch: int = 256, out: Annotated[Path, arg(metavar
 def info(model: Model = BEST) -> None:
     """Print a model's recipe, parameters and training history.
 
-    Example: nanoldm info mnist
+    Example: nanoldm info mnist-fast
     """
     from nanoldm.card import describe
     print(describe(model))

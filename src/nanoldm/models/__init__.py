@@ -3,10 +3,10 @@
 from nanoldm.models.autoencoder import ConvAE, ReconstructionLoss
 from nanoldm.models.dit import DiffusionNet, DiTBlock
 from nanoldm.models.embedding import SinusoidalTimeEmbedding
-from nanoldm.models.transformer import MHA, AxialRoPE, Dropout, LayerNorm, RoPE, Transformer, TransformerBlock
+from nanoldm.models.transformer import MHA, Dropout, LayerNorm, RoPE, Transformer, TransformerBlock
 
 # The denoising networks that a recipe can name: constructor arguments and face are the same for all.
 NETWORKS = {"DiffusionNet": DiffusionNet, "Transformer": Transformer}
 
-__all__ = ["MHA", "NETWORKS", "AxialRoPE", "ConvAE", "DiTBlock", "DiffusionNet", "Dropout", "LayerNorm", "ReconstructionLoss", "RoPE",
+__all__ = ["MHA", "NETWORKS", "ConvAE", "DiTBlock", "DiffusionNet", "Dropout", "LayerNorm", "ReconstructionLoss", "RoPE",
            "SinusoidalTimeEmbedding", "Transformer", "TransformerBlock"]

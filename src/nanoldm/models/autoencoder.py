@@ -1,5 +1,7 @@
 """The convolutional autoencoder: images to a short sequence of latent tokens and back."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +12,9 @@ from nanoldm.errors import InputError
 class ConvAE(nn.Module):
     """A plain (not variational) autoencoder: image (B, C, S, S) in [0, 1] <-> tokens (B, tokens, latent_channels).
 
-    Each of `levels` convolutions halves the side, rounding up (28 -> 14 -> 7 -> 4): tokens = (S/4)^2 with 2 levels.
+    Each of `levels` convolutions halves the side, rounding up (28 -> 14 -> 7 -> 4: 16 tokens with 3 levels, (S/4)^2 with 2), and but for
+    the last they have hidden_channels, 2 hidden_channels, ... channels. Raises InputError for a side that is no multiple of 4 (as all data
+    sets here are cut), and for more levels than halve anything.
 
     It owns the per-channel statistics of its latents, so tokens that leave `encode` and enter `decode` are normalised:
 
@@ -25,6 +29,9 @@ class ConvAE(nn.Module):
         super().__init__()
         if image_size < 4 or image_size % 4:
             raise InputError(f"image size {image_size} is not a multiple of 4: choose {max(4, round(image_size / 4) * 4)}")
+        if 2**(levels - 1) >= image_size:
+            raise InputError(f"{levels} levels are too many for images of {image_size}x{image_size}: {math.ceil(math.log2(image_size))} "
+                             "make one token of them")
         self.config = dict(image_size=image_size, image_channels=image_channels, hidden_channels=hidden_channels,
                            latent_channels=latent_channels, levels=levels)
         sides = [image_size]
@@ -32,12 +39,11 @@ class ConvAE(nn.Module):
             sides.append(-(-sides[-1] // 2))
         self.grid, self.latent_channels = sides[-1], latent_channels
         channels = [image_channels, *(hidden_channels * 2**k for k in range(levels - 1)), latent_channels]
-        down, up = [], []
-        for side, a, b in zip(sides, channels, channels[1:], strict=False):
-            shape = dict(kernel_size=4 - side % 2, stride=2, padding=1)     # halves an even side, and an odd one rounding up
-            down += [nn.Conv2d(a, b, **shape), nn.ReLU()]
-            up = [nn.ConvTranspose2d(b, a, **shape), nn.ReLU(), *up]
-        self.encoder, self.decoder = nn.Sequential(*down[:-1]), nn.Sequential(*up[:-1])
+        layers = [(a, b, dict(kernel_size=4 - side % 2, stride=2, padding=1))     # halves an even side, and an odd one rounding up
+                  for a, b, side in zip(channels[:-1], channels[1:], sides[:-1], strict=True)]
+        down = [layer for a, b, shape in layers for layer in (nn.Conv2d(a, b, **shape), nn.ReLU())]
+        up = [layer for a, b, shape in reversed(layers) for layer in (nn.ConvTranspose2d(b, a, **shape), nn.ReLU())]
+        self.encoder, self.decoder = nn.Sequential(*down[:-1]), nn.Sequential(*up[:-1])       # no ReLU at the end
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 

@@ -27,12 +27,11 @@ class DiTBlock(nn.Module):
     gamma, beta, alpha are linear in SiLU(c) and start at 0, so a new block is the identity.
     """
 
-    def __init__(self, width: int = 128, heads: int = 4, tokens: int = 49, hidden: int = 512, dropout: float = 0.0,
-                 axial: bool = False):
+    def __init__(self, width: int = 128, heads: int = 4, tokens: int = 49, hidden: int = 512, dropout: float = 0.0):
         super().__init__()
         self.modulation = Modulation(width, 6)
         self.norm = LayerNorm(width, affine=False)
-        self.attention, self.mlp = MHA(width, heads, tokens, axial), feed_forward(width, hidden)
+        self.attention, self.mlp = MHA(width, heads, tokens), feed_forward(width, hidden)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
@@ -54,7 +53,7 @@ class DiffusionNet(TokenNetwork):
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,
                  hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope"):
         super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position)
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, tokens, hidden, dropout, self.axial) for _ in range(depth))
+        self.blocks = nn.ModuleList(DiTBlock(width, heads, tokens, hidden, dropout) for _ in range(depth))
         self.final_norm, self.final_modulation = LayerNorm(width, affine=False), Modulation(width, 2)
         self.out_proj = zero_linear(width, channels)
 

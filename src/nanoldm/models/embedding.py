@@ -50,15 +50,14 @@ class LabelEmbedding(nn.Embedding):
         return self.weight[:1] if label is None else super().forward(label + 1)
 
 
-POSITIONS = ("rope", "rope+learned", "axial", "axial+learned")
+POSITIONS = ("rope", "rope+learned")
 
 
 class TokenNetwork(nn.Module):
     """What all denoising networks have in common: their settings, and how they read x_t, t and the label.
 
     classes: how many labels the network knows (0: none, and then it takes none). position: "rope" knows only how far apart two tokens
-    are in reading order, "axial" how many rows and columns; "+learned" also adds a learned vector to each token, so that the network knows
-    where in the image it is.
+    are; "rope+learned" also adds a learned vector to each token, so that the network knows where in the image it is.
     """
 
     def __init__(self, tokens: int, channels: int, width: int, depth: int, heads: int, hidden: int, dropout: float, classes: int,
@@ -68,11 +67,11 @@ class TokenNetwork(nn.Module):
             raise InputError(f"unknown position embedding {position!r}: choose one of {', '.join(POSITIONS)}")
         self.config = dict(tokens=tokens, channels=channels, width=width, depth=depth, heads=heads, hidden=hidden, dropout=dropout,
                            classes=classes, position=position)
-        self.classes, self.axial = classes, position.startswith("axial")
+        self.classes = classes
         self.in_proj = nn.Linear(channels, width)
         self.time = TimeEmbedder(width)
         self.label = LabelEmbedding(classes, width) if classes else None
-        self.position = nn.Parameter(0.02 * torch.randn(tokens, width)) if position.endswith("+learned") else None
+        self.position = nn.Parameter(0.02 * torch.randn(tokens, width)) if position == "rope+learned" else None
 
     def read_tokens(self, x_t: Tensor) -> Tensor:
         """x_t: (B, tokens, channels) -> (B, tokens, width)."""

@@ -1,7 +1,5 @@
 """Transformer parts written out (LayerNorm, Dropout, RoPE, MHA), and the plain Transformer as a baseline denoiser."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,13 +56,9 @@ class RoPE(nn.Module):
         super().__init__()
         if dim % 2:
             raise InputError(f"RoPE rotates pairs: the width of a head must be even, got {dim}")
-        theta = self.angles(dim, tokens, base)                                                # (tokens, dim/2)
+        frequency = base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+        theta = torch.arange(tokens, dtype=torch.float64)[:, None] * frequency                # (tokens, dim/2)
         self.register_buffer("rotation", torch.polar(torch.ones_like(theta), theta).to(torch.complex64), persistent=False)
-
-    @staticmethod
-    def angles(dim: int, tokens: int, base: float) -> Tensor:
-        """theta. -> (tokens, dim/2) float64"""
-        return torch.arange(tokens, dtype=torch.float64)[:, None] * base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., tokens, dim), token k at position k -> the same shape, rotated."""
@@ -72,22 +66,6 @@ class RoPE(nn.Module):
         # over the four products written out (benchmarks/forms.py).
         pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))                               # (..., tokens, dim/2)
         return torch.view_as_real(pairs * self.rotation[: x.shape[-2]]).flatten(-2)
-
-
-class AxialRoPE(RoPE):
-    """RoPE on a square of tokens: one half of the pairs turns with the row, the other with the column (Heo et al. 2024, arXiv
-    2403.13298, eq. 8). A token below is then as near as one beside."""
-
-    def __init__(self, dim: int, tokens: int, base: float = 100.0):
-        super().__init__(dim, tokens, base)
-
-    @staticmethod
-    def angles(dim: int, tokens: int, base: float) -> Tensor:
-        side = math.isqrt(tokens)
-        if side**2 != tokens or dim % 4:
-            raise InputError(f"axial positions need a square of tokens and heads of a width divisible by 4, got {tokens} and {dim}")
-        line = RoPE.angles(dim // 2, side, base)                                              # (side, dim/4)
-        return torch.cat((line.repeat_interleave(side, 0), line.repeat(side, 1)), dim=1)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -101,14 +79,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class MHA(nn.Module):
-    """Multi-head self-attention with RoPE on queries and keys; axial: rows and columns apart."""
+    """Multi-head self-attention with RoPE on queries and keys."""
 
-    def __init__(self, width: int, heads: int, tokens: int, axial: bool = False):
+    def __init__(self, width: int, heads: int, tokens: int):
         super().__init__()
         if heads < 1 or width % heads:
             raise InputError(f"width {width} does not divide into {heads} heads: choose a multiple")
         self.heads = heads
-        self.rope = (AxialRoPE if axial else RoPE)(width // heads, tokens)
+        self.rope = RoPE(width // heads, tokens)
         self.qkv = nn.Linear(width, 3 * width)      # W_q, W_k and W_v stacked: one product instead of three
         self.out = nn.Linear(width, width)
 
@@ -135,9 +113,9 @@ def zero_linear(width: int, outputs: int) -> nn.Linear:
 class TransformerBlock(nn.Module):
     """The pre-norm block without conditioning: x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
-    def __init__(self, width: int, heads: int, tokens: int, hidden: int, dropout: float = 0.0, axial: bool = False):
+    def __init__(self, width: int, heads: int, tokens: int, hidden: int, dropout: float = 0.0):
         super().__init__()
-        self.norm1, self.attention = LayerNorm(width), MHA(width, heads, tokens, axial)
+        self.norm1, self.attention = LayerNorm(width), MHA(width, heads, tokens)
         self.norm2, self.mlp = LayerNorm(width), feed_forward(width, hidden)
         self.dropout = Dropout(dropout)
 
@@ -155,7 +133,7 @@ class Transformer(TokenNetwork):
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,
                  hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope"):
         super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position)
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads, tokens, hidden, dropout, self.axial) for _ in range(depth))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, tokens, hidden, dropout) for _ in range(depth))
         self.norm = LayerNorm(width)
         self.out_proj = zero_linear(width, channels)
 
