@@ -87,7 +87,7 @@ def mnist_conditional() -> Recipe:
 
 
 def mnist_fast() -> Recipe:
-    """The quality of a night in half an hour: fewer tokens, a better optimiser, and training where the image takes shape.
+    """After half an hour a thirtieth as far from real digits as `mnist`: fewer tokens, Muon, and training where shapes are decided.
 
     What differs from `mnist` (what each gained: benchmarks/RESULTS.md, "Reference quality in minutes"):
 
@@ -104,8 +104,8 @@ def mnist_fast() -> Recipe:
     - fast: its models are drawn in a few network passes unless told otherwise.
 
     Command: nanoldm train mnist-fast
-    Time: TIME
-    Score: SCORE
+    Time: about 30 min on two cores (Zen 3), the autoencoder's two included
+    Score: 1.56 with --budget 30m (the bundled model, in 16 network passes; real images 0.21); --budget 20m: not measured yet
     """
     return mnist_v().replace(recipe="mnist-fast", fast=True, autoencoder={"latent_channels": 16, "levels": 3},
                              autoencoder_training={"epochs": 8, "annealing": "cosine"}, network={"position": "rope+learned", "depth": 6},
