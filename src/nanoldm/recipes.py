@@ -118,8 +118,8 @@ def mnist_fast_conditional() -> Recipe:
     """`mnist-fast` that is told which digit to draw; one label in ten is left out, for guidance.
 
     Command: nanoldm train mnist-fast-conditional
-    Time: TIME
-    Score: SCORE
+    Time: about 30 min on two cores (Zen 3)
+    Score: 1.27 (bundled: 5,760 steps; 1,000 images, real ones 0.80), 97.0 % show their label, 99.9 % with guidance 2; --budget 20m: none yet
     """
     return mnist_fast().replace(recipe="mnist-fast-conditional", diffusion={"label_dropout": 0.1})
 
