@@ -119,7 +119,7 @@ def mnist_fast_conditional() -> Recipe:
 
     Command: nanoldm train mnist-fast-conditional
     Time: about 30 min on two cores (Zen 3)
-    Score: 1.27 (bundled: 5,760 steps; 1,000 images, real ones 0.80), 97.0 % show their label, 99.9 % with guidance 2; --budget 20m: none yet
+    Score: 1.27 (bundled: 5,760 steps; 1,000 images, real: 0.80), 97.0 % show their label, 99.9 % with guidance 2; --budget 20m: none yet
     """
     return mnist_fast().replace(recipe="mnist-fast-conditional", diffusion={"label_dropout": 0.1})
 
