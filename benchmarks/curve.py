@@ -23,15 +23,19 @@ RESULT = ROOT / "benchmarks" / "curve.json"
 MEASURES = ("frechet_train", "frechet_test", "rotation_frechet_test", "coverage", "confidence")
 
 
+def measured(report: dict[str, Any]) -> dict[str, list[float]]:
+    """MEASURES of an evaluation as [value, half of the 95 % interval, real images]."""
+    return {name: [report["measures"][name][key] for key in ("value", "interval", "real images")] for name in MEASURES}
+
+
 def point(model: str | Path, report: dict[str, Any]) -> dict[str, Any]:
-    """What one trained length comes to: its cost, and its measures as [value, half of the 95 % interval, real images]."""
+    """What one trained length comes to: its cost, and what it `measured`."""
     folder = find_model(model)
     records = [record for record in read_metrics(folder / "metrics.jsonl") if record["stage"] == "denoiser"]
     shown = [record for record in records if "test_loss" in record][-1]
-    measures = {name: [report["measures"][name][key] for key in ("value", "interval", "real images")] for name in MEASURES}
     return {"epochs": read_json(folder / "recipe.json")["training"]["epochs"], "steps": records[-1]["step"],
             "minutes": round(records[-1]["seconds"] / 60, 1), "samples": report["judged"]["images"], "test_loss": shown["test_loss"],
-            "test_loss_ema": shown["test_loss_ema"], "proxy_ema": charts.mean(report["proxy"]["EMA weights"]), **measures}
+            "test_loss_ema": shown["test_loss_ema"], "proxy_ema": charts.mean(report["proxy"]["EMA weights"]), **measured(report)}
 
 
 def run(*arguments: object) -> None:

@@ -9,32 +9,25 @@ docs/race.png after each, beside those that are there already.
 """
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import tyro
+from curve import ROOT, measured, run
 
 from nanoldm import charts, pictures
 from nanoldm.files import read_json, write_json
 from nanoldm.runs import RunFolder
 from nanoldm.tracking import read_metrics
 
-ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "race.json"
 SAMPLING = ("--n", 10_000, "--steps", 16, "--sampler", "dpm++2m", "--grid", "shifted")
-MEASURES = ("frechet_train", "frechet_test", "rotation_frechet_test", "coverage", "confidence")
-
-
-def run(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "nanoldm", *map(str, arguments)], check=True)
 
 
 def race(folder: Path, recipe: str, minutes: int, seed: int) -> dict[str, Any]:
-    """One runner: what it was asked, what it took, and its measures as [value, half of the 95 % interval, real images]."""
+    """One runner: what it was asked, what it took, and what it `measured`."""
     model, judged = folder / f"{recipe}-{minutes}m-{seed}", folder / f"{recipe}-{minutes}m-{seed}-judged"
     clock = model.with_suffix(".seconds")
     if model.exists() and not clock.exists():
@@ -48,8 +41,7 @@ def race(folder: Path, recipe: str, minutes: int, seed: int) -> dict[str, Any]:
     report = read_json(judged / "report.json")
     steps = {record["stage"]: record["step"] for record in read_metrics(RunFolder(model).metrics)}
     return {"recipe": recipe, "minutes": minutes, "seed": seed, "seconds": float(clock.read_text()), "steps": steps,
-            **{name: [report["measures"][name][key] for key in ("value", "interval", "real images")] for name in MEASURES},
-            "reconstructions": report["measures"]["frechet_test"]["reconstructions"]}
+            **measured(report), "reconstructions": report["measures"]["frechet_test"]["reconstructions"]}
 
 
 def draw(rows: list[dict[str, Any]]) -> None:

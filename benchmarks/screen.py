@@ -64,10 +64,8 @@ def screen(recipe: Recipe, train: ImageSet, held_out: ImageSet, judge: Judge, fo
         pass
     took = time.perf_counter() - began
     model = LatentDiffusion(found, stage.averaged.denoiser, limit)
-    with torch.inference_mode():
-        copies = torch.cat([found(to_float(part)).sigmoid() for part in held_out.images.split(1000)])
-    judged = {key: judge.summarise(judge.observe(to_bytes(images), nearest=False), NEAREST)
-              for key, images in (("samples", model.generate(range(SAMPLES), **SAMPLING)), ("reconstructions", copies))}
+    images = {"samples": model.generate(range(SAMPLES), **SAMPLING), "reconstructions": model.reconstruct(to_float(held_out.images))}
+    judged = {key: judge.summarise(judge.observe(to_bytes(shown), nearest=False), NEAREST) for key, shown in images.items()}
     proxies = {kind: mean(proxy_errors(loss.denoiser.eval(), test, held_out.labels, limit))
                for kind, loss in (("raw", stage.loss_module), ("ema", stage.averaged))}
     return {"steps": steps, "batch": stage.training.batch_size, "seconds": round(took, 1)} | {

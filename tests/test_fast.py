@@ -104,7 +104,7 @@ def test_a_model_of_a_fast_recipe_is_drawn_by_its_setting_unless_told_otherwise(
         assert SamplerOptions(steps=100).drawing(str(folder)) == Sampling(100)
         assert SamplerOptions(sampler="ddim", eta=1.0).drawing(str(folder)) == Sampling(sampler="ddim", eta=1.0)
         assert SamplerOptions(grid="trailing").drawing(str(folder)) == SamplerOptions(eta=0.0).drawing(str(folder)) == Sampling()
-        assert usual_sampling(folder) == usual
+        assert usual_sampling(folder, Sampling()) == usual
     (folder / "recipe.json").unlink()
     assert SamplerOptions().drawing(str(folder)) == Sampling()
 

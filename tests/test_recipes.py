@@ -1,4 +1,4 @@
-"""A recipe is the whole experiment: the reference is the specification, the others differ from it in one thing."""
+"""A recipe is the whole experiment: the reference is the specification, the others differ from it in what they say."""
 
 import os
 from pathlib import Path

@@ -54,7 +54,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     out = out or Path("evaluation") / (samples.stem if samples else Path(model).name)
     check_folder(out)
     given = load_images(samples) if samples else None
-    drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), sampling or usual(model))
+    drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), sampling or usual(model, Sampling()))
     count = len(given) if given else n
     check_count(count)
     train, test = load(data.name, data.size, data.holdout)

@@ -43,9 +43,9 @@ def usually_fast(model: str | Path) -> bool:
     return recipe.exists() and bool(read_json(recipe).get("fast"))
 
 
-def usual(model: str | Path) -> Sampling:
-    """How images of `model` are drawn where nothing else is asked for."""
-    return quickened(model, Sampling()) if usually_fast(model) else Sampling()
+def usual(model: str | Path, sampling: Sampling, t: int | None = None) -> Sampling:
+    """`sampling` where it leaves steps, sampler and grid to the model: `quickened` for a model of a fast recipe, else as it is."""
+    return quickened(model, sampling, t) if usually_fast(model) else sampling
 
 
 def keep_fast(folder: Path, settings: Mapping[str, Any], schedule: NoiseSchedule) -> None:

@@ -65,7 +65,7 @@ def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tu
 
     Example: nanoldm interpolate mnist-fast --seeds 3,7 --frames 9
 
-    Between images: nanoldm interpolate mnist --images a.png b.png --gif way.gif
+    Between images: nanoldm interpolate mnist-fast --images a.png b.png --gif way.gif
 
     Args:
         seeds: Two seeds, such as 3,7; the ends are the images that sample --sampler ddim (with --label none, or this label) draws.

@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,8 +69,9 @@ class SamplerOptions:
 
     def drawing(self, model: str, t: int | None = None) -> "Sampling":
         """As `settings`, for commands that draw from noise: a model of a fast recipe has its few-step setting unless told otherwise."""
-        from nanoldm.fast import usually_fast
-        return (self if self.chosen or not usually_fast(model) else replace(self, fast=True)).settings(model, t)
+        from nanoldm.fast import usual
+        settings = self.settings(model, t)
+        return settings if self.fast or self.chosen else usual(model, settings, t)
 
 
 # Among the options of a command, without a prefix of their own: --steps, not --sampling.steps.

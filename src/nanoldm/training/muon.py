@@ -81,5 +81,3 @@ class Muon(torch.optim.Optimizer):
 def make_optimizer(name: str, module: nn.Module, lr: float) -> torch.optim.Optimizer:
     """Adam, AdamW or Muon for all parameters of `module`."""
     return Muon(module, lr) if name == "Muon" else getattr(torch.optim, name)(module.parameters(), lr=lr, fused=True)
-
-
