@@ -1,6 +1,7 @@
 """The real command line, in a subprocess unless something must be replaced."""
 
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -27,6 +28,15 @@ def test_version_and_a_bare_call(nanoldm):
     bare = nanoldm()
     assert bare.returncode == 0
     assert all(command in bare.stdout for command in cli.COMMANDS)
+
+
+def test_a_log_file_gets_few_states_of_a_progress_bar():
+    """Not ten a second, as a terminal does; a second of work gives the first and the last one."""
+    code = "from nanoldm import cli; import sys; sys.argv[1:] = ['--version']; cli.main(); from tqdm import tqdm; import time\n" \
+           "for _ in tqdm(range(100)): time.sleep(0.01)"
+    log = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert "100%" in log
+    assert log.count("%|") <= 2
 
 
 BAD_INPUT = {

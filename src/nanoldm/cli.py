@@ -3,6 +3,7 @@
 import functools
 import io
 import itertools
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -52,6 +53,8 @@ def one_line(box: str) -> str:
 
 def main() -> None:
     """Entry point of `nanoldm`."""
+    if not sys.stderr.isatty():         # a log file needs few states of a progress bar; tqdm reads this when it is imported
+        os.environ.setdefault("TQDM_MININTERVAL", "30")
     arguments = sys.argv[1:] or ["--help"]
     if arguments == ["--version"]:
         print(f"nanoldm {__version__}")

@@ -21,7 +21,6 @@ from nanoldm.files import load_module, read_json, save_tensors, write_json
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
 from nanoldm.recipe import Data
 from nanoldm.seeding import generator, seeded
-from nanoldm.tracking import patience
 from nanoldm.training import fit
 from nanoldm.training.batches import epoch_length, indices
 
@@ -82,7 +81,7 @@ def train_network(data: ImageSet, task: str = "classifier", *, epochs: float = 1
         return LEARNING_RATE * min(done / WARM_UP + 1e-2, (1 - done) / (1 - WARM_UP))
 
     run = fit(loss, training_batches(data, task, seed, device), optimizer, steps=steps, learning_rate=learning_rate, seed=seed)
-    for _ in tqdm(run, desc=name or f"{task} network", total=steps, unit="step", delay=1, mininterval=patience()):
+    for _ in tqdm(run, desc=name or f"{task} network", total=steps, unit="step", delay=1):
         pass
     return network.eval()
 

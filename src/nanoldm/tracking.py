@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -42,11 +41,6 @@ class Metrics:
         seconds = round(self.before + time.monotonic() - self.began, 2)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": self.stage, "step": step, "seconds": seconds, **figures}) + "\n")
-
-
-def patience() -> float:
-    """Seconds between two states of a training's progress bar: a log file needs few."""
-    return 0.1 if sys.stderr.isatty() else 30
 
 
 class Interruption:

@@ -24,7 +24,7 @@ from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
 from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise, known, proxy_errors
-from nanoldm.tracking import Figures, Interruption, Metrics, patience
+from nanoldm.tracking import Figures, Interruption, Metrics
 from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.batches import noise_levels
 
@@ -166,7 +166,7 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
         start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema)
         print(f"{stage.name}: continuing from step {start:,} of {steps:,}" if start < steps else f"{stage.name}: done")
     metrics, next_save, losses = Metrics(run.metrics, stage.name, start), 0.0, []
-    with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step", mininterval=patience()) as bar:
+    with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step") as bar:
         for step in stage.run(steps, start):
             bar.update()
             losses.append(step.loss)
