@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nanoldm.data import to_float
 from nanoldm.diffusion import Denoiser, DenoisingLoss, Guided, NoiseSchedule, proxy
 from nanoldm.errors import InputError
-from nanoldm.models import NETWORKS, ConvAE, Dropout, ReconstructionLoss
+from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.recipe import Recipe, Training
 from nanoldm.seeding import generator, seeded
 from nanoldm.training import EMA, Step, fit, image_batches, latent_batches, make_optimizer
@@ -20,7 +20,6 @@ from nanoldm.training.batches import epoch_length
 AUTOENCODER, DENOISER, EVALUATION = 0, 1, 2     # the random streams of a run
 INITIAL = 3                                     # within a stage: its initial weights
 PROXY_LATENTS = 128
-PIECES_PER_THREAD, SMALLEST_PIECE = 2, 16       # of a batch on a CPU; the second in images
 
 
 class Stage:
@@ -28,13 +27,12 @@ class Stage:
 
         loss_module     returns the loss of a batch; holds the live weights
         averaged        the same module with EMA weights (or the live ones where the recipe has no EMA)
-        pieces          into how many a batch is cut, for threads to take them whole
     """
 
     def __init__(self, name: str, loss_module: nn.Module, training: Training, images: int, seed: int,
                  batches: Callable[[int], Iterator[dict[str, Tensor]]], compiled: bool = False):
         self.name, self.loss_module, self.training, self.seed, self.batches = name, loss_module, training, seed, batches
-        self.compiled, self.pieces = compiled, 1 if compiled else pieces_for(loss_module, training.batch_size)
+        self.compiled = compiled
         self.optimizer = make_optimizer(training.optimizer, loss_module, training.learning_rate)
         averaging = training.ema_decay or training.ema_power
         self.ema = EMA(loss_module, training.ema_decay, training.ema_power) if averaging else None
@@ -54,7 +52,7 @@ class Stage:
             return self.training.learning_rate * factor
 
         return fit(self.loss_module, self.batches(start), self.optimizer, steps=steps, start=start, learning_rate=learning_rate,
-                   gradient_clip=self.training.gradient_clip, ema=self.ema, seed=self.seed, compiled=self.compiled, pieces=self.pieces)
+                   gradient_clip=self.training.gradient_clip, ema=self.ema, seed=self.seed, compiled=self.compiled)
 
     def seconds_per_step(self, seconds: float = 1.0) -> float:
         """Mean time of a step, measured for about `seconds` on a copy that is thrown away."""
@@ -64,15 +62,6 @@ class Stage:
             if len(times) > 3 and times[-1] - times[0] > seconds:
                 break
         return (times[-1] - times[0]) / (len(times) - 1)     # the first step, which warms up, is left out
-
-
-def pieces_for(loss_module: nn.Module, batch_size: int) -> int:
-    """How many pieces of a batch are fastest (benchmarks/pieces.py): some for each thread of a CPU, but none smaller than 16 images, and
-    one where there is nothing to gain (a GPU, a single thread) or where dropout draws random numbers."""
-    draws = any(isinstance(module, Dropout) and module.p for module in loss_module.modules())
-    if draws or torch.get_num_threads() == 1 or next(loss_module.parameters()).device.type != "cpu":
-        return 1
-    return max(1, min(PIECES_PER_THREAD * torch.get_num_threads(), batch_size // SMALLEST_PIECE))
 
 
 def build_autoencoder(recipe: Recipe, image_channels: int, image_size: int) -> ConvAE:

@@ -93,31 +93,6 @@ def test_a_run_resumed_from_its_checkpoint_has_the_weights_of_an_unbroken_one_bi
     assert same(ema.module, whole_ema.module)
 
 
-@pytest.mark.parametrize("pieces", [2, 3, 16])
-def test_a_batch_in_pieces_takes_the_same_steps(pieces):
-    """Also where pieces differ in size: 16 images in 3 pieces are 6, 6 and 4."""
-    whole, cut = Regression(), Regression()
-    first = list(fit(whole, batches(), adamw(whole), steps=5, learning_rate=rate, gradient_clip=0.5))
-    second = list(fit(cut, batches(), adamw(cut), steps=5, learning_rate=rate, gradient_clip=0.5, pieces=pieces))
-    for a, b in zip(first, second, strict=True):
-        torch.testing.assert_close((a.loss, a.grad_norm), (b.loss, b.grad_norm))
-    for a, b in zip(whole.parameters(), cut.parameters(), strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_pieces_are_added_up_in_one_order():
-    """Whichever thread is done first: twice the same weights, bit for bit, by four threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        first, second = Regression(), Regression()
-        for model in (first, second):
-            list(fit(model, batches(), adamw(model), steps=30, learning_rate=rate, pieces=8))
-    finally:
-        torch.set_num_threads(threads)
-    assert same(first, second)
-
-
 def test_the_ema_is_up_to_date_when_a_step_is_yielded():
     model = Regression()
     ema = EMA(model, 0.9)

@@ -1,7 +1,6 @@
 """The training loop, and the one place that imports accelerate (devices, backward, processes)."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 
 from nanoldm.seeding import seeded
 from nanoldm.training.ema import EMA
-from nanoldm.training.pieces import by_threads
 
 FORWARD = 2     # the random stream of dropout; batches.py has 0 and 1
 
@@ -26,33 +24,27 @@ class Step(NamedTuple):
 
 def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]], optimizer: torch.optim.Optimizer, *, steps: int, start: int = 0,
         learning_rate: Callable[[int], float], gradient_clip: float | None = None, ema: EMA | None = None, seed: int = 0,
-        compiled: bool = False, pieces: int = 1) -> Iterator[Step]:
+        compiled: bool = False) -> Iterator[Step]:
     """Take steps start + 1 ... steps; yield after each, when optimiser and EMA are up to date. Everything else is the caller's.
 
     batches: keyword arguments of loss_module, the first for step start + 1. learning_rate(k) is the rate of step k = 0, 1, ...
     gradient_clip: largest norm of the whole gradient (None: no limit). compiled: run loss_module through torch.compile, which
-    fuses its elementwise operations; the mathematics stays the same, up to the order of sums. pieces: more than 1 for `by_threads`.
+    fuses its elementwise operations; the mathematics stays the same, up to the order of sums.
     """
     accelerator = Accelerator(cpu=next(loss_module.parameters()).device.type == "cpu")
     model, optimizer = accelerator.prepare(loss_module, optimizer)
     if compiled:
         model = torch.compile(model, dynamic=False)          # every batch has the same shape
     model.train()
-
-    def whole(batch: dict[str, Tensor]) -> Tensor:
-        loss = model(**batch)
+    for step, batch in zip(range(start, steps), batches, strict=False):      # batches may be endless
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step)
+        with seeded(seed, FORWARD, step):
+            loss = model(**batch)
+        optimizer.zero_grad()
         accelerator.backward(loss)
-        return loss.detach()
-
-    with by_threads(model, pieces) if pieces > 1 else nullcontext(whole) as forward_and_backward:
-        for step, batch in zip(range(start, steps), batches, strict=False):      # batches may be endless
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step)
-            optimizer.zero_grad()
-            with seeded(seed, FORWARD, step):
-                loss = forward_and_backward(batch)
-            grad_norm = accelerator.clip_grad_norm_(model.parameters(), gradient_clip or float("inf"))
-            optimizer.step()
-            if ema:
-                ema.update(step + 1)
-            yield Step(step + 1, loss, grad_norm, learning_rate(step))
+        grad_norm = accelerator.clip_grad_norm_(model.parameters(), gradient_clip or float("inf"))
+        optimizer.step()
+        if ema:
+            ema.update(step + 1)
+        yield Step(step + 1, loss.detach(), grad_norm, learning_rate(step))
