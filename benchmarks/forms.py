@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
@@ -69,25 +68,11 @@ FORMS: dict[str, Callable[[], AbstractContextManager]] = {
     "fused attention": lambda: patch.object(transformer, "attention", F.scaled_dot_product_attention),
 }
 
-BY_THREADS = {f"{pieces} pieces, one thread for each": pieces for pieces in (2, 4, 8, 16)}
-
 
 def seconds(loss: DenoisingLoss, x0: Tensor, t: Tensor, pieces: int = 1) -> float:
     began = time.perf_counter()
     for piece, steps in zip(x0.chunk(pieces), t.chunk(pieces), strict=True):
         loss(piece, steps, piece).backward()
-    return time.perf_counter() - began
-
-
-def seconds_by_threads(pool: ThreadPoolExecutor, loss: DenoisingLoss, x0: Tensor, t: Tensor, pieces: int) -> float:
-    """Each thread of `pool` takes whole pieces of the batch, instead of a share of every operation; the gradients are added up in order."""
-    def gradients(piece: Tensor, steps: Tensor) -> list[Tensor]:
-        return list(torch.autograd.grad(loss(piece, steps, piece), list(loss.parameters())))
-
-    began = time.perf_counter()
-    total, *others = pool.map(gradients, x0.chunk(pieces), t.chunk(pieces))
-    for more in others:
-        torch._foreach_add_(total, more)
     return time.perf_counter() - began
 
 
@@ -106,13 +91,10 @@ def main() -> None:
         torch.set_float32_matmul_precision("highest")
         print(statistics.median(seconds(loss, x0, t) for _ in range(ROUNDS)))
         return
-    pool = ThreadPoolExecutor(torch.get_num_threads(), initializer=lambda: torch.set_num_threads(1))
-    times: dict[str, list[float]] = {"as it is": [], "four pieces of 64 images": [], **{name: [] for name in [*BY_THREADS, *FORMS]}}
+    times: dict[str, list[float]] = {"as it is": [], "four pieces of 64 images": [], **{name: [] for name in FORMS}}
     for _ in range(ROUNDS):
         times["as it is"].append(seconds(loss, x0, t))
         times["four pieces of 64 images"].append(seconds(loss, x0, t, 4))
-        for name, pieces in BY_THREADS.items():
-            times[name].append(seconds_by_threads(pool, loss, x0, t, pieces))
         for name, form in FORMS.items():
             with form():
                 times[name].append(seconds(loss, x0, t))
