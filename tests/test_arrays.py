@@ -49,10 +49,14 @@ def test_other_arrays_are_refused_by_name(arrays, message, tmp_path):
 def test_files_that_are_no_archives_are_refused(tmp_path):
     np.savez(tmp_path / "whole.npz", images=GOOD)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
+    np.savez_compressed(tmp_path / "deflated.npz", images=np.arange(6400, dtype=np.uint8).reshape(100, 8, 8))
+    damaged = bytearray((tmp_path / "deflated.npz").read_bytes())
+    damaged[80:120] = bytes(40)                                 # within the member: the directory at the end stays whole
+    (tmp_path / "damaged.npz").write_bytes(damaged)
     (tmp_path / "text.npz").write_text("digits")
     (tmp_path / "empty.npz").write_bytes(b"")
     np.save(tmp_path / "array.npy", GOOD)
-    for name in ("cut.npz", "text.npz", "empty.npz", "array.npy", "."):
+    for name in ("cut.npz", "damaged.npz", "text.npz", "empty.npz", "array.npy", "."):
         with pytest.raises(InputError, match=r"not a readable \.npz archive"):
             load_images(tmp_path / name)
     with pytest.raises(InputError, match="there is no file"):

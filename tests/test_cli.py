@@ -64,6 +64,9 @@ BAD_INPUT = {
     "evaluate MODEL --n 19": "19 images are too few",
     "evaluate MODEL --steps 101": "choose 1 to 100",
     "evaluate --samples no-such-file.npz": "there is no file no-such-file.npz",
+    "evaluate --samples file.npz --guidance 2": "leave out the options that say how to draw",
+    "evaluate --samples file.npz --seed -1": "seeds count from 0",
+    "evaluate mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
     "evaluate MODEL --fast --steps 9": "--fast chooses steps, sampler and grid: leave out --steps",
     "sample MODEL --fast --sampler ddim": "--fast chooses steps, sampler and grid: leave out --steps",
     "denoise MODEL --fast --grid shifted": "--fast chooses steps, sampler and grid: leave out --steps",
@@ -91,9 +94,16 @@ BAD_INPUT = {
     "features": "DATA",
     "features imagenet": "unknown data set 'imagenet'",
     "features mnist --size 30": "--size 30 is not a multiple of 4",
+    "features mnist --size -4": "--size -4: give a side of at least 4",
+    "features mnist --seed -1": "seeds count from 0",
+    "features mnist --epochs 0": "epochs must be more than 0",
+    "features mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
     "features mnist --out MODEL": "exists: give the name of a new folder",
     "info nothing-here": "unknown model 'nothing-here'",
     "export MODEL MODEL": "exists: give the name of a new folder",
+    "export MODEL FILE/deeper": "recipe.json is not a folder that you may write to",
+    "train mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
+    "train mnist --set network.patch=2": "49 tokens are no square of 2x2 patches",
     "train": "RECIPE",
     "train mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional, mnist, mnist-v",
     "recipes mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional",
@@ -118,7 +128,8 @@ BAD_INPUT = {
 @pytest.mark.parametrize("line", BAD_INPUT)
 def test_bad_input_exits_with_2_and_one_line_that_names_the_mend(line, trained_run, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["nanoldm", *line.replace("MODEL", str(trained_run)).split()])
+    words = line.replace("FILE", "MODEL/recipe.json").replace("MODEL", str(trained_run)).split()
+    monkeypatch.setattr(sys, "argv", ["nanoldm", *words])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2

@@ -161,6 +161,22 @@ def test_intervals_are_students_t_over_disjoint_batches():
     assert constant == 0
 
 
+@pytest.mark.parametrize("count", [20, 21, 64, 101])
+def test_there_are_ten_batches_of_about_one_size_whatever_the_number_of_samples(count):
+    sizes = []
+
+    class Judge:
+        @staticmethod
+        def summarise(part, leave_out):
+            sizes.append(len(part))
+            return {"constant": 1.0}
+
+    intervals(Judge, torch.zeros(count))
+    assert len(sizes) == BATCHES
+    assert sum(sizes) == count
+    assert max(sizes) - min(sizes) <= 1
+
+
 def test_labelled_images_are_judged_by_class(tmp_path, digits, tiny_features, monkeypatch):
     """Real digits as if generated: right labels are recognised and learnt from, shuffled ones are not."""
     monkeypatch.setenv("NANOLDM_DATA", str(tmp_path))

@@ -40,6 +40,7 @@ BAD = {
     "interpolate MODEL --seeds 3,7 --sampler ddpm": "draws noise on the way",
     "interpolate MODEL --seeds 3,7 --gif way.png": "end its name in .gif",
     "invert MODEL test:1 --iterations 0": "at least 1 is needed",
+    "invert MODEL test:1 --guidance 2": "leave out the guidance scale",
     "invert MODEL test:1 --npz noise.csv": "end its name in .npz",
     "vary MODEL test:1 --strength 2": "choose a number from 0",
 }

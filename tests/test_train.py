@@ -192,6 +192,31 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run_before_its_weights_are_saved(digits, tmp_path, monkeypatch):
+    from nanoldm import training
+    fit = training.fit
+
+    def poisoned(loss_module, *arguments, **options):
+        for step in fit(loss_module, *arguments, **options):
+            yield step._replace(grad_norm=step.grad_norm * float("inf")) if step.number == 40 and options["steps"] == 60 else step
+
+    monkeypatch.setattr("nanoldm.stages.fit", poisoned)
+    with pytest.raises(TrainingError, match="gradient of the denoiser became inf at step 40"):
+        train(tiny_recipe(digits), tmp_path / "run")
+    assert int(load_tensors(tmp_path / "run" / "checkpoint" / "denoiser.safetensors")[1]["step"]) < 40
+
+
+def test_an_autoencoder_with_ema_is_its_average(digits, tmp_path):
+    """With a decay near 1, no bias correction left to tell them apart but the average itself: the last weights are others."""
+    plain, averaged = (tiny_recipe(digits, steps=1).replace(autoencoder_training={"ema_decay": decay}) for decay in (None, 0.99))
+    folders = [train(recipe, tmp_path / name).model / "autoencoder" for recipe, name in ((plain, "plain"), (averaged, "averaged"))]
+    (last, mean), (checkpoint, _) = ([load_tensors(folder / "diffusion_pytorch_model.safetensors")[0] for folder in folders],
+                                     load_tensors(tmp_path / "averaged" / "checkpoint" / "autoencoder.safetensors"))
+    name = "encoder.0.weight"
+    assert not torch.equal(last[name], mean[name])
+    assert torch.equal(checkpoint[f"ema.autoencoder.{name}"], mean[name])
+
+
 def test_a_learning_rate_that_explodes_exits_with_1_and_one_line(digits, tmp_path, monkeypatch, capsys):
     explosive = tiny_recipe(digits, learning_rate=1e30, gradient_clip=None)
     monkeypatch.setitem(RECIPES, "mnist", lambda: explosive)
@@ -199,8 +224,8 @@ def test_a_learning_rate_that_explodes_exits_with_1_and_one_line(digits, tmp_pat
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 1
-    assert re.search(r"^nanoldm: the loss of the denoiser became (nan|inf) at step \d+; .*try a lower learning rate$",
-                     capsys.readouterr().err, re.MULTILINE)
+    assert re.search(r"^nanoldm: the (loss|gradient) of the denoiser became (nan|inf) at step \d+; .*try a lower "
+                     r"--set training.learning_rate, with another --out$", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(digits, tmp_path):

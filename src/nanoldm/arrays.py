@@ -1,6 +1,7 @@
 """Images as NumPy archives (.npz): array `images`, uint8 (N, S, S), or (N, S, S, 3) for colour; optionally `labels`, (N,) integers."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"there is no file {path}: make one with: nanoldm sample --npz {path}") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is not a readable .npz archive ({' '.join(str(error).split())[:100]}): "
                          "write it with nanoldm sample --npz or numpy.savez") from None
 

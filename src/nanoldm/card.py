@@ -2,16 +2,17 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from nanoldm import __version__
 from nanoldm.errors import InputError
 from nanoldm.fast import usually_fast
-from nanoldm.files import digest, read_json, write_text
+from nanoldm.files import check_folder, digest, read_json, write_text
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipe import flat
+from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import find_model
 from nanoldm.tracking import read_metrics
 
@@ -65,25 +66,37 @@ def export(run: str | Path, folder: Path) -> None:
     if folder.exists():
         raise InputError(f"{folder} exists: give the name of a new folder")
     card = model_card(source, folder.name)
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary)
-    write_text(temporary / "README.md", card)
-    os.replace(temporary, folder)
+    check_folder(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as temporary:
+        whole = shutil.copytree(source, Path(temporary) / folder.name)
+        write_text(whole / "README.md", card)
+        os.replace(whole, folder)
+
+
+def origin(folder: Path) -> str:
+    """What made a model, in two sentences; a model saved from Python has no recipe."""
+    if not (folder / "recipe.json").exists():
+        return f"A latent diffusion model of nanoldm {__version__}, saved without the recipe that it was trained by."
+    recipe = Recipe.model_validate(read_json(folder / "recipe.json"))
+    training = recipe.training
+    length = f"{training.epochs} epochs" if training.epochs else f"{training.steps} steps"
+    if recipe.budget:
+        length = f"a wall-time budget of {duration(recipe.budget)}"
+    annealed = "annealed to 0" if training.annealing == "cosine" else "constant"
+    weights = "EMA weights" if training.ema_decay or training.ema_power else "the last weights"
+    return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe `{recipe.recipe}` on `{recipe.data.name}`\n"
+            f"({length}, learning rate {annealed}, {weights}).\n\n"
+            "`recipe.json` holds every setting, `metrics.jsonl` every logged loss.")
 
 
 def model_card(folder: Path, name: str) -> str:
-    recipe = read_json(folder / "recipe.json")
     lines = "\n".join(f"- {name}: {value}" for name, value in facts(folder).items())
-    length = f"{recipe['training']['epochs']} epochs" if recipe["training"]["epochs"] else f"{recipe['training']['steps']} steps"
     return f"""# {name}
 
-A latent diffusion model trained by nanoldm {__version__} with the recipe `{recipe['recipe']}` on `{recipe['data']['name']}`
-({f"a wall-time budget of {duration(recipe['budget'])}" if recipe['budget'] else length}, learning rate annealed to 0, EMA weights).
+{origin(folder)}
 
 {lines}
-
-`recipe.json` holds every setting, `metrics.jsonl` every logged loss.
 
     nanoldm sample {name}
     model = LatentDiffusion.from_pretrained("{name}")

@@ -46,7 +46,7 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
     """
     judges, folder = load_features(features), find_model(model)
     pipeline, data = LatentDiffusion.from_pretrained(folder, device), data_of(folder)
-    out = out or Path("compare") / Path(model).name
+    out = out or Path("compare") / Path(model).resolve().name
     check_folder(out)
     check_count(n)
     if save:

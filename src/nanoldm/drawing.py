@@ -27,7 +27,7 @@ class Drawing:
 
     def __init__(self, pipeline: LatentDiffusion, file: Path, seeds: Sequence[int], sampling: Sampling):
         if not len(seeds) or min(seeds) < 0:
-            raise InputError(f"--n {len(seeds)} --seed {seeds.start}: ask for at least 1 image, with seeds from 0 on")
+            raise InputError("ask for at least 1 image (--n), with seeds from 0 on (--seed)")
         self.pipeline, self.file, self.seeds, self.sampling = pipeline, file, seeds, sampling
         self.timesteps = pipeline.timesteps(sampling)
         parts = {"network": pipeline.denoiser.network, "autoencoder": pipeline.autoencoder}
@@ -64,7 +64,16 @@ class Drawing:
         return dict(zip(arrays["seeds"].tolist(), images, strict=True)) if mine else {}
 
     def announce(self) -> list[str]:
-        """What is there already, and what the rest will cost, from the time that a few reverse steps of one batch take."""
+        """What is there already, and what the rest will cost, from the time that a few reverse steps of one batch take; before them, what
+        will be lost or counts once."""
+        asked = self.sampling.steps or 0
+        notes = [f"note: {asked} steps of the {self.sampling.grid} grid fall on {len(self.timesteps)} different timesteps"
+                 ] if len(self.timesteps) < asked else []
+        if self.file.exists() and not self.drawn:
+            notes.append(f"note: {self.file} holds samples that other weights or settings drew, or is damaged: it is replaced")
+        return notes + self._cost()
+
+    def _cost(self) -> list[str]:
         if not self.missing:
             return [f"reusing {len(self.seeds):,} samples of {self.file}"]
         reused = f", {len(self.seeds) - len(self.missing):,} more are reused" if len(self.missing) < len(self.seeds) else ""
@@ -86,6 +95,7 @@ class Drawing:
         """(N,) the class that each image shows; -1 where the model knows no classes."""
         labels = self.pipeline.labels(self.seeds)
         return torch.full((len(self.seeds),), -1) if labels is None else labels
+
 
 def seconds(drawings: Sequence[Drawing]) -> float:
     """What the missing images of drawings of one model will cost, from the time that a few reverse steps of one batch take."""

@@ -51,8 +51,10 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     if pipeline and compiled:
         pipeline.compile()
     data = Data.model_validate(judges.facts["data"]) if model is None else data_of(model)
-    out = out or Path("evaluation") / (samples.stem if samples else Path(model).name)
+    out = out or Path("evaluation") / (samples.stem if samples else Path(model).resolve().name)
     check_folder(out)
+    if seed < 0:
+        raise InputError(f"--seed {seed}: seeds count from 0")
     given = load_images(samples) if samples else None
     drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), sampling or usual(model, Sampling()))
     count = len(given) if given else n
@@ -103,11 +105,11 @@ def intervals(judge: Judge, observed: Observed, leave_out: tuple[str, ...] = ())
     """Half the width of a 95 % interval for each measure, from its spread over disjoint batches of the samples.
 
     t s / sqrt(batches), with s the standard deviation between the batches' figures. The batches are drawn at random, since a file may be
-    sorted. A small batch has the same upward bias as every other
-    one, which leaves the spread alone; a bootstrap would draw images twice and move the distance itself.
+    sorted. A small batch has the same upward bias as every other one, which leaves the spread alone; a bootstrap would draw images twice
+    and move the distance itself.
     """
     order = torch.randperm(len(observed), generator=generator(0, 0, 3))
-    parts = [judge.summarise(observed[part], leave_out) for part in order.chunk(BATCHES)]
+    parts = [judge.summarise(observed[part], leave_out) for part in order.tensor_split(BATCHES)]
     spread = torch.tensor([list(part.values()) for part in parts], dtype=torch.float64).std(0)
     return (QUANTILE * spread / len(parts) ** 0.5).tolist()
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.errors import InputError
-from nanoldm.files import load_module, read_json, save_tensors, write_json
+from nanoldm.files import check_folder, load_module, read_json, save_tensors, write_json
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
 from nanoldm.recipe import Data
 from nanoldm.seeding import generator, seeded
@@ -27,7 +27,7 @@ from nanoldm.training.batches import epoch_length, indices
 BUNDLED = Path(__file__).parent / "bundled" / "features"
 TASKS = ("classifier", "rotation")
 BATCH_SIZE, LEARNING_RATE, WARM_UP = 256, 4e-3, 0.1
-INITIAL, AUGMENTATION = 0, 2        # random streams; the order of the data has 1 in training/batches.py
+INITIAL, AUGMENTATION = 0, 2        # random streams. 0 is also the order of the first epoch: harmless, and digits-v1 was made so
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,13 @@ def accuracy(network: FeatureNet, data: ImageSet, task: str = "classifier") -> f
 def train_features(data: Data, out: Path, *, epochs: float = 10, seed: int = 0, device: torch.device | str = "cpu") -> Features:
     """Train all networks that the data set allows on its training images, test them on its test images, write the folder `out`.
 
-    Raises InputError if `out` exists already.
+    Raises InputError if `out` exists already or cannot be written to, and for epochs and seeds out of range.
     """
     if out.exists():
         raise InputError(f"{out} exists: give the name of a new folder")
+    check_folder(out)
+    if epochs <= 0 or seed < 0:
+        raise InputError(f"--epochs {epochs} --seed {seed}: epochs must be more than 0, and seeds count from 0")
     train, test = load(data.name, data.size, data.holdout)
     facts = {"name": out.name, "data": data.model_dump(), "epochs": epochs, "seed": seed, "networks": {}}
     tasks = TASKS if (train.labels >= 0).all() and train.labels.max() > 0 else TASKS[1:]

@@ -41,16 +41,23 @@ def check_target(path: Path, *suffixes: str) -> Path:
         raise InputError(f"cannot write {path}: end its name in {' or '.join(suffixes)}")
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file")
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"cannot write {path}: {parent} is not a folder that you may write to")
+    check_writable(path, path.parent)
     return path
 
 
 def check_folder(path: Path) -> None:
-    """Raise InputError if `path`, the value of --out, is a file and not a folder."""
+    """Raise InputError if `path`, the value of --out, is a file and not a folder, or cannot be written to: before any work is done."""
     if path.exists() and not path.is_dir():
         raise InputError(f"--out {path} is a file: give the name of a folder")
+    check_writable(path, path)
+
+
+def check_writable(path: Path, folder: Path) -> None:
+    """Raise InputError that names `path` unless `folder` can be written to, or made."""
+    folder = folder.absolute()
+    parent = next(there for there in (folder, *folder.parents) if there.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"cannot write {path}: {parent} is not a folder that you may write to")
 
 
 def write_text(path: Path, text: str) -> None:

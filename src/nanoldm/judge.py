@@ -105,7 +105,8 @@ class Judge:
                     | {f"probabilities.{task}": tensor for task, tensor in probabilities.items()})
 
         weights = {f"{task}.{name}": tensor for task, network in self.networks.items() for name, tensor in network.state_dict().items()}
-        found = cached(digest(weights | {"images": data.images, "train": self.train_set.images}), compute)
+        neighbours = {"neighbours": "none"} if data is self.train_set else {}      # a test set may hold the same images
+        found = cached(digest(weights | {"images": data.images, "train": self.train_set.images}, **neighbours), compute)
         return Observed({task: found[f"features.{task}"] for task in self.networks},
                         {task: found[f"probabilities.{task}"] for task in self.networks}, found["distances"], found["neighbours"])
 

@@ -42,6 +42,7 @@ class Network(Config):
     hidden: PositiveInt             # width of the feed-forward layer
     dropout: Annotated[float, Field(ge=0, lt=1)]
     position: Literal["rope", "rope+learned"] = "rope"
+    patch: PositiveInt = 1          # side of the squares of tokens that the blocks see as one
 
 
 class Diffusion(Config):

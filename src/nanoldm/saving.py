@@ -88,7 +88,7 @@ def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sampl
     save_component(folder / "autoencoder", autoencoder)
     save_component(folder / "network", denoiser.network)
     save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, clip_sample_range)
-    write_json(folder / "model_index.json", {      # last: where it is, the rest is whole
+    write_json(folder / "model_index.json", {      # last: where a new folder has it, the rest is whole
         "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
         "network": ["nanoldm", type(denoiser.network).__name__],
         "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction)})

@@ -108,8 +108,7 @@ def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labe
 def encode(autoencoder: ConvAE, images: Tensor) -> Tensor:
     """A whole image set (N, C, S, S) uint8 -> tokens (N, tokens, channels) on the autoencoder's device."""
     device = autoencoder.latent_mean.device
-    latents = torch.cat([autoencoder.encode(to_float(part.to(device))) for part in images.split(1000)])
-    return latents.clone()
+    return torch.cat([autoencoder.encode(to_float(part.to(device))) for part in images.split(1000)])
 
 
 def encode_and_normalise(autoencoder: ConvAE, images: Tensor) -> Tensor:

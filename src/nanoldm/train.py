@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from nanoldm import pictures
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.device import check_compiler
 from nanoldm.errors import InputError, TrainingError
-from nanoldm.files import digest, read_json, write_json
+from nanoldm.files import check_folder, digest, read_json, write_json, write_text
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan, describe, make_plan
@@ -60,17 +59,18 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
     latents = encode_and_normalise(autoencoder, train_set.images)
     test_latents = encode(autoencoder, test_set.images[:TEST_IMAGES])
     train_denoiser(run, recipe, plan, autoencoder, latents, train_set.labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
-    shutil.copy(run.metrics, run.model)
+    write_text(run.model / run.metrics.name, run.metrics.read_text())
     write_json(run.plan, plan.replace(finished=True).model_dump())
     print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {run.path}")
     return run
 
 
 def check_run(run: RunFolder, recipe: Recipe) -> None:
-    """Raise InputError unless the folder is new or holds a run of the same recipe."""
+    """Raise InputError unless the folder is new or holds a run of the same recipe, and can be written to."""
     if not run.recipe.exists():
         if run.path.exists() and (not run.path.is_dir() or any(file.suffix != ".tmp" for file in run.path.iterdir())):
             raise InputError(f"{run.path} exists and is not a run folder: choose another with --out")
+        check_folder(run.path)
         return
     try:
         there = Recipe.model_validate(read_json(run.recipe))
@@ -109,13 +109,13 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
 
     def evaluate(step: int) -> Figures:
         with torch.inference_mode():
-            rows = {"test images": test[:16], "reconstructions": stage.loss_module.autoencoder(test[:16]).sigmoid()}
+            rows = {"test images": test[:16], "reconstructions": stage.averaged.autoencoder(test[:16]).sigmoid()}
             sheet = pictures.captioned((name, pictures.grid(images.cpu(), 16)) for name, images in rows.items())
             pictures.save(sheet, run.samples / "reconstructions.png")
-            return {"test_loss": stage.loss_module(test).item()}
+            return {"test_loss": stage.averaged(test).item()}
 
     run_stage(run, stage, plan.autoencoder_steps, plan.autoencoder_steps, evaluate)
-    return stage.loss_module.autoencoder.eval()
+    return stage.averaged.autoencoder.eval()
 
 
 def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, labels: Tensor,
@@ -134,8 +134,8 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
         sheets = [(f"{name}, step {step}", pictures.grid(model.generate(GRID_SEEDS))) for name, model in models.items()]
         pictures.save(pictures.captioned(sheets, across=True), run.samples / f"step-{step:06d}.png")
         models["EMA weights"].save_pretrained(run.model)
-        shutil.copy(run.recipe, run.model)
-        shutil.copy(run.metrics, run.model)
+        for file in (run.recipe, run.metrics):
+            write_text(run.model / file.name, file.read_text())     # whole or absent: `sample` may be reading it
         figures = {"test_loss": mean_loss(stage.loss_module, test), "test_loss_ema": mean_loss(stage.averaged, test),
                    "proxy": proxy_errors(stage.loss_module.denoiser, test_latents, test_labels, limit),
                    "proxy_ema": proxy_errors(stage.averaged.denoiser, test_latents, test_labels, limit)}
@@ -173,9 +173,10 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
             showing = step.number % show_every == 0 or step.number == steps
             if not (showing or interrupted or step.number == 1 or step.number % LOG_EVERY == 0):
                 continue
-            loss = checked_mean(losses, step.number, path)
+            grad_norm = step.grad_norm.item()
+            loss = checked_mean(losses, grad_norm, step.number, path)
             bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
-            metrics.write(step.number, loss=loss, learning_rate=step.learning_rate, grad_norm=step.grad_norm.item(), **watch())
+            metrics.write(step.number, loss=loss, learning_rate=step.learning_rate, grad_norm=grad_norm, **watch())
             losses.clear()
             if showing:
                 metrics.write(step.number, **evaluate(step.number))
@@ -188,11 +189,15 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
                                         "the same command continues the run")
 
 
-def checked_mean(losses: list[Tensor], last: int, checkpoint: Path) -> float:
-    """Mean of the losses of the steps up to `last`. Raises TrainingError that names the first one that is not finite."""
+def checked_mean(losses: list[Tensor], grad_norm: float, last: int, checkpoint: Path) -> float:
+    """Mean of the losses of the steps up to `last`. Raises TrainingError that names the first step whose loss, or for the last whose
+    gradient, is not finite: before such weights are saved."""
     values = torch.stack(losses).tolist()
-    for step, value in enumerate(values, last - len(values) + 1):
+    found = [("loss", value, step) for step, value in enumerate(values, last - len(values) + 1)] + [("gradient", grad_norm, last)]
+    for name, value, step in found:
         if not math.isfinite(value):
             kept = f"{checkpoint} keeps an earlier state" if checkpoint.exists() else "there is no checkpoint yet"
-            raise TrainingError(f"the loss of the {checkpoint.stem} became {value} at step {step}; {kept}: try a lower learning rate")
+            group = "training" if checkpoint.stem == "denoiser" else "autoencoder_training"
+            raise TrainingError(f"the {name} of the {checkpoint.stem} became {value} at step {step}; {kept}: try a lower "
+                                f"--set {group}.learning_rate, with another --out")
     return sum(values) / len(values)

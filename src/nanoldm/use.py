@@ -14,6 +14,7 @@ from nanoldm.options import in_turn
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
 from nanoldm.sampling import Sampling
+from nanoldm.stages import known
 
 GRID_LIMIT = 1024           # images in a grid that still can be looked at
 TRAJECTORY_LIMIT = 64
@@ -64,7 +65,7 @@ def denoise_test_images(model: str, t: int, seeds: list[int], sampling: Sampling
     pipeline = LatentDiffusion.from_pretrained(model, device)
     data = data_of(model)
     test = load(data.name, data.size, data.holdout)[1]
-    images, labels = to_float(test.images[: len(seeds)]), test.labels[: len(seeds)] if pipeline.denoiser.classes else -1
+    images, labels = to_float(test.images[: len(seeds)]), known(test.labels[: len(seeds)], pipeline.denoiser.classes)
     if len(images) < len(seeds):
         raise InputError(f"--n {len(seeds)}: {data.name} has only {len(images)} test images")
     if 0 <= t < pipeline.denoiser.schedule.timesteps:

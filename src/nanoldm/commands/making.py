@@ -18,13 +18,13 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
 
     Example: nanoldm train mnist-fast
 
-    In ten minutes, whatever the machine: nanoldm train mnist-fast --budget 10m
+    In about ten minutes: nanoldm train mnist-fast --budget 10m
 
     Any number of a recipe: nanoldm train mnist --set training.learning_rate=1e-3 --set network.depth=6 --dry-run
 
     Args:
         recipe: A recipe by its name: `nanoldm recipes` lists them, with their fields, times and scores.
-        budget: Wall time for the whole run, such as 20m or 1h30m: decides the number of denoiser steps.
+        budget: Wall time to aim at, such as 20m or 1h30m: decides the number of denoiser steps when the run starts.
         epochs: Epochs of the denoiser (the reference: 200).
         steps: Steps of the denoiser, instead of epochs.
         ae_epochs: Epochs of the autoencoder (the reference: 10).

@@ -6,6 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, Picture, Threads
+from nanoldm.errors import InputError
 from nanoldm.options import BEST, parse_names, parse_numbers
 
 
@@ -29,6 +30,8 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
+    if samples and sampling != AS_USUAL:
+        raise InputError("--samples are drawn already: leave out the options that say how to draw")
     drawn = None if samples else sampling.drawing(model or BEST)
     run(model, samples=samples, n=n, seed=seed, sampling=drawn, features=features, out=out, compiled=compile,
         device=prepare_torch(device, threads))
@@ -110,6 +113,8 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
     from nanoldm.features import train_features
     from nanoldm.overrides import absolute
     from nanoldm.recipe import Data
+    if size is not None and size < 4:
+        raise InputError(f"--size {size}: give a side of at least 4 pixels, such as 28")
     chosen = Data(name=absolute(data), size=size, holdout=0)
     train_features(chosen, out or Path("features") / Path(data).name, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
 
@@ -118,7 +123,7 @@ def bench(*, rounds: int = 5, batch: int = 256, out: Annotated[Path, arg(metavar
           threads: Threads = None) -> None:
     """Measure how fast this machine trains and samples, beside its matrix products and other implementations of the same network.
 
-    Other implementations: diffusers' DiTTransformer2DModel and smalldiffusion's DiT (pip install 'nanoldm[bench]'). Each runs in a
+    Other implementations: diffusers' DiTTransformer2DModel and smalldiffusion's DiT (pip install diffusers smalldiffusion). Each runs in a
     process of its own, and they take turns, so that a noisy machine favours none. Run it on an idle machine.
 
     Example: nanoldm bench --out bench.json

@@ -85,6 +85,8 @@ def invert(model: LatentDiffusion, images: Tensor, steps: int | None = None, ite
     iterations: network passes in each step of the inversion; few and many are worse than 3 (README, "Editing").
     """
     sampling = deterministic(sampling)
+    if sampling.get("guidance", 1.0) != 1:
+        raise InputError("inversion goes without labels, on which guidance has nothing to do: leave out the guidance scale")
     x_T = inverted(model, images, steps, sampling, iterations)
     settings, schedule, parts = bare(steps, sampling), model.denoiser.schedule, []
     for part in x_T.split(model.batch_size):

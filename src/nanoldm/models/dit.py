@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from nanoldm.models.embedding import TokenNetwork
+from nanoldm.models.embedding import TokenNetwork, split
 from nanoldm.models.transformer import MHA, Dropout, LayerNorm, feed_forward, zero_linear
 
 
@@ -51,11 +51,11 @@ class DiffusionNet(TokenNetwork):
     """
 
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,
-                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope"):
-        super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position)
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, tokens, hidden, dropout) for _ in range(depth))
+                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope", patch: int = 1):
+        super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position, patch)
+        self.blocks = nn.ModuleList(DiTBlock(width, heads, self.patches, hidden, dropout) for _ in range(depth))
         self.final_norm, self.final_modulation = LayerNorm(width, affine=False), Modulation(width, 2)
-        self.out_proj = zero_linear(width, channels)
+        self.out_proj = zero_linear(width, channels * patch**2)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         c = self.condition(t, label)                                                          # (B, width)
@@ -63,7 +63,8 @@ class DiffusionNet(TokenNetwork):
         for block in self.blocks:
             x = block(x, c)
         scale, shift = self.final_modulation(c)                                               # (B, 1, width) each
-        return self.out_proj(self.final_norm(x) * (1 + scale) + shift)                        # (B, tokens, channels)
+        x = self.out_proj(self.final_norm(x) * (1 + scale) + shift)                           # (B, patches, patch^2 channels)
+        return split(x, self.patch)                                                           # (B, tokens, channels)
 
     @torch.no_grad()
     def gates(self, timesteps: int) -> list[float]:

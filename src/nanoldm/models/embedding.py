@@ -53,29 +53,51 @@ class LabelEmbedding(nn.Embedding):
 POSITIONS = ("rope", "rope+learned")
 
 
+def merge(x: Tensor, patch: int) -> Tensor:
+    """Squares of patch x patch tokens, each as one: (B, side^2, channels) -> (B, (side/patch)^2, patch^2 channels)."""
+    if patch == 1:
+        return x
+    rows = math.isqrt(x.shape[1]) // patch
+    return x.unflatten(1, (rows, patch, rows, patch)).transpose(2, 3).flatten(3).flatten(1, 2)
+
+
+def split(x: Tensor, patch: int) -> Tensor:
+    """The inverse of `merge`: (B, patches, patch^2 channels) -> (B, patch^2 patches, channels)."""
+    if patch == 1:
+        return x
+    rows = math.isqrt(x.shape[1])
+    return x.unflatten(2, (patch, patch, -1)).unflatten(1, (rows, rows)).transpose(2, 3).flatten(1, 4)
+
+
 class TokenNetwork(nn.Module):
     """What all denoising networks have in common: their settings, and how they read x_t, t and the label.
 
     classes: how many labels the network knows (0: none, and then it takes none). position: "rope" knows only how far apart two tokens
-    are; "rope+learned" also adds a learned vector to each token, so that the network knows where in the image it is.
+    are; "rope+learned" also adds a learned vector to each token, so that the network knows where in the image it is. patch: the blocks
+    see squares of patch x patch tokens, each as one (DiT's patch size: Peebles and Xie 2023, arXiv 2212.09748, section 3.2). Raises
+    InputError where the tokens are no square of such squares.
     """
 
     def __init__(self, tokens: int, channels: int, width: int, depth: int, heads: int, hidden: int, dropout: float, classes: int,
-                 position: str):
+                 position: str, patch: int):
         super().__init__()
+        side = math.isqrt(tokens)
+        if patch > 1 and (side**2 != tokens or side % patch):
+            raise InputError(f"{tokens} tokens are no square of {patch}x{patch} patches: choose a patch that divides its side, or 1")
         if position not in POSITIONS:
             raise InputError(f"unknown position embedding {position!r}: choose one of {', '.join(POSITIONS)}")
         self.config = dict(tokens=tokens, channels=channels, width=width, depth=depth, heads=heads, hidden=hidden, dropout=dropout,
-                           classes=classes, position=position)
-        self.classes = classes
-        self.in_proj = nn.Linear(channels, width)
+                           classes=classes, position=position, patch=patch)
+        self.classes, self.patch = classes, patch
+        self.patches = tokens // patch**2
+        self.in_proj = nn.Linear(channels * patch**2, width)
         self.time = TimeEmbedder(width)
         self.label = LabelEmbedding(classes, width) if classes else None
-        self.position = nn.Parameter(0.02 * torch.randn(tokens, width)) if position == "rope+learned" else None
+        self.position = nn.Parameter(0.02 * torch.randn(self.patches, width)) if position == "rope+learned" else None
 
     def read_tokens(self, x_t: Tensor) -> Tensor:
-        """x_t: (B, tokens, channels) -> (B, tokens, width)."""
-        x = self.in_proj(x_t)
+        """x_t: (B, tokens, channels) -> (B, patches, width)."""
+        x = self.in_proj(merge(x_t, self.patch))
         return x if self.position is None else x + self.position
 
     def condition(self, t: Tensor, label: Tensor | None = None) -> Tensor:

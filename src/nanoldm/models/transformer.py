@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nanoldm.errors import InputError
-from nanoldm.models.embedding import TokenNetwork
+from nanoldm.models.embedding import TokenNetwork, split
 
 
 class LayerNorm(nn.Module):
@@ -131,14 +131,14 @@ class Transformer(TokenNetwork):
     """
 
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,
-                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope"):
-        super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position)
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads, tokens, hidden, dropout) for _ in range(depth))
+                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope", patch: int = 1):
+        super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position, patch)
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, self.patches, hidden, dropout) for _ in range(depth))
         self.norm = LayerNorm(width)
-        self.out_proj = zero_linear(width, channels)
+        self.out_proj = zero_linear(width, channels * patch**2)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         x = self.read_tokens(x_t) + self.condition(t, label)[:, None]                         # (B, tokens, width)
         for block in self.blocks:
             x = block(x)
-        return self.out_proj(self.norm(x))                                                    # (B, tokens, channels)
+        return split(self.out_proj(self.norm(x)), self.patch)                                 # (B, tokens, channels)

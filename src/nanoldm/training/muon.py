@@ -10,15 +10,22 @@ BETAS, EPS, WEIGHT_DECAY = (0.9, 0.999), 1e-8, 0.01             # of AdamW; torc
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
     """(N, rows, columns) -> about U V^T for each matrix U S V^T: singular values become 0.7 ... 1.2, whatever they were.
 
-    Newton and Schulz's iteration X <- a X + b (X X^T) X + c (X X^T)^2 X, in float32: five steps of matrix products.
+    Newton and Schulz's iteration X <- p(X X^T) X with p(G) = a + b G + c G^2, in float32. All its factors are polynomials of the first
+    G = X X^T, so they commute: G itself is iterated, G <- p(G)^2 G, and X is multiplied once, by the product of all p(G). Of a matrix four
+    times as long as wide that takes half the multiplications.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices                                                     # the smaller X X^T
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(steps):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+    square, product = x @ x.mT, None
+    for k in range(steps):
+        factor = b * square + c * square @ square
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = factor if product is None else factor @ product
+        if k < steps - 1:
+            square = factor @ (factor @ square)
+    x = product @ x
     return x.mT if tall else x
 
 
