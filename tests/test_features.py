@@ -58,6 +58,14 @@ def test_an_altered_network_is_refused_by_name(tmp_path):
         load_features(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("content", ["{}", '{"name": "mine", "data": {}, "networks": {}}', '{"data": {"name": "mnist"}, "networks": []}'])
+def test_a_foreign_description_of_networks_is_refused_by_name(tmp_path, content):
+    (tmp_path / "features.json").write_text(content)
+    with pytest.raises(InputError, match=r"features\.json is not a configuration of nanoldm") as error:
+        load_features(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_training_is_reproducible_from_the_command_line(nanoldm, tiny_features, digits):
     again = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 60, "--out", "again", "--threads", 1)
     assert again.returncode == 0, again.stderr

@@ -13,9 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nanoldm import RECIPES, InputError, LatentDiffusion, TrainingError, cli
-from nanoldm.files import digest, load_tensors
-from nanoldm.train import train
+from nanoldm import LatentDiffusion
+from nanoldm.files import load_tensors
 
 
 def weights(run):
@@ -162,84 +161,11 @@ def test_a_folder_that_is_not_a_run_is_refused_and_untouched(nanoldm, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["mnist-64", "mnist-additive", "mnist-fast"])
 def test_the_other_recipes_train_and_sample(nanoldm, tiny_options, recipe):
-    trained = nanoldm("train", recipe, *tiny_options, "--steps", 3)
+    size = {"8": "16"} if recipe == "mnist-fast" else {}        # whose patches need two tokens a side
+    trained = nanoldm("train", recipe, *(size.get(option, option) for option in tiny_options), "--steps", 3)
     assert trained.returncode == 0, trained.stderr
     drawn = nanoldm("sample", f"runs/{recipe}", "--n", 2, "--steps", 3, "--out", f"{recipe}.png")
     assert drawn.returncode == 0, drawn.stderr
     pipeline = LatentDiffusion.from_pretrained(nanoldm.folder / "runs" / recipe)
     assert (type(pipeline.denoiser.network).__name__, pipeline.autoencoder.latent_channels) == {
         "mnist-64": ("DiffusionNet", 64), "mnist-additive": ("Transformer", 6), "mnist-fast": ("DiffusionNet", 16)}[recipe]
-
-
-def tiny_recipe(digits, **training):
-    return RECIPES["mnist"]().replace(data={"name": f"folder:{digits}", "size": 8}, autoencoder_training={"epochs": 1},
-                                      training={"epochs": None, "steps": 60} | training)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(digits, tmp_path, monkeypatch):
-    from nanoldm import training
-    fit, poisoned_step = training.fit, 37
-
-    def poisoned(loss_module, *arguments, **options):
-        for step in fit(loss_module, *arguments, **options):
-            yield step._replace(loss=step.loss * float("nan")) if step.number == poisoned_step and options["steps"] == 60 else step
-
-    monkeypatch.setattr("nanoldm.stages.fit", poisoned)
-    with pytest.raises(TrainingError, match=rf"loss of the denoiser became nan at step {poisoned_step}; .*denoiser.safetensors keeps"):
-        train(tiny_recipe(digits), tmp_path / "run")
-    kept, metadata = load_tensors(tmp_path / "run" / "checkpoint" / "denoiser.safetensors")
-    assert int(metadata["step"]) < poisoned_step
-    assert all(tensor.isfinite().all() for tensor in kept.values())
-
-
-def test_a_gradient_that_is_not_finite_stops_the_run_before_its_weights_are_saved(digits, tmp_path, monkeypatch):
-    from nanoldm import training
-    fit = training.fit
-
-    def poisoned(loss_module, *arguments, **options):
-        for step in fit(loss_module, *arguments, **options):
-            yield step._replace(grad_norm=step.grad_norm * float("inf")) if step.number == 40 and options["steps"] == 60 else step
-
-    monkeypatch.setattr("nanoldm.stages.fit", poisoned)
-    with pytest.raises(TrainingError, match="gradient of the denoiser became inf at step 40"):
-        train(tiny_recipe(digits), tmp_path / "run")
-    assert int(load_tensors(tmp_path / "run" / "checkpoint" / "denoiser.safetensors")[1]["step"]) < 40
-
-
-def test_an_autoencoder_with_ema_is_its_average(digits, tmp_path):
-    """With a decay near 1, no bias correction left to tell them apart but the average itself: the last weights are others."""
-    plain, averaged = (tiny_recipe(digits, steps=1).replace(autoencoder_training={"ema_decay": decay}) for decay in (None, 0.99))
-    folders = [train(recipe, tmp_path / name).model / "autoencoder" for recipe, name in ((plain, "plain"), (averaged, "averaged"))]
-    (last, mean), (checkpoint, _) = ([load_tensors(folder / "diffusion_pytorch_model.safetensors")[0] for folder in folders],
-                                     load_tensors(tmp_path / "averaged" / "checkpoint" / "autoencoder.safetensors"))
-    name = "encoder.0.weight"
-    assert not torch.equal(last[name], mean[name])
-    assert torch.equal(checkpoint[f"ema.autoencoder.{name}"], mean[name])
-
-
-def test_a_learning_rate_that_explodes_exits_with_1_and_one_line(digits, tmp_path, monkeypatch, capsys):
-    explosive = tiny_recipe(digits, learning_rate=1e30, gradient_clip=None)
-    monkeypatch.setitem(RECIPES, "mnist", lambda: explosive)
-    monkeypatch.setattr(sys, "argv", ["nanoldm", "train", "mnist", "--out", str(tmp_path / "run")])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 1
-    assert re.search(r"^nanoldm: the (loss|gradient) of the denoiser became (nan|inf) at step \d+; .*try a lower "
-                     r"--set training.learning_rate, with another --out$", capsys.readouterr().err, re.MULTILINE)
-
-
-def test_a_damaged_checkpoint_is_refused_by_name(digits, tmp_path):
-    recipe, run = tiny_recipe(digits, steps=2), tmp_path / "run"
-    train(recipe, run)
-    plan = json.loads((run / "plan.json").read_text())
-    (run / "plan.json").write_text(json.dumps(plan | {"finished": False}))
-    checkpoint = run / "checkpoint" / "denoiser.safetensors"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"denoiser\.safetensors is truncated"):
-        train(recipe, run)
-
-
-def test_the_seed_decides_the_initial_weights(digits):
-    from nanoldm.stages import build_autoencoder
-    first, again, other = (digest(build_autoencoder(tiny_recipe(digits).replace(seed=seed), 1, 8).state_dict()) for seed in (0, 0, 1))
-    assert first == again != other

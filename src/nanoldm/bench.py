@@ -89,7 +89,7 @@ def bench(out: str | Path = "bench.json", *, rounds: int = 5, batch_size: int = 
 
 def absent(device: str) -> dict[str, str]:
     """The contenders that cannot run here, and why."""
-    missing = {name: f"{name} is not installed: pip install diffusers smalldiffusion to compare with it" for name in RIVALS if not find_spec(name)}
+    missing = {name: f"{name} is not installed: pip install {name} to compare with it" for name in RIVALS if not find_spec(name)}
     try:
         check_compiler(device)
     except InputError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from nanoldm import __version__
 from nanoldm.errors import InputError
 from nanoldm.fast import usually_fast
-from nanoldm.files import check_folder, digest, read_json, write_text
+from nanoldm.files import check_folder, digest, read_json, refusing, write_text
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Recipe, flat
@@ -78,7 +78,8 @@ def origin(folder: Path) -> str:
     """What made a model, in two sentences; a model saved from Python has no recipe."""
     if not (folder / "recipe.json").exists():
         return f"A latent diffusion model of nanoldm {__version__}, saved without the recipe that it was trained by."
-    recipe = Recipe.model_validate(read_json(folder / "recipe.json"))
+    with refusing(folder / "recipe.json"):
+        recipe = Recipe.model_validate(read_json(folder / "recipe.json"))
     training = recipe.training
     length = f"{training.epochs} epochs" if training.epochs else f"{training.steps} steps"
     if recipe.budget:

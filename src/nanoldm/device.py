@@ -28,9 +28,10 @@ def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.dev
         raise InputError(f"--device {device} is not available here: choose auto or {' or '.join(there)}")
     torch.set_flush_denormal(True)      # near-zero activations otherwise slow the CPU down many times
     keep_freed_memory()
-    if name == "cpu":
+    if name.startswith("cpu"):
         use_onednn()
     try:
+        torch.empty(1, device=name)     # a number that is not there fails here
         return torch.device(name)
     except RuntimeError:
         raise InputError(f"--device {device} is no device: choose auto or {' or '.join(there)}") from None

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from nanoldm.diffusion import NoiseSchedule, visited
-from nanoldm.files import read_json, write_json
+from nanoldm.files import read_json, refusing, write_json
 from nanoldm.runs import find_model
 from nanoldm.sampling import Sampling
-from nanoldm.saving import load_scheduler, refusing
+from nanoldm.saving import load_scheduler
 
 FILE = "sampling.json"
 STEPS = 16

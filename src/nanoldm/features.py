@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.errors import InputError
-from nanoldm.files import check_folder, load_module, read_json, save_tensors, write_json
+from nanoldm.files import check_folder, load_module, read_json, refusing, save_tensors, write_json
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
 from nanoldm.recipe import Data
 from nanoldm.seeding import generator, seeded
@@ -144,11 +144,15 @@ def load_features(name: str | Path = "digits-v1") -> Features:
     if not (folder / "features.json").is_file():
         raise InputError(f"{name} holds no feature networks: train them with: nanoldm features DATA --out FOLDER")
     facts, networks = read_json(folder / "features.json"), {}
-    for task, network in facts["networks"].items():
-        file = folder / f"{task}.safetensors"
-        if not file.exists() or sha256(file) != network["sha256"]:
-            raise InputError(f"{file} is missing or altered (its SHA-256 is not the one in features.json): copy the whole folder again")
-        networks[task] = FeatureNet(**{key: network[key] for key in ("image_channels", "image_size", "classes", "width", "features")})
-        load_module(networks[task], file)
-        networks[task].eval().requires_grad_(False)
+    with refusing(folder / "features.json"):
+        Data.model_validate(facts["data"])
+        for task, network in facts["networks"].items():
+            file = folder / f"{task}.safetensors"
+            if not file.exists() or sha256(file) != network["sha256"]:
+                raise InputError(f"{file} is missing or altered (its SHA-256 is not the one in features.json): copy the whole folder again")
+            networks[task] = FeatureNet(**{key: network[key] for key in ("image_channels", "image_size", "classes", "width", "features")})
+            load_module(networks[task], file)
+            networks[task].eval().requires_grad_(False)
+        if not networks:
+            raise ValueError(f"{facts['name']} names no networks")
     return Features(facts, networks)

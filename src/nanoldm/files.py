@@ -82,6 +82,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn what a foreign configuration causes into an InputError that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        if isinstance(error, InputError) and str(path.parent) in str(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is not a configuration of nanoldm ({reason}): copy or export the whole folder again") from None
+
+
 def digest(tensors: Mapping[str, Tensor], **metadata: str) -> str:
     """SHA-256 over metadata, then names, shapes, types and bytes of tensors, in order of name: equal weights, equal digest."""
     sha = hashlib.sha256("".join(f"{name}={metadata[name]}\n" for name in sorted(metadata)).encode())

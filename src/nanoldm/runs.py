@@ -1,9 +1,13 @@
 """Where things are on disk: run folders, exported models, bundled models."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from nanoldm.errors import InputError
-from nanoldm.files import read_json
+from nanoldm.files import read_json, refusing
 from nanoldm.recipe import Data
 
 BUNDLED = Path(__file__).parent / "bundled" / "models"
@@ -21,6 +25,15 @@ class RunFolder:
         self.path = Path(path)
         self.recipe, self.plan, self.metrics = self.path / "recipe.json", self.path / "plan.json", self.path / "metrics.jsonl"
         self.checkpoints, self.model, self.samples = self.path / "checkpoint", self.path / "model", self.path / "samples"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process trains here meanwhile. The lock goes with the process. Raises InputError where another one has it."""
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise InputError(f"another process is training in {self.path}: wait for it, or choose another folder with --out") from None
 
     def checkpoint(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.safetensors"
@@ -49,4 +62,7 @@ def find_model(model: str | Path) -> Path:
 def data_of(model: str | Path) -> Data:
     """The data that a model was trained on, as its recipe names it (MNIST for a model without a recipe)."""
     recipe = find_model(model) / "recipe.json"
-    return Data.model_validate(read_json(recipe)["data"]) if recipe.exists() else Data(name="mnist", size=None, holdout=0)
+    if not recipe.exists():
+        return Data(name="mnist", size=None, holdout=0)
+    with refusing(recipe):
+        return Data.model_validate(read_json(recipe)["data"])

@@ -1,7 +1,6 @@
 """A saved model: one folder for each component with its configuration and, for a network, its weights, named as diffusers names them."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -10,23 +9,12 @@ from nanoldm import __version__
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.diffusion.schedule import linear_range
 from nanoldm.errors import InputError
-from nanoldm.files import load_module, read_json, save_tensors, write_json
+from nanoldm.files import load_module, read_json, refusing, save_tensors, write_json
 from nanoldm.models import NETWORKS, ConvAE
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}     # our name -> diffusers' name
 PREDICTION_TYPES = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
-
-
-@contextmanager
-def refusing(path: Path) -> Iterator[None]:
-    """Turn what a foreign configuration causes into an InputError that names the file."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        if isinstance(error, InputError) and str(path.parent) in str(error):
-            raise
-        raise InputError(f"{path} is not a configuration of nanoldm ({error}): copy or export the whole folder again") from None
 
 
 def save_component(folder: Path, module: nn.Module) -> None:

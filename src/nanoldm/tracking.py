@@ -1,13 +1,17 @@
 """What a run writes down while it goes on, and how it hears Ctrl-C."""
 
 import json
+import math
 import signal
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from nanoldm.errors import InputError
+import torch
+from torch import Tensor
+
+from nanoldm.errors import InputError, TrainingError
 from nanoldm.files import write_text
 
 Figures = dict[str, float | list]       # what one line of metrics.jsonl can say
@@ -65,3 +69,17 @@ class Interruption:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def checked_mean(losses: list[Tensor], grad_norm: float, last: int, checkpoint: Path) -> float:
+    """Mean of the losses of the steps up to `last`. Raises TrainingError that names the first step whose loss, or for the last whose
+    gradient, is not finite: before such weights are saved."""
+    values = torch.stack(losses).tolist()
+    found = [("loss", value, step) for step, value in enumerate(values, last - len(values) + 1)] + [("gradient", grad_norm, last)]
+    for name, value, step in found:
+        if not math.isfinite(value):
+            kept = f"{checkpoint} keeps an earlier state" if checkpoint.exists() else "there is no checkpoint yet"
+            group = "training" if checkpoint.stem == "denoiser" else "autoencoder_training"
+            raise TrainingError(f"the {name} of the {checkpoint.stem} became {value} at step {step}; {kept}: try a lower "
+                                f"--set {group}.learning_rate, with another --out")
+    return sum(values) / len(values)

@@ -1,6 +1,5 @@
 """A whole run, end to end: images -> autoencoder -> statistics -> latents -> denoiser -> run folder. The same call resumes it."""
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from tqdm import tqdm
 from nanoldm import pictures
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.device import check_compiler
-from nanoldm.errors import InputError, TrainingError
-from nanoldm.files import check_folder, digest, read_json, write_json, write_text
+from nanoldm.errors import InputError
+from nanoldm.files import check_folder, digest, read_json, refusing, write_json, write_text
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan, describe, make_plan
@@ -23,7 +22,7 @@ from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
 from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise, known, proxy_errors
-from nanoldm.tracking import Figures, Interruption, Metrics
+from nanoldm.tracking import Figures, Interruption, Metrics, checked_mean
 from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.batches import noise_levels
 
@@ -55,12 +54,13 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
         print(f"{run.path} is finished: nothing to do. Draw from it with: nanoldm sample {run.path}")
         return run
 
-    autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
-    latents = encode_and_normalise(autoencoder, train_set.images)
-    test_latents = encode(autoencoder, test_set.images[:TEST_IMAGES])
-    train_denoiser(run, recipe, plan, autoencoder, latents, train_set.labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
-    write_text(run.model / run.metrics.name, run.metrics.read_text())
-    write_json(run.plan, plan.replace(finished=True).model_dump())
+    with run.locked():
+        autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
+        latents = encode_and_normalise(autoencoder, train_set.images)
+        test_latents = encode(autoencoder, test_set.images[:TEST_IMAGES])
+        train_denoiser(run, recipe, plan, autoencoder, latents, train_set.labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
+        write_text(run.model / run.metrics.name, run.metrics.read_text())
+        write_json(run.plan, plan.replace(finished=True).model_dump())
     print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {run.path}")
     return run
 
@@ -88,7 +88,8 @@ def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device:
     """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist."""
     images = digest({"images": train_set.images})
     if run.plan.exists():
-        plan = Plan.model_validate(read_json(run.plan))
+        with refusing(run.plan):
+            plan = Plan.model_validate(read_json(run.plan))
         if plan.images_sha256 != images:
             raise InputError(f"the images of {recipe.data.name} have changed since the run in {run.path} began: "
                              "choose another folder with --out")
@@ -187,17 +188,3 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
             if interrupted:
                 raise KeyboardInterrupt(f"{stage.name} stopped at step {step.number:,} of {steps:,}, checkpoint saved: "
                                         "the same command continues the run")
-
-
-def checked_mean(losses: list[Tensor], grad_norm: float, last: int, checkpoint: Path) -> float:
-    """Mean of the losses of the steps up to `last`. Raises TrainingError that names the first step whose loss, or for the last whose
-    gradient, is not finite: before such weights are saved."""
-    values = torch.stack(losses).tolist()
-    found = [("loss", value, step) for step, value in enumerate(values, last - len(values) + 1)] + [("gradient", grad_norm, last)]
-    for name, value, step in found:
-        if not math.isfinite(value):
-            kept = f"{checkpoint} keeps an earlier state" if checkpoint.exists() else "there is no checkpoint yet"
-            group = "training" if checkpoint.stem == "denoiser" else "autoencoder_training"
-            raise TrainingError(f"the {name} of the {checkpoint.stem} became {value} at step {step}; {kept}: try a lower "
-                                f"--set {group}.learning_rate, with another --out")
-    return sum(values) / len(values)
