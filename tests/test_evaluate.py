@@ -78,7 +78,11 @@ def test_samples_are_reused_and_only_missing_ones_are_drawn(first_report, judge_
     assert judge_tiny(trained_run, "--n", 40, "--seed", 3, "--out", folder).stdout.startswith("reusing 40 samples of")
     assert judge_tiny(trained_run, "--n", 45, "--seed", 3, "--out", folder).stdout.startswith("drawing 5 samples of 100 network passes")
     fewer = judge_tiny(trained_run, "--n", 40, "--seed", 3, "--steps", 9, "--out", folder)
-    assert fewer.stdout.startswith("drawing 40 samples of 9 network passes")
+    lost, cost, *_ = fewer.stdout.splitlines()
+    assert lost == f"note: {folder / 'samples.npz'} holds samples that other weights or settings drew, or is damaged: it is replaced"
+    assert cost.startswith("drawing 40 samples of 9 network passes")
+    merged = judge_tiny(trained_run, "--n", 20, "--steps", 60, "--grid", "shifted", "--out", "merged")
+    assert re.match(r"note: 60 steps of the shifted grid fall on \d\d different timesteps\ndrawing", merged.stdout)
 
 
 def test_an_interrupted_drawing_continues(tiny_pipeline, tmp_path, monkeypatch):
@@ -123,7 +127,7 @@ def test_unusable_samples_and_options_are_refused(tiny_features, trained_run, tm
     cases = [(dict(samples="none.npz"), "holds no images"), (dict(samples="few.npz"), "5 images are too few"),
              (dict(samples="large.npz"), "these have 28x28x1: train networks with: nanoldm features"),
              (dict(samples="absent.npz"), "there is no file"), (dict(model=trained_run, n=3), "3 images are too few"),
-             (dict(model=trained_run, n=30, out="file"), "--out file is a file"), (dict(model=trained_run, n=30, seed=-1), "seeds from 0"),
+             (dict(model=trained_run, n=30, out="file"), "--out file is a file"), (dict(model=trained_run, n=30, seed=-1), "seeds count from 0"),
              (dict(model=trained_run, n=30, sampling=Sampling(101)), "choose 1 to 100"),
              (dict(model=trained_run, n=30, features="digits-v1"), "digits-v1 judges images of 28x28x1")]
     for arguments, message in cases:
