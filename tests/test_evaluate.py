@@ -127,7 +127,8 @@ def test_unusable_samples_and_options_are_refused(tiny_features, trained_run, tm
     cases = [(dict(samples="none.npz"), "holds no images"), (dict(samples="few.npz"), "5 images are too few"),
              (dict(samples="large.npz"), "these have 28x28x1: train networks with: nanoldm features"),
              (dict(samples="absent.npz"), "there is no file"), (dict(model=trained_run, n=3), "3 images are too few"),
-             (dict(model=trained_run, n=30, out="file"), "--out file is a file"), (dict(model=trained_run, n=30, seed=-1), "seeds count from 0"),
+             (dict(model=trained_run, n=30, out="file"), "--out file is a file"),
+             (dict(model=trained_run, n=30, seed=-1), "seeds count from 0"),
              (dict(model=trained_run, n=30, sampling=Sampling(101)), "choose 1 to 100"),
              (dict(model=trained_run, n=30, features="digits-v1"), "digits-v1 judges images of 28x28x1")]
     for arguments, message in cases:
