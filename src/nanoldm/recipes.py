@@ -11,10 +11,10 @@ from nanoldm.recipe import Autoencoder, Data, Diffusion, Network, Recipe, Traini
 
 
 def mnist() -> Recipe:
-    """The specification to the letter: 4 AdaLN-Zero blocks on 49 tokens of 6 numbers, epsilon, 200 epochs.
+    """The reference, as specified but for what README lists under "Where it differs": 4 AdaLN-Zero blocks, 49 tokens of 6 numbers, epsilon.
 
     Command: nanoldm train mnist
-    Time: about 9 h on 2 cores (46,800 steps of 0.67 s, not run in full)
+    Time: 4 to 9 h on two cores (200 epochs, 46,800 steps of 0.30 s on a Zen 5, of 0.67 s on a Xeon; not run in full)
     Score: 12.1 with --epochs 40 (the bundled model); --budget 20m: not measured yet
     """
     return Recipe(
@@ -74,12 +74,12 @@ def mnist_flow() -> Recipe:
 
 
 def mnist_conditional() -> Recipe:
-    """`mnist-v` that is told which digit to draw, and where in the image each token lies; smaller batches, twice the learning rate.
+    """`mnist-v` that is told which digit to draw, and where in the image each token lies; 12 epochs of smaller batches at twice the rate.
 
     One label in ten is left out, so that the network also knows digits without label: guidance compares the two.
 
     Command: nanoldm train mnist-conditional
-    Time: about 35 min on two cores (62 min on one)
+    Time: about 35 min on two cores (reckoned; the bundled model took 74 min on one)
     Score: 3.3 with 12 epochs (1,000 images; real ones 0.8), 90.4 % show their label, 99.8 % with guidance 2; --budget 20m: not measured yet
     """
     return mnist_v().replace(recipe="mnist-conditional", diffusion={"label_dropout": 0.1}, network={"position": "rope+learned"},
@@ -87,7 +87,7 @@ def mnist_conditional() -> Recipe:
 
 
 def mnist_fast() -> Recipe:
-    """After half an hour a thirtieth as far from real digits as `mnist`: fewer tokens, Muon, and training where shapes are decided.
+    """Good digits in minutes instead of a night: fewer tokens, Muon, and training where shapes are decided.
 
     What differs from `mnist` (what each gained: benchmarks/RESULTS.md, "Reference quality in minutes"):
 
@@ -105,8 +105,8 @@ def mnist_fast() -> Recipe:
     - fast: its models are drawn in a few network passes unless told otherwise.
 
     Command: nanoldm train mnist-fast
-    Time: about 30 min on two cores (Zen 3), the autoencoder's two included
-    Score: 1.56 with --budget 30m (the bundled model, in 16 network passes; real images 0.21); --budget 20m: not measured yet
+    Time: about 30 min on two cores (Zen 5), the autoencoder included
+    Score: 0.87 with --budget 30m (the bundled model, in 16 network passes; real images 0.21), 1.56 with 10m; --budget 20m: not measured yet
     """
     return mnist_v().replace(recipe="mnist-fast", fast=True, autoencoder={"latent_channels": 16, "levels": 3},
                              autoencoder_training={"epochs": 8, "annealing": "cosine"}, diffusion={"timestep_distribution": "logit-normal"},
@@ -118,8 +118,8 @@ def mnist_fast_conditional() -> Recipe:
     """`mnist-fast` that is told which digit to draw; one label in ten is left out, for guidance.
 
     Command: nanoldm train mnist-fast-conditional
-    Time: about 30 min on two cores (Zen 3)
-    Score: 1.27 (bundled: 5,760 steps; 1,000 images, real: 0.80), 97.0 % show their label, 99.9 % with guidance 2; --budget 20m: none yet
+    Time: about 30 min on two cores (Zen 5)
+    Score: not measured yet; of the bundled model, by a smaller recipe: 1.27 (1,000 images, real: 0.80), 97.0 % show their label
     """
     return mnist_fast().replace(recipe="mnist-fast-conditional", diffusion={"label_dropout": 0.1})
 
