@@ -107,6 +107,12 @@ def test_without_a_compiler_compiling_is_refused(monkeypatch):
         check_compiler("cpu")
 
 
+def test_a_device_number_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match="--device cuda:99 is no device: choose auto or cuda"):
+        prepare_torch("cuda:99")
+
+
 def test_matrix_products_on_a_gpu_keep_their_precision(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(device, "use_onednn", lambda: pytest.fail("only for the CPU"))

@@ -31,9 +31,11 @@ def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.dev
     if name.startswith("cpu"):
         use_onednn()
     try:
-        torch.empty(1, device=name)     # a number that is not there fails here
-        return torch.device(name)
-    except RuntimeError:
+        place = torch.device(name)
+        if place.index:
+            torch.empty(1, device=place)        # fails where there are fewer
+        return place
+    except (RuntimeError, AssertionError):      # the latter from a torch without CUDA
         raise InputError(f"--device {device} is no device: choose auto or {' or '.join(there)}") from None
 
 
