@@ -18,6 +18,19 @@ def tiny_recipe(digits, **training):
                                       training={"epochs": None, "steps": 60} | training)
 
 
+def poison(monkeypatch, number, field, factor):
+    """Multiply what one step of the denoiser (the stage of 60 steps) reports by `factor`."""
+    from nanoldm import training
+    fit = training.fit
+
+    def poisoned(loss_module, *arguments, **options):
+        for step in fit(loss_module, *arguments, **options):
+            there = step.number == number and options["steps"] == 60
+            yield step._replace(**{field: getattr(step, field) * factor}) if there else step
+
+    monkeypatch.setattr("nanoldm.stages.fit", poisoned)
+
+
 def test_two_processes_do_not_train_in_one_folder(digits, tmp_path):
     recipe, run = tiny_recipe(digits, steps=2), RunFolder(tmp_path / "run")
     train(recipe, run.path)
@@ -39,14 +52,8 @@ def test_a_foreign_plan_is_refused_by_name(digits, tmp_path, content):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(digits, tmp_path, monkeypatch):
-    from nanoldm import training
-    fit, poisoned_step = training.fit, 37
-
-    def poisoned(loss_module, *arguments, **options):
-        for step in fit(loss_module, *arguments, **options):
-            yield step._replace(loss=step.loss * float("nan")) if step.number == poisoned_step and options["steps"] == 60 else step
-
-    monkeypatch.setattr("nanoldm.stages.fit", poisoned)
+    poisoned_step = 37
+    poison(monkeypatch, poisoned_step, "loss", float("nan"))
     with pytest.raises(TrainingError, match=rf"loss of the denoiser became nan at step {poisoned_step}; .*denoiser.safetensors keeps"):
         train(tiny_recipe(digits), tmp_path / "run")
     kept, metadata = load_tensors(tmp_path / "run" / "checkpoint" / "denoiser.safetensors")
@@ -55,14 +62,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_before_its_weights_are_saved(digits, tmp_path, monkeypatch):
-    from nanoldm import training
-    fit = training.fit
-
-    def poisoned(loss_module, *arguments, **options):
-        for step in fit(loss_module, *arguments, **options):
-            yield step._replace(grad_norm=step.grad_norm * float("inf")) if step.number == 40 and options["steps"] == 60 else step
-
-    monkeypatch.setattr("nanoldm.stages.fit", poisoned)
+    poison(monkeypatch, 40, "grad_norm", float("inf"))
     with pytest.raises(TrainingError, match="gradient of the denoiser became inf at step 40"):
         train(tiny_recipe(digits), tmp_path / "run")
     assert int(load_tensors(tmp_path / "run" / "checkpoint" / "denoiser.safetensors")[1]["step"]) < 40

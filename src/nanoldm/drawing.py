@@ -64,20 +64,14 @@ class Drawing:
         return dict(zip(arrays["seeds"].tolist(), images, strict=True)) if mine else {}
 
     def announce(self) -> list[str]:
-        """What is there already, and what the rest will cost, from the time that a few reverse steps of one batch take; before them, what
-        will be lost or counts once."""
-        asked = self.sampling.steps or 0
-        notes = [f"note: {asked} steps of the {self.sampling.grid} grid fall on {len(self.timesteps)} different timesteps"
-                 ] if len(self.timesteps) < asked else []
-        if self.file.exists() and not self.drawn:
-            notes.append(f"note: {self.file} holds samples that other weights or settings drew, or is damaged: it is replaced")
-        return notes + self._cost()
-
-    def _cost(self) -> list[str]:
+        """What is there already, and what the rest will cost, from the time that a few reverse steps of one batch take; before that, what
+        will be lost."""
+        lost = [f"note: {self.file} holds samples that other weights or settings drew, or is damaged: it is replaced"
+                ] if self.file.exists() and not self.drawn else []
         if not self.missing:
             return [f"reusing {len(self.seeds):,} samples of {self.file}"]
         reused = f", {len(self.seeds) - len(self.missing):,} more are reused" if len(self.missing) < len(self.seeds) else ""
-        return [f"drawing {len(self.missing):,} samples of {self.passes} network passes: about {duration(seconds([self]))}{reused}; "
+        return [*lost, f"drawing {len(self.missing):,} samples of {self.passes} network passes: about {duration(seconds([self]))}{reused}; "
                 "judging: about a minute"]
 
     def images(self, name: str = "samples") -> Tensor:

@@ -27,6 +27,7 @@ from nanoldm.seeding import generator
 from nanoldm.stages import encode, proxy_errors
 from nanoldm.tracking import read_metrics
 from nanoldm.training.batches import epoch_length
+from nanoldm.use import count_steps
 
 BATCHES, QUANTILE = 10, 2.262       # disjoint batches, and the 97.5 % quantile of Student's t with 9 degrees of freedom
 FEWEST = 20                         # samples: two in each batch
@@ -64,6 +65,8 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
 
     if given and (given.labels >= 0).all():
         check_labels(given, train, test)
+    if drawing:
+        count_steps(pipeline, drawing.sampling)
     for line in drawing.announce() if drawing else [f"judging {count:,} images of {samples}"]:
         print(line, flush=True)     # before it starts, also into a file
     began = time.monotonic()
