@@ -7,8 +7,8 @@
 Each run trains a denoiser for about SECONDS with one thread, its learning rate annealed to the end, on 55,000 training images; the other
 5,000 judge it: Frechet distance of 2,000 samples (16 steps of dpm++2m on the shifted grid, EMA weights) and of reconstructions (the floor
 of the autoencoder), and the proxy, which compares only runs of one latent space. Autoencoders are trained first, not counted, and kept in
-FOLDER. (The judge's own networks have seen all 60,000 training images.) Appends a line to benchmarks/screen.jsonl for each run. Two of
-these at once, one on each core, are fair to each other.
+FOLDER; with 0 SECONDS they alone are judged. (The judge's own networks have seen all 60,000 training images.) Appends a line to
+benchmarks/screen.jsonl for each run. Two of these at once, one on each core, are fair to each other.
 """
 
 import itertools
@@ -58,20 +58,25 @@ def screen(recipe: Recipe, train: ImageSet, held_out: ImageSet, judge: Judge, fo
     found, latents = autoencoder(recipe, train, folder)
     test, limit = encode(found, held_out.images), latents.abs().max().item()
     stage = denoiser_stage(recipe, latents, labels=train.labels)
+
+    def judged(images: torch.Tensor) -> dict[str, float]:
+        return judge.summarise(judge.observe(to_bytes(images), nearest=False), NEAREST)
+
+    reconstructions = LatentDiffusion(found, stage.averaged.denoiser, limit).reconstruct(to_float(held_out.images))
+    floor = {"reconstruction": round(judged(reconstructions)["frechet_test"], 4)}
+    if not seconds:
+        return floor
     steps = int(seconds / stage.seconds_per_step(5))
     began = time.perf_counter()
     for _ in tqdm(stage.run(steps), total=steps, desc=name, unit="step", mininterval=10):
         pass
     took = time.perf_counter() - began
-    model = LatentDiffusion(found, stage.averaged.denoiser, limit)
-    images = {"samples": model.generate(range(SAMPLES), **SAMPLING), "reconstructions": model.reconstruct(to_float(held_out.images))}
-    judged = {key: judge.summarise(judge.observe(to_bytes(shown), nearest=False), NEAREST) for key, shown in images.items()}
+    samples = judged(LatentDiffusion(found, stage.averaged.denoiser, limit).generate(range(SAMPLES), **SAMPLING))
     proxies = {kind: mean(proxy_errors(loss.denoiser.eval(), test, held_out.labels, limit))
                for kind, loss in (("raw", stage.loss_module), ("ema", stage.averaged))}
     return {"steps": steps, "batch": stage.training.batch_size, "seconds": round(took, 1)} | {
         f"proxy_{kind}": round(value, 5) for kind, value in proxies.items()} | {
-        measure: round(judged["samples"][measure], 4) for measure in MEASURES} | {
-        "reconstruction": round(judged["reconstructions"]["frechet_test"], 4)}
+        measure: round(samples[measure], 4) for measure in MEASURES} | floor
 
 
 def main() -> None:
