@@ -4,8 +4,8 @@
 
 Every runner is `nanoldm train RECIPE --budget MINUTESm --seed SEED`: start, autoencoder, encoding and pictures count, and the learning rate
 is annealed to these very minutes. Then 10,000 samples, 16 steps of dpm++2m on the shifted grid for all, are judged against the test set.
-Run it on an idle machine, one at a time. Runs live in FOLDER; a finished one is not run again. Writes benchmarks/race.json and
-docs/race.png after each, beside those that are there already.
+Run it on an idle machine, one at a time. Runs live in FOLDER; a finished one is not run again. Writes benchmarks/race.json after each,
+beside what is there already, and draws in docs/race.png the recipes that ran for several lengths of time on one machine.
 """
 
 import json
@@ -18,6 +18,7 @@ import tyro
 from curve import ROOT, measured, run
 
 from nanoldm import charts, pictures
+from nanoldm.bench import machine
 from nanoldm.files import read_json, write_json
 from nanoldm.runs import RunFolder
 from nanoldm.tracking import read_metrics
@@ -40,17 +41,20 @@ def race(folder: Path, recipe: str, minutes: int, seed: int) -> dict[str, Any]:
         run("evaluate", model, *SAMPLING, "--out", judged)
     report = read_json(judged / "report.json")
     steps = {record["stage"]: record["step"] for record in read_metrics(RunFolder(model).metrics)}
-    return {"recipe": recipe, "minutes": minutes, "seed": seed, "seconds": float(clock.read_text()), "steps": steps,
+    return {"recipe": recipe, "minutes": minutes, "seed": seed, "machine": machine(), "seconds": float(clock.read_text()), "steps": steps,
             **measured(report), "reconstructions": report["measures"]["frechet_test"]["reconstructions"]}
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
     sheet, (left, right) = charts.figure(1, 2)
-    for name in dict.fromkeys(row["recipe"] for row in rows):
-        own = [row for row in rows if row["recipe"] == name]
+    for name, where in dict.fromkeys((row["recipe"], row["machine"]) for row in rows):
+        own = [row for row in rows if (row["recipe"], row["machine"]) == (name, where)]
         minutes = sorted({row["minutes"] for row in own})
+        if len(minutes) == 1:
+            continue                                # a point is no race
         for axes, measure in ((left, "frechet_test"), (right, "confidence")):
-            line, = axes.plot(minutes, [mean(row[measure][0] for row in own if row["minutes"] == m) for m in minutes], label=name)
+            means = [mean(row[measure][0] for row in own if row["minutes"] == m) for m in minutes]
+            line, = axes.plot(minutes, means, label=f"{name}, {where}")
             axes.scatter([row["minutes"] for row in own], [row[measure][0] for row in own], color=line.get_color())
     for axes, measure, title in ((left, "frechet_test", "Frechet distance, test set"), (right, "confidence", "classifier confidence")):
         axes.axhline(rows[0][measure][2], linestyle=":", color="grey", label="real images")
@@ -68,7 +72,7 @@ def main(folder: Path, minutes: tuple[int, ...] = (10, 30), recipes: tuple[str, 
             for recipe in recipes:
                 rows = json.loads(RESULT.read_text()) if RESULT.exists() else []
                 row = race(folder, recipe, length, seed)
-                rows = {(row["recipe"], row["minutes"], row["seed"]): row for row in [*rows, row]}
+                rows = {(row["recipe"], row["machine"], row["minutes"], row["seed"]): row for row in [*rows, row]}
                 rows = [rows[key] for key in sorted(rows)]
                 write_json(RESULT, rows)
                 draw(rows)

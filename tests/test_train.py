@@ -168,4 +168,4 @@ def test_the_other_recipes_train_and_sample(nanoldm, tiny_options, recipe):
     assert drawn.returncode == 0, drawn.stderr
     pipeline = LatentDiffusion.from_pretrained(nanoldm.folder / "runs" / recipe)
     assert (type(pipeline.denoiser.network).__name__, pipeline.autoencoder.latent_channels) == {
-        "mnist-64": ("DiffusionNet", 64), "mnist-additive": ("Transformer", 6), "mnist-fast": ("DiffusionNet", 16)}[recipe]
+        "mnist-64": ("DiffusionNet", 64), "mnist-additive": ("Transformer", 6), "mnist-fast": ("DiffusionNet", 8)}[recipe]
