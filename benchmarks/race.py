@@ -70,8 +70,8 @@ def main(folder: Path, minutes: tuple[int, ...] = (10, 30), recipes: tuple[str, 
     for seed in seeds:
         for length in minutes:
             for recipe in recipes:
-                rows = json.loads(RESULT.read_text()) if RESULT.exists() else []
                 row = race(folder, recipe, length, seed)
+                rows = json.loads(RESULT.read_text()) if RESULT.exists() else []
                 rows = {(row["recipe"], row["machine"], row["minutes"], row["seed"]): row for row in [*rows, row]}
                 rows = [rows[key] for key in sorted(rows)]
                 write_json(RESULT, rows)

@@ -41,6 +41,11 @@ def test_tensors_come_back_bit_for_bit_with_their_metadata(saved):
     assert (metadata["step"], metadata["stage"]) == ("17", "denoiser")
 
 
+def test_whoever_may_read_the_users_other_files_may_read_tensors(saved):
+    (saved.parent / "other.txt").touch()
+    assert saved.stat().st_mode == (saved.parent / "other.txt").stat().st_mode
+
+
 def test_a_transposed_view_is_saved_with_its_values_in_place(tmp_path):
     view = torch.arange(6.0).view(2, 3).T
     save_tensors(tmp_path / "view.safetensors", {"view": view})

@@ -15,7 +15,7 @@ def mnist() -> Recipe:
 
     Command: nanoldm train mnist
     Time: 4 to 9 h on two cores (200 epochs, 46,800 steps of 0.30 s on a Zen 5, of 0.67 s on a Xeon; not run in full)
-    Score: 12.1 with --epochs 40 (the bundled model), 16.8 with --budget 30m; --budget 20m: not measured yet
+    Score: 12.1 with --epochs 40 (the bundled model); 16.8 with --budget 30m of the Zen 5; 49.9 with --budget 20m of the Xeon
     """
     return Recipe(
         recipe="mnist",
@@ -93,21 +93,21 @@ def mnist_fast() -> Recipe:
 
     - autoencoder.levels 3, latent_channels 8: 4x4 tokens of 8 numbers instead of 7x7 of 6. Tokens are the cost: three times as many
       steps in the same time. And of fewer numbers there is less to learn: 8 lead further than 16, though they keep less of an image.
-    - autoencoder_training.learning_rate 4e-3, batch_size 32, epochs 5, annealing cosine: many steps on small batches let 8 numbers
-      keep more than 16 kept after 8 epochs of the reference's.
+    - autoencoder_training.learning_rate 4e-3, batch_size 32, epochs 5, annealing cosine: by many steps on small batches 8 numbers come
+      to keep more than 16 did after 8 epochs at the reference's rate.
     - training.optimizer Muon, learning_rate 8e-3: orthogonal steps stand sixteen times the reference's rate.
     - diffusion.timestep_distribution logit-normal: most steps go to the middle of the way, where shapes are decided.
     - diffusion.prediction v: says something about the image at every noise level, where epsilon says nothing at the noisiest ones.
     - network.position rope+learned: the network is told where in the image a token lies, which RoPE alone cannot say.
     - network.patch 2: the blocks see squares of 2x2 tokens as one, 4 in all, at two fifths of the cost. What that saves goes into
     - network.width 192 with 6 heads and hidden 768, depth 6: more to learn with, for as many steps in the same time as before.
-    - training.epochs 60: about half an hour on two cores of a Zen 5.
+    - training.epochs 60: about half an hour on two cores of a Zen 5, 50 minutes of a Xeon (reckoned).
     - training.ema_power 6.94, and no ema_decay: an average over the last tenth of the run, whatever its length.
     - fast: its models are drawn in a few network passes unless told otherwise.
 
     Command: nanoldm train mnist-fast
-    Time: about 30 min on two cores (Zen 5), the autoencoder included
-    Score: 0.87 with --budget 30m (the bundled model, in 16 network passes; real images 0.21), 1.56 with 10m; --budget 20m: not measured yet
+    Time: about 30 min on two cores (Zen 5; a Xeon: 50), the autoencoder included
+    Score: 0.88 with --budget 20m of the Xeon (16 network passes; real images 0.21); the bundled model, of 16 numbers a token: 0.87
     """
     return mnist_v().replace(recipe="mnist-fast", fast=True, autoencoder={"latent_channels": 8, "levels": 3},
                              autoencoder_training={"learning_rate": 4e-3, "batch_size": 32, "epochs": 5, "annealing": "cosine"},
@@ -120,8 +120,8 @@ def mnist_fast_conditional() -> Recipe:
     """`mnist-fast` that is told which digit to draw; one label in ten is left out, for guidance.
 
     Command: nanoldm train mnist-fast-conditional
-    Time: about 30 min on two cores (Zen 5)
-    Score: not measured yet; of the bundled model, by a smaller recipe: 1.27 (1,000 images, real: 0.80), 97.0 % show their label
+    Time: about 30 min on two cores (Zen 5; a Xeon: 50)
+    Score: 0.56 with --budget 20m of a Xeon (16 network passes; real images 0.21), 96.8 % show their label
     """
     return mnist_fast().replace(recipe="mnist-fast-conditional", diffusion={"label_dropout": 0.1})
 
