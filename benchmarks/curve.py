@@ -1,6 +1,6 @@
 """The honest baseline: the unchanged reference recipe, annealed to several lengths, each judged by 10,000 samples.
 
-    python benchmarks/curve.py FOLDER EPOCHS ...            (for example: curve 5 10 20 40)
+    python benchmarks/curve.py FOLDER EPOCHS ...            (for example: /tmp/curve 5 10 20 25)
 
 Runs and evaluations live in FOLDER and go on where they were stopped. Writes benchmarks/curve.json and docs/curve.png after every
 length, beside the lengths that are there already and the bundled model by its report in docs/evaluation. Minutes are those of the

@@ -14,8 +14,8 @@ def mnist() -> Recipe:
     """The reference, as specified but for what README lists under "Where it differs": 4 AdaLN-Zero blocks, 49 tokens of 6 numbers, epsilon.
 
     Command: nanoldm train mnist
-    Time: 4 to 9 h on two cores (200 epochs, 46,800 steps of 0.30 s on a Zen 5, of 0.67 s on a Xeon; not run in full)
-    Score: 12.1 with --epochs 40 (the bundled model); 16.8 with --budget 30m of the Zen 5; 49.9 with --budget 20m of the Xeon
+    Time: 4 to 8 h on two cores (200 epochs, 46,800 steps of 0.30 s on a Zen 5, of at most 0.61 s on a Xeon; not run in full)
+    Score: 12.1 with --epochs 40 (bundled; 100 network passes); in 16 passes 16.8 with --budget 30m (Zen 5), 49.9 with --budget 20m (Xeon)
     """
     return Recipe(
         recipe="mnist",
@@ -99,8 +99,8 @@ def mnist_fast() -> Recipe:
     - diffusion.timestep_distribution logit-normal: most steps go to the middle of the way, where shapes are decided.
     - diffusion.prediction v: says something about the image at every noise level, where epsilon says nothing at the noisiest ones.
     - network.position rope+learned: the network is told where in the image a token lies, which RoPE alone cannot say.
-    - network.patch 2: the blocks see squares of 2x2 tokens as one, 4 in all, at two fifths of the cost. What that saves goes into
-    - network.width 192 with 6 heads and hidden 768, depth 6: more to learn with, for as many steps in the same time as before.
+    - network.patch 2: the blocks see squares of 2x2 tokens as one, 4 in all, which takes less than half the time.
+    - network.width 192 with 6 heads and hidden 768, depth 6: more to learn with, for as many steps in a minute as without patches.
     - training.epochs 60: about half an hour on two cores of a Zen 5, 50 minutes of a Xeon (reckoned).
     - training.ema_power 6.94, and no ema_decay: an average over the last tenth of the run, whatever its length.
     - fast: its models are drawn in a few network passes unless told otherwise.
