@@ -8,7 +8,7 @@ demo: .venv/.installed
 	$(BIN)/nanoldm sample --n 64 --out digits.png
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

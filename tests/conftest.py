@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.seeding import seeded
+
+if "PYTEST_XDIST_WORKER" in os.environ:         # other workers have the other cores: with a thread for each, all would wait for all
+    os.environ["OMP_NUM_THREADS"] = "1"         # of the commands that tests start
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
