@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
 import sys
+import time
 
 import pytest
 import torch
 
-from nanoldm import RECIPES, InputError, TrainingError, cli
+from nanoldm import RECIPES, InputError, TrainingError, cli, override, planning
+from nanoldm.data import load
 from nanoldm.files import digest, load_tensors, read_json, write_json
 from nanoldm.runs import RunFolder
 from nanoldm.train import train
@@ -39,6 +42,32 @@ def test_two_processes_do_not_train_in_one_folder(digits, tmp_path):
         train(recipe, run.path)
     train(recipe, run.path)
     assert read_json(run.plan)["finished"]
+
+
+def test_of_two_runs_that_begin_in_one_folder_at_once_the_second_writes_nothing(digits, tmp_path, monkeypatch):
+    recipe, run = tiny_recipe(digits, steps=2), RunFolder(tmp_path / "run")
+    ours = planning.make_plan(recipe, load(recipe.data.name, 8)[0], "cpu", "", time.monotonic())
+
+    def while_another_one_begins(*_):
+        write_json(run.recipe, recipe.replace(seed=1).model_dump())
+        write_json(run.plan, ours[0].model_dump())
+        return ours
+
+    monkeypatch.setattr("nanoldm.train.make_plan", while_another_one_begins)
+    with pytest.raises(InputError, match=r"another process has begun a run in .*run meanwhile"):
+        train(recipe, run.path)
+    assert read_json(run.recipe)["seed"] == 1
+    assert not run.metrics.exists()
+
+
+def test_images_that_have_got_other_labels_are_refused_where_labels_are_learnt(digits, tmp_path):
+    shutil.copytree(digits, tmp_path / "digits")
+    recipe = override("mnist-conditional", data=f"folder:{tmp_path / 'digits'}", size=8, steps=1, ae_epochs=1)
+    train(recipe, tmp_path / "run")
+    last = max((tmp_path / "digits" / "0").iterdir())
+    last.rename(tmp_path / "digits" / "1" / "000.png")                      # the same images in the same order
+    with pytest.raises(InputError, match="or their labels have changed"):
+        train(recipe, tmp_path / "run")
 
 
 @pytest.mark.parametrize("content", ["{}", '{"autoencoder_steps": 0}', "[]", "plan"])

@@ -85,6 +85,11 @@ def test_samples_are_reused_and_only_missing_ones_are_drawn(first_report, judge_
     assert re.match(r"note: 60 steps of the shifted grid fall on \d\d different timesteps\ndrawing", merged.stdout)
 
 
+def test_guidance_of_a_model_without_classes_is_refused_before_anything_is_drawn(tiny_pipeline, tmp_path):
+    with pytest.raises(InputError, match="there are no labels here"):
+        Drawing(tiny_pipeline, tmp_path / "s.npz", range(10), Sampling(2, guidance=2.0))
+
+
 def test_an_interrupted_drawing_continues(tiny_pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "SAVE_EVERY", 4)
     monkeypatch.setattr(LatentDiffusion, "batch_size", 4)

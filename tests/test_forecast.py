@@ -71,7 +71,7 @@ def test_a_budget_is_foretold_as_the_steps_that_fit(digits, tmp_path, monkeypatc
 def test_a_dry_run_where_a_run_is_says_so_and_one_of_another_recipe_is_refused(nanoldm, tiny_options, trained_run):
     before = {file: file.stat().st_mtime_ns for file in trained_run.rglob("*")}
     same = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", trained_run.name, "--dry-run")
-    assert f"{trained_run.name} holds this run already" in same.stdout
+    assert f"{trained_run.name} holds this run already, and the command would do nothing: it is finished" in same.stdout
     for dry in ([], ["--dry-run"]):
         other = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--set", "network.heads=2", "--out", trained_run.name, *dry)
         assert other.returncode == 2

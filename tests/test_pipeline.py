@@ -180,6 +180,13 @@ def test_what_cannot_be_denoised_is_refused(tiny_pipeline, images, t, seeds, ste
         tiny_pipeline.denoise_from(images, t, seeds, steps)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 30, 30), (2, 1, 32, 32), (2, 3, 28, 28), (28, 28)])
+def test_images_of_another_shape_are_refused(tiny_pipeline, shape):
+    for use in (tiny_pipeline.encode, tiny_pipeline.reconstruct):
+        with pytest.raises(InputError, match=r"do not fit: this model needs \(N, 1, 28, 28\)"):
+            use(torch.rand(shape))
+
+
 def test_a_batch_size_below_1_is_refused(tiny_pipeline):
     with pytest.raises(InputError, match="batch_size -1: at least 1"):
         tiny_pipeline.generate([0], 1, batch_size=-1)

@@ -13,6 +13,7 @@ from nanoldm.errors import InputError
 from nanoldm.files import load_tensors, read_json, save_tensors
 from nanoldm.models import ConvAE, Transformer
 from nanoldm.pipeline import LatentDiffusion
+from nanoldm.runs import data_of
 from nanoldm.seeding import seeded
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -198,3 +199,10 @@ def test_an_existing_path_wins_over_a_bundled_name(tiny_pipeline, bundled):
 def test_a_run_folder_stands_for_the_model_in_it(tiny_pipeline, tmp_path):
     tiny_pipeline.save_pretrained(tmp_path / "run" / "model")
     assert torch.equal(LatentDiffusion.from_pretrained(tmp_path / "run").generate([1], 5), tiny_pipeline.generate([1], 5))
+
+
+def test_a_model_without_recipe_is_one_of_mnist_only_if_it_draws_such_images(folder):
+    assert data_of(folder).name == "mnist"
+    edit(folder / "autoencoder" / "config.json", image_size=32)
+    with pytest.raises(InputError, match=r"recipe\.json is missing, which says what .* was trained on: copy it"):
+        data_of(folder)

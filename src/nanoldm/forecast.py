@@ -56,7 +56,8 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
         print(describe(recipe, plan, seconds))
     sizes = disk(plan, first, second, size * size * channels)
     print(f"{readable(sum(sizes.values()))} of disk space: {', '.join(f'{kind} {readable(part)}' for kind, part in sizes.items())}")
-    print(f"dry run: {run.path} holds this run already, and the command would continue it" if run.recipe.exists() else
+    there = "do nothing: it is finished" if plan.finished else "continue it"
+    print(f"dry run: {run.path} holds this run already, and the command would {there}" if run.recipe.exists() else
           f"dry run: nothing was written. The run would be in {run.path}")
     return sizes
 

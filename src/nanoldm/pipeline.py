@@ -107,11 +107,14 @@ class LatentDiffusion:
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images)): what the autoencoder alone loses."""
-        return torch.cat([self.decode(self.autoencoder.encode(part.to(self.device))) for part in images.split(1000)])
+        return torch.cat([self.decode(self.encode(part)) for part in images.split(1000)])
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Images -> normalised tokens, on the model's device."""
+        """Images -> normalised tokens, on the model's device. Raises InputError for images of another shape than the model's."""
+        channels, size = (self.autoencoder.config[name] for name in ("image_channels", "image_size"))
+        if images.shape[1:] != (channels, size, size):
+            raise InputError(f"images of shape {tuple(images.shape)} do not fit: this model needs (N, {channels}, {size}, {size})")
         return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(1000)])
 
     @torch.no_grad()

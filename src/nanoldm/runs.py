@@ -60,9 +60,15 @@ def find_model(model: str | Path) -> Path:
 
 
 def data_of(model: str | Path) -> Data:
-    """The data that a model was trained on, as its recipe names it (MNIST for a model without a recipe)."""
+    """The data that a model was trained on, as its recipe names it; MNIST for a model without a recipe that draws 28x28 grey images.
+
+    Raises InputError for one without a recipe that draws others, and for a recipe that is none.
+    """
     recipe = find_model(model) / "recipe.json"
     if not recipe.exists():
+        shape = read_json(recipe.parent / "autoencoder" / "config.json")
+        if (shape.get("image_size"), shape.get("image_channels")) != (28, 1):
+            raise InputError(f"{recipe} is missing, which says what {model} was trained on: copy it from the run (nanoldm export does)")
         return Data(name="mnist", size=None, holdout=0)
     with refusing(recipe):
         return Data.model_validate(read_json(recipe)["data"])

@@ -113,9 +113,10 @@ def encode(autoencoder: ConvAE, images: Tensor) -> Tensor:
 
 def encode_and_normalise(autoencoder: ConvAE, images: Tensor) -> Tensor:
     """Encode the training set once, fix the autoencoder's latent statistics from it, and return the normalised latents."""
-    latents = encode(autoencoder, images)
-    autoencoder.set_statistics(latents)
-    return (latents - autoencoder.latent_mean) / autoencoder.latent_std
+    tokens = encode(autoencoder, images)
+    raw = tokens * autoencoder.latent_std + autoencoder.latent_mean       # the same numbers, unless there were statistics before
+    autoencoder.set_statistics(tokens)
+    return (raw - autoencoder.latent_mean) / autoencoder.latent_std
 
 
 def known(labels: Tensor, classes: int) -> Tensor:

@@ -86,20 +86,24 @@ def check_run(run: RunFolder, recipe: Recipe) -> None:
 def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device: torch.device | str, began: float,
                     compiled: bool) -> Plan:
     """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist."""
-    images = digest({"images": train_set.images})
+    labels = {} if recipe.diffusion.label_dropout is None else {"labels": train_set.labels}
+    images = digest({"images": train_set.images} | labels)
     if run.plan.exists():
         with refusing(run.plan):
             plan = Plan.model_validate(read_json(run.plan))
         if plan.images_sha256 != images:
-            raise InputError(f"the images of {recipe.data.name} have changed since the run in {run.path} began: "
-                             "choose another folder with --out")
+            raise InputError(f"the images of {recipe.data.name}{' or their labels' * bool(labels)} have changed since the run in "
+                             f"{run.path} began: choose another folder with --out")
         if not plan.finished:
             print(f"resuming the run in {run.path}")
         return plan
     plan, seconds = make_plan(recipe, train_set, device, images, began, compiled)
     print(describe(recipe, plan, seconds))
-    write_json(run.recipe, recipe.model_dump())
-    write_json(run.plan, plan.model_dump())
+    with run.locked():
+        if run.plan.exists():       # written while this one was planned
+            raise InputError(f"another process has begun a run in {run.path} meanwhile: choose another folder with --out")
+        write_json(run.recipe, recipe.model_dump())
+        write_json(run.plan, plan.model_dump())
     return plan
 
 
@@ -113,7 +117,7 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
             rows = {"test images": test[:16], "reconstructions": stage.averaged.autoencoder(test[:16]).sigmoid()}
             sheet = pictures.captioned((name, pictures.grid(images.cpu(), 16)) for name, images in rows.items())
             pictures.save(sheet, run.samples / "reconstructions.png")
-            return {"test_loss": stage.averaged(test).item()}
+            return {"test_loss": mean_loss(stage.averaged, {"image": test})}
 
     run_stage(run, stage, plan.autoencoder_steps, plan.autoencoder_steps, evaluate)
     return stage.averaged.autoencoder.eval()

@@ -67,6 +67,12 @@ def test_the_log_snr_grid_is_even_in_log_snr():
     torch.testing.assert_close(levels, torch.linspace(levels[0], levels[-1], 12), atol=0.2, rtol=0)      # they are about 1 apart
 
 
+@pytest.mark.parametrize("schedule", [COSINE, RECTIFIED], ids=lambda schedule: schedule.kind)
+def test_the_log_snr_grid_ends_at_timestep_0_from_two_steps_on(schedule):
+    assert visited(schedule, 2, None, "log-snr") == [99, 0]
+    assert visited(schedule, 3, None, "log-snr")[-1] == 0
+
+
 def test_the_shifted_grid_spends_its_steps_where_there_is_much_noise():
     assert sum(t >= 50 for t in visited(RECTIFIED, 12, None, "shifted")) >= 8
     assert visited(RECTIFIED, 1, None, "shifted") == [99]

@@ -9,6 +9,7 @@ from nanoldm.data import load, to_float
 from nanoldm.errors import InputError
 from nanoldm.models import ConvAE, ReconstructionLoss
 from nanoldm.seeding import generator, seeded
+from nanoldm.stages import encode_and_normalise
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,13 @@ def test_setting_statistics_again_changes_nothing(digits):
     mean, std = autoencoder.latent_mean.clone(), autoencoder.latent_std.clone()
     autoencoder.set_statistics(autoencoder.encode(digits))
     torch.testing.assert_close((autoencoder.latent_mean, autoencoder.latent_std), (mean, std), atol=1e-6, rtol=1e-5)
+
+
+def test_encoding_a_set_again_gives_the_same_normalised_latents():
+    autoencoder, images = ConvAE(), load("mnist")[1].images[:500]
+    first, second = (encode_and_normalise(autoencoder, images) for _ in range(2))
+    torch.testing.assert_close(second, first, atol=1e-5, rtol=1e-4)
+    assert second.mean((0, 1)).abs().max() < 1e-4
 
 
 @torch.no_grad()

@@ -115,3 +115,28 @@ def test_a_truncated_checkpoint_is_refused_by_name(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"state\.safetensors is truncated"):
         load_checkpoint(path, deepcopy(model), adamw(model))
+
+
+def test_a_module_is_trained_where_it_lies_whatever_device_accelerate_chose(monkeypatch):
+    from accelerate import PartialState
+    PartialState()
+    monkeypatch.setitem(PartialState._shared_state, "device", torch.device("meta"))      # as if another GPU, or one beside this CPU
+    model = Regression()
+    loss = [step.loss.item() for step in fit(model, batches(), adamw(model), steps=3, learning_rate=rate)]
+    assert len(loss) == 3
+    assert all(parameter.device.type == "cpu" for parameter in model.parameters())
+
+
+def test_random_numbers_for_the_cpu_leave_gpus_alone(monkeypatch):
+    """torch would start, and read, every GPU of the machine: also those that are full, or somebody else's."""
+    def touched(*_):
+        raise AssertionError("a GPU was touched")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("get_rng_state", "set_rng_state", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, touched)
+    state = torch.get_rng_state()
+    with seeded(3, 1):
+        first = torch.rand(5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first, torch.rand(5, generator=generator(3, 1)))

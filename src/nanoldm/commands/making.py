@@ -24,7 +24,8 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
 
     Args:
         recipe: A recipe by its name: `nanoldm recipes` lists them, with their fields, times and scores.
-        budget: Wall time to aim at, such as 20m or 1h30m: decides the number of denoiser steps when the run starts.
+        budget: Wall time to aim at, such as 20m or 1h30m: decides the number of denoiser steps when the run starts,
+            and gives the autoencoder a fifth of it at most.
         epochs: Epochs of the denoiser (the reference: 200).
         steps: Steps of the denoiser, instead of epochs.
         ae_epochs: Epochs of the autoencoder (the reference: 10).

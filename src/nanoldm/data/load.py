@@ -1,17 +1,21 @@
 """Find a data set by its name."""
 
+import torch
+
 from nanoldm.data.folder import load_folder
 from nanoldm.data.imageset import ImageSet
 from nanoldm.data.mnist import load_mnist
 from nanoldm.data.vision import load_torchvision
 from nanoldm.errors import InputError
+from nanoldm.seeding import generator
 
 
 def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet, ImageSet]:
     """(training set, test set) called `name`: "mnist", the name of a set of torchvision's, or "folder:PATH".
 
     size: side of the square images, a multiple of 4 (default: the set's own). holdout: take the last `holdout` training images
-    as the test set instead of the real one, so that tuning never sees it.
+    (of a folder, which is sorted by class, as many from all over it) as the test set instead of the real one, so that tuning never
+    sees it.
     Raises InputError for an unknown name, unreadable files, or a size or holdout that does not fit.
     """
     if size is not None and (size < 4 or size % 4):
@@ -24,6 +28,8 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
         train, test = load_torchvision(name)
     if not 0 <= holdout < len(train):
         raise InputError(f"--holdout {holdout} leaves nothing to train on: choose 0 to {len(train) - 1} images of {name}")
+    if holdout and name.startswith("folder:"):
+        train = train.select(torch.randperm(len(train), generator=generator(0)))
     if holdout:
         train, test = train.select(slice(-holdout)), train.select(slice(-holdout, None))
     return train.resize(size), test.resize(size)

@@ -25,8 +25,10 @@ def log_snr(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
     values = (alpha / sigma).log()
     # Where the first level holds no signal, its logarithm is minus infinity: the even spacing begins at the second.
     first = [] if values[start].isfinite() else [start]
-    if len(first) == steps or start == 0:
+    if steps == 1 or start == 0:
         return [start]
+    if steps == len(first) + 1:
+        return [start, 0]           # nothing in between
     return first + nearest(values, torch.linspace(values[start - len(first)], values[0], steps - len(first), dtype=torch.float64))
 
 

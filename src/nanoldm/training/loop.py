@@ -31,7 +31,8 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]], optimizer:
     gradient_clip: largest norm of the whole gradient (None: no limit). compiled: run loss_module through torch.compile, which
     fuses its elementwise operations; the mathematics stays the same, up to the order of sums.
     """
-    accelerator = Accelerator(cpu=next(loss_module.parameters()).device.type == "cpu")
+    device = next(loss_module.parameters()).device
+    accelerator = Accelerator(device_placement=False)        # its own choice of device is the process's, not this module's
     model, optimizer = accelerator.prepare(loss_module, optimizer)
     if compiled:
         model = torch.compile(model, dynamic=False)          # every batch has the same shape
@@ -39,7 +40,7 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]], optimizer:
     for step, batch in zip(range(start, steps), batches, strict=False):      # batches may be endless
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
-        with seeded(seed, FORWARD, step):
+        with seeded(seed, FORWARD, step, device=device):
             loss = model(**batch)
         optimizer.zero_grad()
         accelerator.backward(loss)
