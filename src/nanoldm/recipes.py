@@ -57,7 +57,7 @@ def mnist_v() -> Recipe:
 
     Command: nanoldm train mnist-v
     Time: about as long as mnist
-    Score: --budget 20m: not measured yet
+    Score: 23.6 with --budget 20m of a Xeon (mnist: 49.9), in 16 network passes
     """
     return mnist().replace(recipe="mnist-v", diffusion={"prediction": "v"})
 
@@ -67,7 +67,7 @@ def mnist_flow() -> Recipe:
 
     Command: nanoldm train mnist-flow
     Time: about as long as mnist
-    Score: --budget 20m: not measured yet
+    Score: 18.4 with --budget 20m of a Xeon (mnist: 49.9), in 16 network passes
     """
     return mnist().replace(recipe="mnist-flow", diffusion={"schedule": "rectified", "prediction": "flow",
                                                            "timestep_distribution": "logit-normal"})
@@ -80,7 +80,7 @@ def mnist_conditional() -> Recipe:
 
     Command: nanoldm train mnist-conditional
     Time: about 35 min on two cores (reckoned; the bundled model took 74 min on one)
-    Score: 3.3 with 12 epochs (1,000 images; real ones 0.8), 90.4 % show their label, 99.8 % with guidance 2; --budget 20m: not measured yet
+    Score: 5.2 with --budget 20m of a Xeon, 80.2 % show their label; 3.3 after all 12 epochs (1,000 images), 90.4 %, with guidance 2 99.8 %
     """
     return mnist_v().replace(recipe="mnist-conditional", diffusion={"label_dropout": 0.1}, network={"position": "rope+learned"},
                              training={"batch_size": 128, "learning_rate": 1e-3, "epochs": 12})
