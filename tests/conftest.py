@@ -20,6 +20,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:         # other workers have the other c
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> None:
+    """Neither read nor fill the cache of whoever runs the tests."""
+    os.environ["NANOLDM_DATA"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_pipeline() -> LatentDiffusion:
     """An untrained model whose every layer does something: its pictures are noise, but strong noise that differs from seed to seed.

@@ -95,7 +95,7 @@ def test_the_command_measures_everything_and_writes_it(nanoldm):
             assert len(facts[figure]) == 1
             assert facts[figure][0] > 0
         assert facts["train_peak_mb"] > 100
-    assert report["cold_start"]["sample"] > report["cold_start"]["import_torch"] > 0.2
+    assert min(report["cold_start"]["sample"], report["cold_start"]["import_torch"]) > 0.2
 
 
 def test_a_turn_is_timed_from_the_first_step_to_the_last_loss(monkeypatch, workers):

@@ -1,6 +1,7 @@
 """The real command line, in a subprocess unless something must be replaced."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ import torch
 from PIL import Image
 
 from nanoldm import LatentDiffusion, __version__, cli
+from nanoldm.card import export
+from nanoldm.files import read_json, write_json
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -113,6 +116,7 @@ BAD_INPUT = {
     "train mnist --set depth": "--set depth: write FIELD=VALUE",
     "train mnist --set seed=1 --seed 1": "--seed and --set seed say the same",
     "train mnist --dry-run --size 30": "--size 30 is not a multiple of 4",
+    "evaluate --samples digits.npz --n 1000": "leave out --n, --compile and the options that say how to draw",
     "train mnist --epochs 0": "--epochs 0: input should be greater than 0",
     "train mnist --epochs 2 --budget 5m": "give one of them",
     "train mnist --budget soon": "such as 90s, 20m or 1h30m",
@@ -186,7 +190,7 @@ def test_info_names_recipe_parameters_and_history(nanoldm, trained_run):
     parameters = sum(p.numel() for p in LatentDiffusion.from_pretrained(trained_run).denoiser.network.parameters())
     assert f"DiffusionNet, {parameters:,} parameters" in text
     assert re.search(r"training\.learning_rate +0\.0005\n", text)
-    assert re.search(r"denoiser training +40 steps in .*, loss 1\.0\d+ -> 0\.\d+, test loss 0\.\d+", text)
+    assert re.search(r"denoiser training +40 steps in .*, loss \d\.\d+ -> 0\.\d+, test loss 0\.\d+", text)
 
 
 def test_an_exported_model_draws_the_same_images_and_has_a_card(nanoldm, trained_run):
@@ -197,3 +201,11 @@ def test_an_exported_model_draws_the_same_images_and_has_a_card(nanoldm, trained
     card = (folder / "README.md").read_text()
     assert "recipe `mnist`" in card
     assert "40 steps" in card
+
+
+def test_the_card_of_a_run_that_was_stopped_says_so(trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    write_json(run / "plan.json", read_json(run / "plan.json") | {"finished": False})
+    for source, stopped in ((run, True), (trained_run, False)):
+        export(source, tmp_path / f"copy-{stopped}")
+        assert ("taken before the run had finished" in (tmp_path / f"copy-{stopped}" / "README.md").read_text()) == stopped

@@ -1,5 +1,6 @@
 """What makes it fast leaves the mathematics alone."""
 
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,8 @@ from nanoldm.models import transformer
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipes import RECIPES
 from nanoldm.stages import denoiser_stage, encode
+
+needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +75,7 @@ def test_memory_that_tensors_leave_is_used_again():
     assert faults["keep"] < faults["return"] / 5
 
 
+@needs_compiler
 def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
     """From trained weights: from random ones two runs part after 60 steps even if only the number of threads differs."""
     model = LatentDiffusion.from_pretrained("mnist")
@@ -92,6 +96,7 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
     torch.testing.assert_close(losses(compiled=True), plain, rtol=0, atol=1e-4)
 
 
+@needs_compiler
 def test_without_a_compiler_compiling_is_refused(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(InputError, match=r"--compile needs a C\+\+ compiler and there is no no-such-compiler"):

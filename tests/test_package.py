@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoldm.options import BEST
+from nanoldm.runs import bundled_models
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,9 +30,12 @@ def test_the_wheel_holds_data_weights_and_types(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "nanoldm/py.typed" in names
     assert sum(name.startswith("nanoldm/bundled/mnist/") and name.endswith("ubyte.gz") for name in names) == 4
+    source = ROOT / "src"
+    bundled = {file.relative_to(source).as_posix() for file in (source / "nanoldm" / "bundled").rglob("*") if file.is_file()}
+    assert bundled == {name for name in names if name.startswith("nanoldm/bundled/")}
     for part in ("model_index.json", "recipe.json", "metrics.jsonl", "README.md", "scheduler/scheduler_config.json",
                  "autoencoder/diffusion_pytorch_model.safetensors", "network/diffusion_pytorch_model.safetensors"):
-        assert all(f"nanoldm/bundled/models/{model}/{part}" in names for model in ("mnist", BEST))
+        assert all(f"nanoldm/bundled/models/{model}/{part}" in names for model in bundled_models())
 
 
 def test_the_wheel_draws_digits_outside_the_checkout(wheel, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one
     assert logged == expected
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_is_the_same_training(nanoldm, tiny_options, trained_run):
     finished = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", "compiled", "--compile")
     assert finished.returncode == 0, finished.stderr

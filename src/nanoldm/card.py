@@ -86,6 +86,9 @@ def origin(folder: Path) -> str:
         length = f"a wall-time budget of {duration(recipe.budget)}"
     annealed = "annealed to 0" if training.annealing == "cosine" else "constant"
     weights = "EMA weights" if training.ema_decay or training.ema_power else "the last weights"
+    plan = folder.parent / "plan.json"          # of the run, where this is its model
+    if plan.exists() and not read_json(plan).get("finished"):
+        weights += ", taken before the run had finished"
     return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe `{recipe.recipe}` on `{recipe.data.name}`\n"
             f"({length}, learning rate {annealed}, {weights}).\n\n"
             "`recipe.json` holds every setting, `metrics.jsonl` every logged loss.")

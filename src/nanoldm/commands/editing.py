@@ -56,7 +56,7 @@ def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MAS
 
 
 def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
-                metavar="A B", help_behavior_hint="")] = None, frames: int = 9, label: Towards = None,
+                metavar="A B", help_behavior_hint="")] = None, frames: int = 9, label: Text = None,
                 sampling: Drawn = AS_USUAL, out: Picture = Path("interpolate.png"), gif: File = None, device: Device = "auto",
                 threads: Threads = None) -> None:
     """Go from one image to another: between two seeds, or between two images of yours, which are inverted first.
@@ -71,6 +71,7 @@ def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tu
         seeds: Two seeds, such as 3,7; the ends are the images that sample --sampler ddim (with --label none, or this label) draws.
         images: Two image files, or such as test:3, instead of seeds.
         frames: How many images, both ends included.
+        label: Class of all frames, for models that know labels, such as 7 (default: none).
         out: The frames, as a picture.
         gif: Also write them as an animation, there and back.
     """

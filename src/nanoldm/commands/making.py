@@ -30,7 +30,8 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
         steps: Steps of the denoiser, instead of epochs.
         ae_epochs: Epochs of the autoencoder (the reference: 10).
         data: mnist, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ... or folder:PATH with your own images.
-        size: Side of the images in pixels, a multiple of 4; others are resized.
+        size: Side of the images in pixels, a multiple of 4; others are resized. mnist-fast: 16, 28, 32, 44, 48, 60, 64, ...: its latents
+            must have an even side.
         holdout: Test on this many of the last training images instead of the test set.
         seed: Of initial weights, order of the data and noise (recipes say 0).
         fields: Change any field of the recipe, as `nanoldm recipes RECIPE` names them; repeat it for others.
@@ -64,7 +65,8 @@ def sample(model: Model = BEST, *, n: Count = None, seed: Count = None, seeds: T
         seed: Of the first image; the next ones count up (default: 0).
         seeds: Seeds by name instead of --n and --seed, such as 3,7,20-29.
         out: The grid, as a picture.
-        npz: Also write the images as numbers: array `images`, uint8 (N, S, S) or (N, S, S, 3).
+        npz: Also write the images as numbers: array `images`, uint8 (N, S, S) or (N, S, S, 3), and `labels` where the model
+            knows them.
         trajectory: Also write a GIF of the way there: x_t beside the estimate of x0.
     """
     labels = parse_labels(label)
@@ -102,7 +104,7 @@ def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Position
     Example: nanoldm export runs/mnist my-digits
 
     Args:
-        run: A run folder.
+        run: A run folder; also an exported folder or a bundled name.
         folder: The new folder.
     """
     from nanoldm.card import export as write

@@ -12,7 +12,7 @@ from nanoldm.options import BEST, parse_names, parse_numbers
 
 def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
                                    "an exported folder (default: mnist-fast, unless --samples is given).")]] = None, *,
-             samples: File = None, n: int = 10_000, seed: int = 0, sampling: Drawn = AS_USUAL, features: FeatureFolder = "digits-v1",
+             samples: File = None, n: Count = None, seed: int = 0, sampling: Drawn = AS_USUAL, features: FeatureFolder = "digits-v1",
              out: Folder = None, compile: bool = False, device: Device = "auto", threads: Threads = None) -> None:
     """Measure how good samples are: distances to real images beside their floors, with intervals, as a table, JSON and HTML.
 
@@ -23,17 +23,17 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
 
     Args:
         samples: Judge these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), perhaps `labels`.
-        n: How many images to draw. Figures of different N must not be compared.
+        n: How many images to draw (default: 10,000). Figures of different N must not be compared.
         seed: Of the first image; the next ones count up.
         out: Folder for report.json, report.html, pictures and samples (default: evaluation/NAME).
         compile: Compile the denoiser first (torch.compile; needs a C++ compiler): pays from some thousand images on.
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
-    if samples and sampling != AS_USUAL:
-        raise InputError("--samples are drawn already: leave out the options that say how to draw")
+    if samples and (sampling != AS_USUAL or n is not None or compile):
+        raise InputError("--samples are drawn already: leave out --n, --compile and the options that say how to draw")
     drawn = None if samples else sampling.drawing(model or BEST)
-    run(model, samples=samples, n=n, seed=seed, sampling=drawn, features=features, out=out, compiled=compile,
+    run(model, samples=samples, n=10_000 if n is None else n, seed=seed, sampling=drawn, features=features, out=out, compiled=compile,
         device=prepare_torch(device, threads))
 
 
@@ -116,7 +116,8 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
     if size is not None and size < 4:
         raise InputError(f"--size {size}: give a side of at least 4 pixels, such as 28")
     chosen = Data(name=absolute(data), size=size, holdout=0)
-    train_features(chosen, out or Path("features") / Path(data).name, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
+    out = out or Path("features") / Path(data.removeprefix("folder:")).name
+    train_features(chosen, out, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
 
 
 def bench(*, rounds: int = 5, batch: int = 256, out: Annotated[Path, arg(metavar="FILE")] = Path("bench.json"), device: Device = "auto",
