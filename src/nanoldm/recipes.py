@@ -37,7 +37,7 @@ def mnist_64() -> Recipe:
 
     Command: nanoldm train mnist-64
     Time: about as long as mnist
-    Score: --budget 20m: not measured yet
+    Score: 106.6 with --budget 20m of a Xeon (mnist: 49.9), in 16 network passes
     """
     return mnist().replace(recipe="mnist-64", autoencoder={"latent_channels": 64})
 
