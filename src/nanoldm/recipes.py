@@ -47,7 +47,7 @@ def mnist_additive() -> Recipe:
 
     Command: nanoldm train mnist-additive
     Time: about as long as mnist
-    Score: --budget 20m: not measured yet
+    Score: 64.5 with --budget 20m of a Xeon (mnist: 49.9), in 16 network passes
     """
     return mnist().replace(recipe="mnist-additive", network={"kind": "Transformer"})
 
