@@ -121,7 +121,7 @@ def mnist_fast_conditional() -> Recipe:
 
     Command: nanoldm train mnist-fast-conditional
     Time: about 30 min on two cores (Zen 5; a Xeon: 50)
-    Score: 0.56 with --budget 20m of a Xeon (16 network passes; real images 0.21), 96.8 % show their label; 40m: 0.50, 97.7 %
+    Score: 0.56 with --budget 20m of a Xeon (16 network passes; real images 0.21), 96.8 % show their label; 10m: 0.73, 40m: 0.50
     """
     return mnist_fast().replace(recipe="mnist-fast-conditional", diffusion={"label_dropout": 0.1})
 
