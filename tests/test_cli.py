@@ -67,7 +67,7 @@ BAD_INPUT = {
     "evaluate MODEL --n 19": "19 images are too few",
     "evaluate MODEL --steps 101": "choose 1 to 100",
     "evaluate --samples no-such-file.npz": "there is no file no-such-file.npz",
-    "evaluate --samples file.npz --guidance 2": "leave out the options that say how to draw",
+    "evaluate --samples file.npz --guidance 2": "--compile and the options that say how to draw",
     "evaluate --samples file.npz --seed -1": "seeds count from 0",
     "evaluate mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
     "evaluate MODEL --fast --steps 9": "--fast chooses steps, sampler and grid: leave out --steps",

@@ -70,16 +70,6 @@ def test_subfolders_are_classes_numbered_in_order_of_name(tmp_path):
     assert test.labels.tolist() == [2]
 
 
-def test_a_holdout_of_a_folder_has_images_of_every_class(tmp_path):
-    for kind in ("a", "b", "c"):
-        put_grey(tmp_path / kind, [f"{k:02d}.png" for k in range(20)])
-    train, held_out = load(f"folder:{tmp_path}", holdout=18)
-    assert set(held_out.labels.tolist()) == set(train.labels.tolist()) == {0, 1, 2}
-    assert (len(train), len(held_out)) == (36, 18)
-    again = load(f"folder:{tmp_path}", holdout=18)[1]
-    assert torch.equal(again.images, held_out.images)
-
-
 def test_images_that_lie_in_no_subfolder_have_no_label(tmp_path):
     put_grey(tmp_path, ["dog/1.png", "loose.png", "cat/1.png"])
     train, test = read(tmp_path)

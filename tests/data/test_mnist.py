@@ -110,6 +110,13 @@ def test_a_missing_file_is_named(folder):
         load_mnist(folder)
 
 
+def test_a_holdout_of_a_folder_has_images_of_every_class(digits):
+    train, held_out = load(f"folder:{digits}", holdout=100)
+    assert set(held_out.labels.tolist()) == set(train.labels.tolist()) == set(range(10))
+    assert (len(train), len(held_out)) == (188, 100)
+    assert torch.equal(load(f"folder:{digits}", holdout=100)[1].images, held_out.images)       # the same again
+
+
 def test_a_holdout_is_the_last_training_images(mnist):
     train, test = load("mnist", holdout=5000)
     assert torch.equal(train.images, mnist[0].images[:55_000])
