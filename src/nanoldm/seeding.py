@@ -21,7 +21,7 @@ def generator(*key: int) -> torch.Generator:
 def seeded(*key: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Give code that draws from torch's global state on the CPU (initial weights) and on `device` (dropout) the stream `key`; afterwards
     the state is put back. Other GPUs are not touched: they may belong to somebody else."""
-    on_gpu, seed = torch.device(device).type == "cuda", generator(*key).initial_seed()
-    with torch.random.fork_rng([device] if on_gpu else []):
-        (torch.manual_seed if on_gpu else torch.default_generator.manual_seed)(seed)
+    kind = torch.device(device).type
+    with torch.random.fork_rng([device] if kind == "cuda" else []):
+        (torch.default_generator.manual_seed if kind == "cpu" else torch.manual_seed)(generator(*key).initial_seed())
         yield
