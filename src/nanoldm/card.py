@@ -13,7 +13,7 @@ from nanoldm.files import check_folder, digest, read_json, refusing, write_text
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Recipe, flat
-from nanoldm.runs import find_model
+from nanoldm.runs import RunFolder, find_model
 from nanoldm.tracking import read_metrics
 
 
@@ -86,9 +86,10 @@ def origin(folder: Path) -> str:
         length = f"a wall-time budget of {duration(recipe.budget)}"
     annealed = "annealed to 0" if training.annealing == "cosine" else "constant"
     weights = "EMA weights" if training.ema_decay or training.ema_power else "the last weights"
-    plan = folder.parent / "plan.json"          # of the run, where this is its model
-    if plan.exists() and not read_json(plan).get("finished"):
-        weights += ", taken before the run had finished"
+    plan = RunFolder(folder.parent).plan        # where this is the model of a run
+    if plan.exists():
+        from nanoldm.planning import read_plan  # imports accelerate, which `info` and `export` need for nothing else
+        weights += "" if read_plan(plan).finished else ", taken before the run had finished"
     return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe `{recipe.recipe}` on `{recipe.data.name}`\n"
             f"({length}, learning rate {annealed}, {weights}).\n\n"
             "`recipe.json` holds every setting, `metrics.jsonl` every logged loss.")

@@ -9,9 +9,8 @@ import torch
 from nanoldm.card import count
 from nanoldm.data import load
 from nanoldm.device import check_compiler
-from nanoldm.files import read_json, refusing
 from nanoldm.listing import aligned, table
-from nanoldm.planning import Plan, describe, make_plan
+from nanoldm.planning import Plan, describe, make_plan, read_plan
 from nanoldm.recipe import Recipe
 from nanoldm.recipes import RECIPES
 from nanoldm.runs import RunFolder
@@ -47,8 +46,7 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
              "denoiser": f"{count(second.loss_module):,} parameters"}
     print(f"{table(recipe, RECIPES[origin](), origin)}\n\n{aligned(facts)}\n", flush=True)
     if run.plan.exists():       # decided when the run began
-        with refusing(run.plan):
-            plan = Plan.model_validate(read_json(run.plan))
+        plan = read_plan(run.plan)
         print(f"{plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, by {run.plan}")
     else:
         print("timing a few steps ...", flush=True)

@@ -69,7 +69,7 @@ class LatentDiffusion:
         if x_T is not None and x_T.shape != (needed := self._noise(streams).shape):     # drawn: a sampler's noise must not be x_T's again
             raise InputError(f"x_T is {tuple(x_T.shape)}: {len(seeds)} seeds of this model need {tuple(needed)}")
         settings = Sampling(steps=steps, **sampling)
-        return self._sample_in_batches(streams, x_T, settings, None, batch_size, progress, self._labels(seeds, labels, settings), around)
+        return self._sample_in_batches(streams, x_T, settings, None, batch_size, progress, self.labels(seeds, labels, settings), around)
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *,
@@ -87,7 +87,7 @@ class LatentDiffusion:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
         settings = Sampling(steps=steps, **sampling)
         self.timesteps(settings, t)                                                           # refused before any work
-        classes = self._labels(seeds, labels, settings)
+        classes = self.labels(seeds, labels, settings)
         x0 = self.encode(images)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self._noise(streams), alpha, sigma)
@@ -97,7 +97,7 @@ class LatentDiffusion:
                    **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
         settings = Sampling(steps=steps, **sampling)
-        for x, estimate in self._sample(self._streams(seeds), None, settings, labels=self._labels(seeds, labels, settings)):
+        for x, estimate in self._sample(self._streams(seeds), None, settings, labels=self.labels(seeds, labels, settings)):
             yield self.decode(x), self.decode(estimate.x0)
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -129,13 +129,14 @@ class LatentDiffusion:
             check_signal(self.denoiser.schedule, timesteps[0], self.device)
         return timesteps
 
-    def labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> Tensor | None:
-        """The class of each image (N,), -1 for none; None for a model without classes. labels: as given to `generate`."""
-        return labels_for(self.denoiser.classes, seeds, labels)
+    def labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None = None, sampling: Sampling | None = None) -> Tensor | None:
+        """The class of each image (N,), -1 for none; None for a model without classes. labels: as given to `generate`.
 
-    def _labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None, sampling: Sampling) -> Tensor | None:
-        found = self.labels(seeds, labels)
-        sampling.check_guidance(found, self.denoiser.schedule.timesteps)
+        Raises InputError for labels that do not exist, and where the guidance of `sampling` does not fit them.
+        """
+        found = labels_for(self.denoiser.classes, seeds, labels)
+        if sampling:
+            sampling.check_guidance(found, self.denoiser.schedule.timesteps)
         return found
 
     def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:

@@ -1,6 +1,7 @@
 """How long a run will take, and how many steps fit into a wall-time budget. Decided once, when a run starts, and stored."""
 
 import time
+from pathlib import Path
 
 import torch
 from pydantic import PositiveInt
@@ -9,6 +10,7 @@ from torch import Tensor
 from nanoldm.data import ImageSet
 from nanoldm.diffusion import LEVELS
 from nanoldm.errors import InputError
+from nanoldm.files import read_json, refusing
 from nanoldm.options import duration
 from nanoldm.recipe import Config, Recipe
 from nanoldm.stages import PROXY_LATENTS, Stage, autoencoder_stage, denoiser_stage, encode
@@ -26,6 +28,12 @@ class Plan(Config):
     show_every: PositiveInt             # steps between two sample grids
     images_sha256: str
     finished: bool = False
+
+
+def read_plan(file: Path) -> Plan:
+    """Raises InputError for a file that holds no plan."""
+    with refusing(file):
+        return Plan.model_validate(read_json(file))
 
 
 def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, images_sha256: str, began: float,

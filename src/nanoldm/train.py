@@ -14,10 +14,10 @@ from nanoldm import pictures
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.device import check_compiler
 from nanoldm.errors import InputError
-from nanoldm.files import check_folder, digest, read_json, refusing, write_json, write_text
+from nanoldm.files import check_folder, digest, read_json, write_json, write_text
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.planning import Plan, describe, make_plan
+from nanoldm.planning import Plan, describe, make_plan, read_plan
 from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
@@ -89,8 +89,7 @@ def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device:
     labels = {} if recipe.diffusion.label_dropout is None else {"labels": train_set.labels}
     images = digest({"images": train_set.images} | labels)
     if run.plan.exists():
-        with refusing(run.plan):
-            plan = Plan.model_validate(read_json(run.plan))
+        plan = read_plan(run.plan)
         if plan.images_sha256 != images:
             raise InputError(f"the images of {recipe.data.name}{' or their labels' * bool(labels)} have changed since the run in "
                              f"{run.path} began: choose another folder with --out")

@@ -32,7 +32,7 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
         data: mnist, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ... or folder:PATH with your own images.
         size: Side of the images in pixels, a multiple of 4; others are resized. mnist-fast: 16, 28, 32, 44, 48, 60, 64, ...: its latents
             must have an even side.
-        holdout: Test on this many of the last training images instead of the test set.
+        holdout: Test on this many of the last training images (of a folder: from all over it) instead of the test set.
         seed: Of initial weights, order of the data and noise (recipes say 0).
         fields: Change any field of the recipe, as `nanoldm recipes RECIPE` names them; repeat it for others.
         out: Run folder (default: runs/RECIPE).
