@@ -54,7 +54,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
             continue                                # a point is no race
         for axes, measure in ((left, "frechet_test"), (right, "confidence")):
             means = [mean(row[measure][0] for row in own if row["minutes"] == m) for m in minutes]
-            line, = axes.plot(minutes, means, label=f"{name}, {where.split('(')[0].split()[0]}")
+            line, = axes.plot(minutes, means, label=f"{name}, {where.rsplit(', ', 1)[0]}")
             axes.scatter([row["minutes"] for row in own], [row[measure][0] for row in own], color=line.get_color())
     for axes, measure, title in ((left, "frechet_test", "Frechet distance, test set"), (right, "confidence", "classifier confidence")):
         axes.axhline(rows[0][measure][2], linestyle=":", color="grey", label="real images")

@@ -1,6 +1,7 @@
 """The benchmark measures what it says, on the real command line; other implementations are networks of the same size."""
 
 import json
+import platform
 from itertools import count
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_contender_that_fails_is_named():
 def test_ratios_are_taken_within_a_round():
     contenders = {"nanoldm": {"train_images_per_second": [100.0, 50.0, 10.0]}, "other": {"train_images_per_second": [50.0, 20.0, 8.0]}}
     assert bench.speed(contenders, "other", "train") == (20.0, 0.5)         # 0.5, 0.4, 0.8
+
+
+@pytest.mark.parametrize(("cpuinfo", "said"), [
+    ("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\n", "AMD EPYC (family 25, model 17), "),
+    ("processor\t: 0\nBogoMIPS\t: 50\n", f"{platform.processor() or platform.machine()}, ")])      # an ARM says no name
+def test_processors_of_one_name_are_told_apart(cpuinfo, said, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(bench, "Path", lambda _: tmp_path / "cpuinfo")
+    assert bench.machine().startswith(said)
 
 
 def test_what_is_not_installed_is_said_and_left_out(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parents[1] / "main.ipynb"
-TINY = "AUTOENCODER_EPOCHS, DENOISER_STEPS, TRAINING_IMAGES, SAMPLES = 1, 2, 1_000, 4"
+TINY = 'RECIPE, AUTOENCODER_EPOCHS, DENOISER_STEPS, TRAINING_IMAGES, SAMPLES = "{}", 1, 2, 1_000, 4'
 
 
 @pytest.fixture
@@ -13,12 +13,13 @@ def notebook():
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_the_notebook_runs_from_top_to_bottom_at_a_tiny_size(notebook):
+@pytest.mark.parametrize("recipe", ["mnist-fast", "mnist"])
+def test_the_notebook_runs_from_top_to_bottom_at_a_tiny_size(notebook, recipe):
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    parameters.source = TINY
+    parameters.source = TINY.format(recipe)
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     pictures = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
-    assert len(pictures) == 11
+    assert len(pictures) == 12
 
 
 def test_it_is_committed_with_the_outputs_of_a_whole_run_in_order(notebook):

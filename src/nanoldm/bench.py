@@ -98,11 +98,14 @@ def absent(device: str) -> dict[str, str]:
 
 
 def machine() -> str:
-    """What the figures belong to."""
+    """What the figures belong to. With family and model, since virtual machines call processors of several generations by one name."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    lines = cpuinfo.read_text().split("\n\n")[0].splitlines() if cpuinfo.exists() else []
+    first = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = first.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in first and "model" in first:
+        name += f" (family {first['cpu family']}, model {first['model']})"
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def compete(task: str, contenders: dict[str, dict[str, Any]], rounds: int, settings: dict[str, Any]) -> None:
