@@ -28,7 +28,7 @@ def facts(model: str | Path) -> dict[str, str]:
                        f"x{autoencoder.config['image_channels']} -> {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
         "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, {denoiser.prediction}-prediction, "
                     f"x0 clamped to +-{pipeline.clip_sample_range:.2f}",
-        "labels": f"{denoiser.classes} classes" if denoiser.classes else "none",
+        "labels": f"{denoiser.classes} classes" if denoiser.classes else f"none ({denoiser.cells} cells)" if denoiser.cells else "none",
         "--fast": "{steps} steps of {sampler} on the {grid} grid".format(**pipeline.fast),
         "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
     }

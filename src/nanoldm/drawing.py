@@ -30,7 +30,7 @@ class Drawing:
             raise InputError("ask for at least 1 image (--n), with seeds from 0 on (--seed)")
         self.pipeline, self.file, self.seeds, self.sampling = pipeline, file, seeds, sampling
         self.timesteps = pipeline.timesteps(sampling)
-        pipeline.labels(seeds[:1], sampling=sampling)           # of one, since all draw a label or none does; refused before any work
+        pipeline.told(seeds[:1], None, sampling)           # of one, since all draw a label or none does; refused before any work
         parts = {"network": pipeline.denoiser.network, "autoencoder": pipeline.autoencoder}
         weights = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
         schedule = pipeline.denoiser.schedule

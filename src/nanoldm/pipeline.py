@@ -69,7 +69,7 @@ class LatentDiffusion:
         if x_T is not None and x_T.shape != (needed := self._noise(streams).shape):     # drawn: a sampler's noise must not be x_T's again
             raise InputError(f"x_T is {tuple(x_T.shape)}: {len(seeds)} seeds of this model need {tuple(needed)}")
         settings = Sampling(steps=steps, **sampling)
-        return self._sample_in_batches(streams, x_T, settings, None, batch_size, progress, self.labels(seeds, labels, settings), around)
+        return self._sample_in_batches(streams, x_T, settings, None, batch_size, progress, self.told(seeds, labels, settings), around)
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *,
@@ -87,17 +87,17 @@ class LatentDiffusion:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
         settings = Sampling(steps=steps, **sampling)
         self.timesteps(settings, t)                                                           # refused before any work
-        classes = self.labels(seeds, labels, settings)
+        told = self.told(seeds, labels, settings)
         x0 = self.encode(images)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self._noise(streams), alpha, sigma)
-        return self.decode(x_t), self._sample_in_batches(streams, x_t, settings, t, batch_size, progress, classes)
+        return self.decode(x_t), self._sample_in_batches(streams, x_t, settings, t, batch_size, progress, told)
 
     def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, labels: int | Sequence[int] | None = None,
                    **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
         settings = Sampling(steps=steps, **sampling)
-        for x, estimate in self._sample(self._streams(seeds), None, settings, labels=self.labels(seeds, labels, settings)):
+        for x, estimate in self._sample(self._streams(seeds), None, settings, labels=self.told(seeds, labels, settings)):
             yield self.decode(x), self.decode(estimate.x0)
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -129,14 +129,19 @@ class LatentDiffusion:
             check_signal(self.denoiser.schedule, timesteps[0], self.device)
         return timesteps
 
-    def labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None = None, sampling: Sampling | None = None) -> Tensor | None:
+    def labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> Tensor | None:
         """The class of each image (N,), -1 for none; None for a model without classes. labels: as given to `generate`.
 
-        Raises InputError for labels that do not exist, and where the guidance of `sampling` does not fit them.
+        Raises InputError for labels that do not exist.
         """
-        found = labels_for(self.denoiser.classes, seeds, labels)
-        if sampling:
-            sampling.check_guidance(found, self.denoiser.schedule.timesteps)
+        return labels_for(self.denoiser.classes, seeds, labels)
+
+    def told(self, seeds: Sequence[int], labels: int | Sequence[int] | None, sampling: Sampling) -> Tensor | None:
+        """What the network is told of each image: its label, or, if it was trained with cells, one drawn from the seed unless labels
+        are given. The errors of `labels`; InputError where the guidance of `sampling` does not fit them."""
+        by_cell = self.denoiser.cells and labels is None
+        found = labels_for(self.denoiser.cells, seeds) if by_cell else self.labels(seeds, labels)
+        sampling.check_guidance(found, self.denoiser.schedule.timesteps)
         return found
 
     def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:
@@ -161,7 +166,7 @@ class LatentDiffusion:
         yield from sampling.function(schedule)(denoise, x_T, schedule, self.timesteps(sampling, start), lambda: self._noise(streams))
 
     def prepared(self, sampling: Sampling, labels: Tensor | None = None) -> nn.Module:
-        """The denoiser as `sampling` wants it: told the labels and guided, then clamped. labels: as `self.labels` gives them."""
+        """The denoiser as `sampling` wants it: told the labels and guided, then clamped. labels: as `self.told` gives them."""
         denoise = self.denoiser if labels is None else Guided(self.denoiser, labels.to(self.device), sampling.guidance,
                                                               sampling.guidance_interval)
         return Clamped(denoise, self.clip_sample_range) if sampling.clamp else denoise

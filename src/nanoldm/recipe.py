@@ -52,6 +52,20 @@ class Diffusion(Config):
     loss_weighting: Literal["uniform", "min-snr"] = "uniform"
     timestep_distribution: Literal["uniform", "logit-normal"] = "uniform"
     label_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None    # None: no labels; else this share of them is left out
+    cells: Annotated[int, Field(ge=2)] | None = None    # labels are so many cells of the latent space instead of those of the data
+
+    @property
+    def told_labels(self) -> bool:
+        """Whether the network is told the data's labels."""
+        return self.label_dropout is not None and not self.cells
+
+    @model_validator(mode="after")
+    def cells_halved(self):
+        if self.cells and self.cells.bit_count() > 1:
+            raise ValueError(f"cells are halved again and again: give a power of two, such as {1 << self.cells.bit_length() - 1}")
+        if self.cells and not self.label_dropout:
+            raise ValueError("cells stand for labels, some of which are left out: give label_dropout too, such as 0.1")
+        return self
 
 
 class Training(Config):

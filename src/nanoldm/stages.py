@@ -14,7 +14,7 @@ from nanoldm.errors import InputError
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.recipe import Recipe, Training
 from nanoldm.seeding import generator, seeded
-from nanoldm.training import EMA, Step, fit, image_batches, latent_batches, make_optimizer
+from nanoldm.training import EMA, Step, fit, image_batches, latent_batches, latent_cells, make_optimizer
 from nanoldm.training.batches import epoch_length
 
 AUTOENCODER, DENOISER, EVALUATION = 0, 1, 2     # the random streams of a run
@@ -80,7 +80,7 @@ def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str
 
 def count_classes(recipe: Recipe, labels: Tensor) -> int:
     """How many labels the recipe's network must know: 0 for a recipe without labels. Raises InputError where images have none."""
-    if recipe.diffusion.label_dropout is None:
+    if not recipe.diffusion.told_labels:
         return 0
     if (labels < 0).any():
         raise InputError(f"{recipe.recipe} needs labels, and {int((labels < 0).sum()):,} images of {recipe.data.name} have none: "
@@ -89,18 +89,20 @@ def count_classes(recipe: Recipe, labels: Tensor) -> int:
 
 
 def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labels: Tensor | None = None) -> Stage:
-    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which only recipes with labels need. compiled:
-    run through torch.compile."""
-    classes = count_classes(recipe, torch.full((len(latents),), -1) if labels is None else labels)
+    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which only recipes with labels need (those with
+    cells find their own). compiled: run through torch.compile."""
+    classes, cells = count_classes(recipe, torch.full((len(latents),), -1) if labels is None else labels), recipe.diffusion.cells or 0
+    labels = latent_cells(latents, cells) if cells else labels if classes else None
     with seeded(recipe.seed, DENOISER, INITIAL):
         sizes = recipe.network.model_dump(exclude={"kind"})
-        network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], classes=classes, **sizes)
+        network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], classes=classes,
+                                                cells=cells, **sizes)
     schedule = NoiseSchedule(recipe.diffusion.schedule, recipe.diffusion.timesteps)
     loss = DenoisingLoss(Denoiser(network, schedule, recipe.diffusion.prediction), recipe.diffusion.loss_weighting).to(latents.device)
     seed = generator(recipe.seed, DENOISER).initial_seed()
     return Stage("denoiser", loss, recipe.training, len(latents), seed,
                  lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start,
-                                              recipe.diffusion.timestep_distribution, labels if classes else None,
+                                              recipe.diffusion.timestep_distribution, labels,
                                               recipe.diffusion.label_dropout or 0.0), compiled)
 
 

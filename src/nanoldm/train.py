@@ -86,7 +86,7 @@ def check_run(run: RunFolder, recipe: Recipe) -> None:
 def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device: torch.device | str, began: float,
                     compiled: bool) -> Plan:
     """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist."""
-    labels = {} if recipe.diffusion.label_dropout is None else {"labels": train_set.labels}
+    labels = {"labels": train_set.labels} if recipe.diffusion.told_labels else {}
     images = digest({"images": train_set.images} | labels)
     if run.plan.exists():
         plan = read_plan(run.plan)

@@ -37,6 +37,11 @@ class Denoiser(nn.Module):
         """How many labels the network knows: 0 for one without."""
         return getattr(self.network, "classes", 0)
 
+    @property
+    def cells(self) -> int:
+        """How many cells of the latent space the network is told instead of labels: 0 for one without."""
+        return getattr(self.network, "cells", 0)
+
     def output(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """What the network says, before it is read as an estimate."""
         return self.network(x_t, t) if label is None else self.network(x_t, t, label)

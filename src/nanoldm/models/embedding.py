@@ -72,27 +72,30 @@ def split(x: Tensor, patch: int) -> Tensor:
 class TokenNetwork(nn.Module):
     """What all denoising networks have in common: their settings, and how they read x_t, t and the label.
 
-    classes: how many labels the network knows (0: none, and then it takes none). position: "rope" knows only how far apart two tokens
+    classes: how many labels the network knows (0: none, and then it takes none). cells: instead, the number of cells of the latent space
+    (`training.latent_cells`), which it is told as if they were labels. position: "rope" knows only how far apart two tokens
     are; "rope+learned" also adds a learned vector to each token, so that the network knows where in the image it is. patch: the blocks
     see squares of patch x patch tokens, each as one (DiT's patch size: Peebles and Xie 2023, arXiv 2212.09748, section 3.2). Raises
     InputError where the tokens are no square of such squares.
     """
 
     def __init__(self, tokens: int, channels: int, width: int, depth: int, heads: int, hidden: int, dropout: float, classes: int,
-                 position: str, patch: int):
+                 position: str, patch: int, cells: int):
         super().__init__()
         side = math.isqrt(tokens)
         if patch > 1 and (side**2 != tokens or side % patch):
             raise InputError(f"{tokens} tokens are no square of {patch}x{patch} patches: choose a patch that divides its side, or 1")
+        if classes and cells:
+            raise InputError(f"a network is told either labels ({classes} classes) or cells ({cells}): leave one of them out")
         if position not in POSITIONS:
             raise InputError(f"unknown position embedding {position!r}: choose one of {', '.join(POSITIONS)}")
         self.config = dict(tokens=tokens, channels=channels, width=width, depth=depth, heads=heads, hidden=hidden, dropout=dropout,
-                           classes=classes, position=position, patch=patch)
-        self.classes, self.patch = classes, patch
+                           classes=classes, position=position, patch=patch, cells=cells)
+        self.classes, self.cells, self.patch = classes, cells, patch
         self.patches = tokens // patch**2
         self.in_proj = nn.Linear(channels * patch**2, width)
         self.time = TimeEmbedder(width)
-        self.label = LabelEmbedding(classes, width) if classes else None
+        self.label = LabelEmbedding(classes or cells, width) if classes or cells else None
         self.position = nn.Parameter(0.02 * torch.randn(self.patches, width)) if position == "rope+learned" else None
 
     def read_tokens(self, x_t: Tensor) -> Tensor:

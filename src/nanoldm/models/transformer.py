@@ -131,8 +131,9 @@ class Transformer(TokenNetwork):
     """
 
     def __init__(self, tokens: int = 49, channels: int = 6, width: int = 128, depth: int = 4, heads: int = 4,
-                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope", patch: int = 1):
-        super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position, patch)
+                 hidden: int = 512, dropout: float = 0.0, classes: int = 0, position: str = "rope", patch: int = 1,
+                 cells: int = 0):
+        super().__init__(tokens, channels, width, depth, heads, hidden, dropout, classes, position, patch, cells)
         self.blocks = nn.ModuleList(TransformerBlock(width, heads, self.patches, hidden, dropout) for _ in range(depth))
         self.norm = LayerNorm(width)
         self.out_proj = zero_linear(width, channels * patch**2)

@@ -1,0 +1,26 @@
+"""Labels that nobody had to give: the latent space cut into cells of alike images."""
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def latent_cells(latents: Tensor, count: int) -> Tensor:
+    """(N, tokens, channels) -> the cell of each latent (N,), 0 ... count - 1, all cells equally full (but for what does not divide).
+
+    Every cell is cut in two at the median along the direction in which its own latents vary most, until there are `count`, a power of two
+    (after Boley 1998, "Principal direction divisive partitioning", which cuts at the mean). A network that is told the cell has a smaller
+    question to answer, and learns it sooner (Hu et al. 2022, arXiv 2210.06462; Adaloglou et al. 2024, arXiv 2403.00570); since cells are
+    equally full, drawing one at random and then an image from it is drawing from the whole set.
+    """
+    points = latents.flatten(1).cpu().double()
+    cells = torch.zeros(len(points), dtype=torch.long)
+    while (there := int(cells.max()) + 1) < count and there < len(points):
+        for cell in range(there):
+            members = (cells == cell).nonzero()[:, 0]
+            centred = points[members] - points[members].mean(0)
+            direction = torch.linalg.eigh(centred.T @ centred)[1][:, -1]
+            direction = direction * direction[direction.abs().argmax()].sign()      # it has none of its own: every run the same cells
+            order = (centred @ direction).argsort(stable=True)
+            cells[members[order[len(order) // 2 :]]] = there + cell
+    return cells
