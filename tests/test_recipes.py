@@ -48,7 +48,7 @@ def test_the_fast_recipe_explains_every_field_that_it_changes():
     changed = set(differences(mnist_fast(), mnist())) - {"recipe", "training.steps", "budget"}
     explained = {leaf for leaf in (field.rpartition(".")[2] for field in changed) if any(leaf in line for line in lines)}
     assert explained == {field.rpartition(".")[2] for field in changed}
-    assert differences(mnist_fast_conditional(), mnist_fast()).keys() == {"recipe", "diffusion.label_dropout"}
+    assert differences(mnist_fast_conditional(), mnist_fast()).keys() == {"recipe", "diffusion.cells"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
