@@ -46,8 +46,8 @@ class SamplerOptions:
                                      "to 1 (as ddpm-posterior).")] = None
     clamp: Annotated[bool, arg(help="Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare "
                                "update.")] = True
-    guidance: Annotated[float, arg(metavar="SCALE", help="Classifier-free guidance for models that know labels: 1 is off, 2 draws what "
-                                   "the label says more clearly, with less variety and at twice the cost.")] = 1.0
+    guidance: Annotated[float, arg(metavar="SCALE", help="Classifier-free guidance for models that know labels or cells: 1 is off, 2 draws "
+                                   "what they say more clearly, with less variety and at twice the cost.")] = 1.0
     guidance_interval: Annotated[str | None, arg(metavar="T-T", help_behavior_hint="", help="Guide only from the lowest to the highest of "
                                                  "these timesteps, such as 20-80 (default: all).")] = None
 
