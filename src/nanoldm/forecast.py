@@ -38,7 +38,8 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
     images, (channels, size) = train_set.images, train_set.images.shape[1:3]
     first = autoencoder_stage(recipe, images, device)
     autoencoder = first.loss_module.autoencoder
-    second = denoiser_stage(recipe, torch.zeros(1, autoencoder.tokens, autoencoder.latent_channels, device=device), labels=train_set.labels)
+    latents = torch.zeros(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device)
+    second = denoiser_stage(recipe, latents, labels=train_set.labels)
 
     origin = recipe.recipe if recipe.recipe in RECIPES else "mnist"
     facts = {"images": f"{len(images):,} of {size}x{size}x{channels} pixels",

@@ -52,7 +52,7 @@ class Diffusion(Config):
     loss_weighting: Literal["uniform", "min-snr"] = "uniform"
     timestep_distribution: Literal["uniform", "logit-normal"] = "uniform"
     label_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None    # None: no labels; else this share of them is left out
-    cells: Annotated[int, Field(ge=2)] | None = None    # labels are so many cells of the latent space instead of those of the data
+    cells: Annotated[int, Field(ge=2)] | None = None    # at most so many cells of the latent space instead of labels of the data
 
     @property
     def told_labels(self) -> bool:

@@ -14,7 +14,7 @@ from nanoldm.errors import InputError
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.recipe import Recipe, Training
 from nanoldm.seeding import generator, seeded
-from nanoldm.training import EMA, Step, fit, image_batches, latent_batches, latent_cells, make_optimizer
+from nanoldm.training import EMA, Step, cell_count, fit, image_batches, latent_batches, latent_cells, make_optimizer
 from nanoldm.training.batches import epoch_length
 
 AUTOENCODER, DENOISER, EVALUATION = 0, 1, 2     # the random streams of a run
@@ -91,7 +91,8 @@ def count_classes(recipe: Recipe, labels: Tensor) -> int:
 def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labels: Tensor | None = None) -> Stage:
     """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which only recipes with labels need (those with
     cells find their own). compiled: run through torch.compile."""
-    classes, cells = count_classes(recipe, torch.full((len(latents),), -1) if labels is None else labels), recipe.diffusion.cells or 0
+    classes = count_classes(recipe, torch.full((len(latents),), -1) if labels is None else labels)
+    cells = cell_count(recipe.diffusion.cells or 0, len(latents))
     labels = latent_cells(latents, cells) if cells else labels if classes else None
     with seeded(recipe.seed, DENOISER, INITIAL):
         sizes = recipe.network.model_dump(exclude={"kind"})

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nanoldm.training import latent_cells
+from nanoldm.training import cell_count, latent_cells
 
 
 @pytest.fixture
@@ -36,7 +36,6 @@ def test_an_image_shares_its_cell_with_those_that_are_like_it(latents):
     assert within < 0.7 * by_chance
 
 
-def test_fewer_latents_than_cells_get_one_each():
-    cells = latent_cells(torch.randn(5, 1, 3, generator=torch.Generator().manual_seed(0)), 64)
-    assert cells.max() < 64
-    assert len(cells.unique()) == 5
+@pytest.mark.parametrize(("asked", "images", "count"), [(1024, 60_000, 1024), (1024, 51_199, 512), (64, 100, 2), (64, 30, 1), (0, 30, 0)])
+def test_few_images_make_fewer_cells(asked, images, count):
+    assert cell_count(asked, images) == count

@@ -3,6 +3,15 @@
 import torch
 from torch import Tensor
 
+FULL = 50       # images of a cell, at least: with fewer, to name the cell would be to name the image
+
+
+def cell_count(cells: int, images: int) -> int:
+    """How many cells `images` make: `cells`, or half, a quarter, ... of them, so that each has at least 50 images (or all of them)."""
+    while cells > 1 and images < FULL * cells:
+        cells //= 2
+    return cells
+
 
 @torch.no_grad()
 def latent_cells(latents: Tensor, count: int) -> Tensor:
@@ -15,7 +24,7 @@ def latent_cells(latents: Tensor, count: int) -> Tensor:
     """
     points = latents.flatten(1).cpu().double()
     cells = torch.zeros(len(points), dtype=torch.long)
-    while (there := int(cells.max()) + 1) < count and there < len(points):
+    for there in (2**k for k in range(count.bit_length() - 1)):
         for cell in range(there):
             members = (cells == cell).nonzero()[:, 0]
             centred = points[members] - points[members].mean(0)
