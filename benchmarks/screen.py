@@ -6,9 +6,9 @@
 
 Each run trains a denoiser for about SECONDS with one thread, its learning rate annealed to the end, on 55,000 training images; the other
 5,000 judge it: Frechet distance of 2,000 samples (16 steps of dpm++2m on the shifted grid, EMA weights) and of reconstructions (the floor
-of the autoencoder), and the proxy, which compares only runs of one latent space. Autoencoders are trained first, not counted, and kept in
-FOLDER; with 0 SECONDS they alone are judged. (The judge's own networks have seen all 60,000 training images.) Appends a line to
-benchmarks/screen.jsonl for each run. Two of these at once, one on each core, are fair to each other.
+of the autoencoder), and the proxy, which compares only runs of one latent space that are told alike. Autoencoders are trained first, not
+counted, and kept in FOLDER; with 0 SECONDS they alone are judged. (The judge's own networks have seen all 60,000 training images.)
+Appends a line to benchmarks/screen.jsonl for each run. Two of these at once, one on each core, are fair to each other.
 """
 
 import itertools
@@ -32,7 +32,7 @@ from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Recipe
 from nanoldm.recipes import mnist
-from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
+from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors, training_cells
 
 RESULT = Path(__file__).parent / "screen.jsonl"
 SAMPLES, SAMPLING = 2000, {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}
@@ -57,7 +57,7 @@ def autoencoder(recipe: Recipe, train: ImageSet, folder: Path) -> tuple[ConvAE, 
 def screen(recipe: Recipe, train: ImageSet, held_out: ImageSet, judge: Judge, folder: Path, seconds: float, name: str) -> dict:
     found, latents = autoencoder(recipe, train, folder)
     test, limit = encode(found, held_out.images), latents.abs().max().item()
-    stage = denoiser_stage(recipe, latents, labels=train.labels)
+    stage = denoiser_stage(recipe, latents, labels=training_cells(recipe, latents) if recipe.diffusion.cells else train.labels)
 
     def judged(images: torch.Tensor) -> dict[str, float]:
         return judge.summarise(judge.observe(to_bytes(images), nearest=False), NEAREST)

@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from nanoldm import editing
+from nanoldm.data import load, to_float
 from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
+from nanoldm.fitting import fit_mask
 from nanoldm.models import NETWORKS
 from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Diffusion
+from nanoldm.runs import RunFolder
 from nanoldm.sampling import Sampling
-from nanoldm.stages import denoiser_stage
+from nanoldm.stages import denoiser_stage, training_cells
+from nanoldm.train import kept_cells
 
 CELLS = ("--set", "diffusion.cells=4", "--set", "diffusion.label_dropout=0.1")
 
@@ -39,9 +44,8 @@ def test_cells_are_learnt():
     latents = torch.tensor([1.0, -1.0]).repeat(64)[:, None, None].expand(-1, 4, 6).contiguous()
     recipe = override("mnist-conditional", {"diffusion.cells": "2"}, steps=150).replace(
         network={"width": 16, "heads": 2, "depth": 1}, diffusion={"prediction": "x0"}, training={"learning_rate": 1e-2})
-    denoiser = denoiser_stage(recipe, latents).loss_module.denoiser
-    assert (denoiser.cells, denoiser.classes) == (2, 0)
-    stage = denoiser_stage(recipe, latents)
+    stage = denoiser_stage(recipe, latents, labels=training_cells(recipe, latents))
+    assert (stage.loss_module.denoiser.cells, stage.loss_module.denoiser.classes) == (2, 0)
     list(stage.run())
     denoise, x_t, t = stage.loss_module.denoiser.eval(), torch.zeros(2, 4, 6), torch.tensor([99])
     first, second = denoise(x_t, t, torch.tensor([0, 1])).x0.mean((1, 2))
@@ -62,8 +66,28 @@ def test_it_knows_no_labels_but_can_be_guided(model):
     with pytest.raises(InputError, match="trained without labels"):
         model.generate([0], 2, labels=0)
     assert not torch.equal(model.generate([1], 5, guidance=3.0), model.generate([1], 5))
-    with pytest.raises(InputError, match="leave guidance out"):
+    with pytest.raises(InputError, match="none is told here: leave guidance out"):
         model.generate([1], 5, labels=-1, guidance=3.0)
+
+
+def test_edits_go_without_cells(model):
+    """So that they depend on the image, and an inversion leads back."""
+    image = to_float(load("mnist")[1].resize(8).images[:1])
+    for edit in (lambda **told: editing.img2img(model, image, 50, range(2), steps=3, **told),
+                 lambda **told: editing.inpaint(model, image, fit_mask("right", 8), range(2), steps=3, **told),
+                 lambda **told: editing.vary(model, image, 0.2, range(2), steps=3, **told)):
+        assert torch.equal(edit().images, edit(labels=-1).images)
+    x_T, back = editing.invert(model, image, steps=20)
+    assert (model.generate([5], 20, x_T=x_T, sampler="ddim", labels=-1) - back.images).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("images", "cells"), [(1, 0), (60, 0), (300, 4)])
+def test_images_without_labels_are_enough_and_few_of_them_make_fewer_cells(images, cells):
+    recipe, latents = override("mnist-fast", steps=1), torch.randn(images, 16, 8)
+    stage = denoiser_stage(recipe, latents, labels=training_cells(recipe, latents))
+    assert stage.loss_module.denoiser.cells == cells
+    (step,) = stage.run()
+    assert step.loss.isfinite()
 
 
 def test_the_command_line_shows_a_model_without_labels(nanoldm, run):
@@ -77,6 +101,14 @@ def test_the_command_line_shows_a_model_without_labels(nanoldm, run):
 
 def test_its_images_are_judged_as_images_without_labels(model, tmp_path):
     assert (Drawing(model, tmp_path / "samples.npz", range(8), Sampling(steps=2)).labels() == -1).all()
+
+
+def test_a_resumed_run_keeps_its_cells_whatever_its_latents_look_like_now(run):
+    """Other threads or another torch change their last digits, and thereby perhaps the number of a cell that the network has learnt."""
+    recipe = override("mnist-fast", steps=1)
+    first, second = (kept_cells(RunFolder(run), recipe, torch.randn(288, 4, 6)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.bincount(first).tolist() == [72] * 4
 
 
 @pytest.mark.parametrize(("fields", "message"), [

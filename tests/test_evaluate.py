@@ -86,7 +86,7 @@ def test_samples_are_reused_and_only_missing_ones_are_drawn(first_report, judge_
 
 
 def test_guidance_of_a_model_without_classes_is_refused_before_anything_is_drawn(tiny_pipeline, tmp_path):
-    with pytest.raises(InputError, match="there are no labels here"):
+    with pytest.raises(InputError, match="none is told here"):
         Drawing(tiny_pipeline, tmp_path / "s.npz", range(10), Sampling(2, guidance=2.0))
 
 

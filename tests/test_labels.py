@@ -157,7 +157,7 @@ def test_an_image_is_edited_towards_a_class_from_the_command_line(nanoldm, condi
 def test_guidance_that_could_do_nothing_is_refused(knowing):
     for call in (lambda: knowing.generate([1], 2, labels=-1, guidance=2.0), lambda: knowing.denoise_from(torch.rand(1, 1, 28, 28), 9, [1],
                                                                                                        guidance=2.0)):
-        with pytest.raises(InputError, match="there are no labels here"):
+        with pytest.raises(InputError, match="none is told here"):
             call()
     with pytest.raises(InputError, match="timesteps 0 to 99"):
         knowing.generate([1], 2, labels=1, guidance=2.0, guidance_interval=(200, 800))

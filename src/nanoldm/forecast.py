@@ -10,7 +10,7 @@ from nanoldm.card import count
 from nanoldm.data import load
 from nanoldm.device import check_compiler
 from nanoldm.listing import aligned, table
-from nanoldm.planning import Plan, describe, make_plan, read_plan
+from nanoldm.planning import Plan, any_labels, describe, make_plan, read_plan
 from nanoldm.recipe import Recipe
 from nanoldm.recipes import RECIPES
 from nanoldm.runs import RunFolder
@@ -38,13 +38,15 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
     images, (channels, size) = train_set.images, train_set.images.shape[1:3]
     first = autoencoder_stage(recipe, images, device)
     autoencoder = first.loss_module.autoencoder
-    latents = torch.zeros(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device)
-    second = denoiser_stage(recipe, latents, labels=train_set.labels)
+    second = denoiser_stage(recipe, torch.zeros(1, autoencoder.tokens, autoencoder.latent_channels, device=device),
+                            labels=any_labels(recipe, train_set.labels))
+    told = second.loss_module.denoiser
 
     origin = recipe.recipe if recipe.recipe in RECIPES else "mnist"
     facts = {"images": f"{len(images):,} of {size}x{size}x{channels} pixels",
              "autoencoder": f"{count(autoencoder):,} parameters, {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
-             "denoiser": f"{count(second.loss_module):,} parameters"}
+             "denoiser": f"{count(second.loss_module):,} parameters",
+             "told": f"{told.classes} classes" if told.classes else f"{told.cells} cells" if told.cells else "no labels"}
     print(f"{table(recipe, RECIPES[origin](), origin)}\n\n{aligned(facts)}\n", flush=True)
     if run.plan.exists():       # decided when the run began
         plan = read_plan(run.plan)

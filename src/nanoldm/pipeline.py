@@ -60,7 +60,7 @@ class LatentDiffusion:
         """New images, one for each seed. Image k depends on seeds[k] (and labels[k]) alone, not on its neighbours or the batch size.
 
         steps: reverse steps, 1 ... T (default: all T). labels: a class for all, or one for each image, -1 for none (default, where
-        the model knows classes: one drawn from each seed). batch_size: images at a time (default: what suits the device).
+        the model knows classes or cells: one drawn from each seed). batch_size: images at a time (default: what suits the device).
         x_T: (N, tokens, channels), to start from instead of `noise(seeds)`. around: a wrapper to put around the denoiser (`editing.Known`).
         sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr", clamp=False or guidance=2.
         Raises InputError for no seeds, negative seeds, or settings and labels that do not exist or do not fit the model.
@@ -139,8 +139,7 @@ class LatentDiffusion:
     def told(self, seeds: Sequence[int], labels: int | Sequence[int] | None, sampling: Sampling) -> Tensor | None:
         """What the network is told of each image: its label, or, if it was trained with cells, one drawn from the seed unless labels
         are given. The errors of `labels`; InputError where the guidance of `sampling` does not fit them."""
-        by_cell = self.denoiser.cells and labels is None
-        found = labels_for(self.denoiser.cells, seeds) if by_cell else self.labels(seeds, labels)
+        found = labels_for(self.denoiser.cells, seeds) if self.denoiser.cells and labels is None else self.labels(seeds, labels)
         sampling.check_guidance(found, self.denoiser.schedule.timesteps)
         return found
 

@@ -44,7 +44,7 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
     first = autoencoder_stage(recipe, images, device)
     autoencoder = first.loss_module.autoencoder
     latents = torch.randn(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device)
-    second = denoiser_stage(recipe, latents, compiled, train_set.labels)
+    second = denoiser_stage(recipe, latents, compiled, any_labels(recipe, train_set.labels))
     step_1, step_2, show = first.seconds_per_step(probe), second.seconds_per_step(probe), seconds_per_show(second)
     encoding = seconds_to_encode(first, images)
 
@@ -63,6 +63,11 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
                              f"here before there is time for one step of each stage: give --budget {3 * before:.0f}s or more")
     seconds = encoding + steps_1 * step_1 + steps_2 * step_2 + shows * show
     return Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2, show_every=-(-steps_2 // shows), images_sha256=images_sha256), seconds
+
+
+def any_labels(recipe: Recipe, labels: Tensor) -> Tensor:
+    """The data's labels, or for a recipe with cells any (N,): to count and to time by before there are latents to cut."""
+    return torch.zeros_like(labels) if recipe.diffusion.cells else labels
 
 
 def shows_within(seconds: float, show: float) -> int:

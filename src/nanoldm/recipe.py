@@ -51,7 +51,7 @@ class Diffusion(Config):
     prediction: Literal["epsilon", "x0", "v", "flow"]
     loss_weighting: Literal["uniform", "min-snr"] = "uniform"
     timestep_distribution: Literal["uniform", "logit-normal"] = "uniform"
-    label_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None    # None: no labels; else this share of them is left out
+    label_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None    # None: told none; else this share of labels or cells is left out
     cells: Annotated[int, Field(ge=2)] | None = None    # at most so many cells of the latent space instead of labels of the data
 
     @property
@@ -64,7 +64,7 @@ class Diffusion(Config):
         if self.cells and self.cells.bit_count() > 1:
             raise ValueError(f"cells are halved again and again: give a power of two, such as {1 << self.cells.bit_length() - 1}")
         if self.cells and not self.label_dropout:
-            raise ValueError("cells stand for labels, some of which are left out: give label_dropout too, such as 0.1")
+            raise ValueError("cells are labels, some of which are left out: give label_dropout too, such as 0.1, or leave both out (none)")
         return self
 
 

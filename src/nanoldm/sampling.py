@@ -67,15 +67,15 @@ class Sampling:
     def check_guidance(self, labels: Tensor | None, timesteps: int) -> None:
         """Raise InputError if guidance could do nothing for images of these labels, at twice the cost."""
         if self.guidance != 1 and (labels is None or (labels < 0).all()):
-            mend = "this model knows none, leave guidance out" if labels is None else "name some (--label), or leave guidance out"
-            raise InputError(f"guidance compares an image with and without its label, and there are no labels here: {mend}")
+            mend = "leave guidance out" if labels is None else "name some (--label), or leave guidance out"
+            raise InputError(f"guidance compares an image with and without its label (or cell), and none is told here: {mend}")
         if self.guidance_interval and self.guidance_interval[1] >= timesteps:
             raise InputError(f"guidance interval {self.guidance_interval[0]}-{self.guidance_interval[1]}: this model has timesteps 0 to "
                              f"{timesteps - 1}")
 
 
 def labels_for(classes: int, seeds: Sequence[int], given: int | Sequence[int] | None = None) -> Tensor | None:
-    """The class of each image (N,), -1 for none; None for a model that knows no `classes`.
+    """The class (or cell) of each image (N,), -1 for none; None for a model that knows no `classes`.
 
     given: one label for all images, or one for each. Where none are given each seed draws one, all classes alike.
     Raises InputError for labels that do not exist, or not one for each seed.

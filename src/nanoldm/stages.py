@@ -84,16 +84,21 @@ def count_classes(recipe: Recipe, labels: Tensor) -> int:
         return 0
     if (labels < 0).any():
         raise InputError(f"{recipe.recipe} needs labels, and {int((labels < 0).sum()):,} images of {recipe.data.name} have none: "
-                         "put images in one subfolder for each class, or choose a recipe without labels, such as mnist")
+                         "put images in one subfolder for each class, or choose a recipe without labels, such as mnist, or "
+                         "diffusion.label_dropout=none")
     return int(labels.max()) + 1
 
 
+def training_cells(recipe: Recipe, latents: Tensor) -> Tensor:
+    """What a network of a recipe with cells is told of each training latent: (N, tokens, channels) -> (N,)."""
+    return latent_cells(latents, cell_count(recipe.diffusion.cells, len(latents)))
+
+
 def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labels: Tensor | None = None) -> Stage:
-    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which only recipes with labels need (those with
-    cells find their own). compiled: run through torch.compile."""
-    classes = count_classes(recipe, torch.full((len(latents),), -1) if labels is None else labels)
-    cells = cell_count(recipe.diffusion.cells or 0, len(latents))
-    labels = latent_cells(latents, cells) if cells else labels if classes else None
+    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which recipes with labels need, and recipes with
+    cells as `training_cells` gives them. compiled: run through torch.compile."""
+    labels = torch.full((len(latents),), -1) if labels is None else labels
+    classes, cells = count_classes(recipe, labels), cell_count(recipe.diffusion.cells or 0, len(labels))
     with seeded(recipe.seed, DENOISER, INITIAL):
         sizes = recipe.network.model_dump(exclude={"kind"})
         network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], classes=classes,
@@ -103,7 +108,7 @@ def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labe
     seed = generator(recipe.seed, DENOISER).initial_seed()
     return Stage("denoiser", loss, recipe.training, len(latents), seed,
                  lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start,
-                                              recipe.diffusion.timestep_distribution, labels,
+                                              recipe.diffusion.timestep_distribution, labels if classes or cells else None,
                                               recipe.diffusion.label_dropout or 0.0), compiled)
 
 

@@ -14,14 +14,24 @@ from nanoldm import pictures
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.device import check_compiler
 from nanoldm.errors import InputError
-from nanoldm.files import check_folder, digest, read_json, write_json, write_text
+from nanoldm.files import check_folder, digest, load_tensors, read_json, save_tensors, write_json, write_text
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan, describe, make_plan, read_plan
 from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
-from nanoldm.stages import EVALUATION, Stage, autoencoder_stage, denoiser_stage, encode, encode_and_normalise, known, proxy_errors
+from nanoldm.stages import (
+    EVALUATION,
+    Stage,
+    autoencoder_stage,
+    denoiser_stage,
+    encode,
+    encode_and_normalise,
+    known,
+    proxy_errors,
+    training_cells,
+)
 from nanoldm.tracking import Figures, Interruption, Metrics, checked_mean
 from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.batches import noise_levels
@@ -58,7 +68,8 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
         autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
         latents = encode_and_normalise(autoencoder, train_set.images)
         test_latents = encode(autoencoder, test_set.images[:TEST_IMAGES])
-        train_denoiser(run, recipe, plan, autoencoder, latents, train_set.labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
+        labels = kept_cells(run, recipe, latents) if recipe.diffusion.cells else train_set.labels
+        train_denoiser(run, recipe, plan, autoencoder, latents, labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
         write_text(run.model / run.metrics.name, run.metrics.read_text())
         write_json(run.plan, plan.replace(finished=True).model_dump())
     print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {run.path}")
@@ -120,6 +131,14 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
 
     run_stage(run, stage, plan.autoencoder_steps, plan.autoencoder_steps, evaluate)
     return stage.averaged.autoencoder.eval()
+
+
+def kept_cells(run: RunFolder, recipe: Recipe, latents: Tensor) -> Tensor:
+    """The cells of the training latents, found once: a network that has learnt their numbers must not meet others after a resume."""
+    file = run.checkpoint("cells")
+    if not file.exists():
+        save_tensors(file, {"cells": training_cells(recipe, latents)})
+    return load_tensors(file)[0]["cells"]
 
 
 def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, labels: Tensor,

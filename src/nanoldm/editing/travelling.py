@@ -81,7 +81,8 @@ def invert(model: LatentDiffusion, images: Tensor, steps: int | None = None, ite
            **sampling: Any) -> tuple[Tensor, Edited]:
     """Images (N, C, S, S) -> (x_T (N, tokens, channels), what comes back from it). Without labels, both ways.
 
-    The way back is `generate` of x_T=x_T with the same settings. The errors say how exact it is, beside what the autoencoder alone loses.
+    The way back is `generate` of x_T=x_T with labels=-1 and the same settings.
+    The errors say how exact it is, beside what the autoencoder alone loses.
     iterations: network passes in each step of the inversion; few and many are worse than 3 (README, "Editing").
     """
     sampling = deterministic(sampling)

@@ -7,10 +7,10 @@ FULL = 50       # images of a cell, at least: with fewer, to name the cell would
 
 
 def cell_count(cells: int, images: int) -> int:
-    """How many cells `images` make: `cells`, or half, a quarter, ... of them, so that each has at least 50 images (or all of them)."""
-    while cells > 1 and images < FULL * cells:
+    """How many cells `images` make: `cells`, or half, a quarter, ... of them, so that each has at least 50 images; 0 for fewer than 2."""
+    while images < FULL * cells:
         cells //= 2
-    return cells
+    return cells if cells > 1 else 0
 
 
 @torch.no_grad()
@@ -27,7 +27,8 @@ def latent_cells(latents: Tensor, count: int) -> Tensor:
     for there in (2**k for k in range(count.bit_length() - 1)):
         for cell in range(there):
             members = (cells == cell).nonzero()[:, 0]
-            centred = points[members] - points[members].mean(0)
+            centred = points[members]
+            centred = centred - centred.mean(0)
             direction = torch.linalg.eigh(centred.T @ centred)[1][:, -1]
             direction = direction * direction[direction.abs().argmax()].sign()      # it has none of its own: every run the same cells
             order = (centred @ direction).argsort(stable=True)
