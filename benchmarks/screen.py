@@ -32,7 +32,7 @@ from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Recipe
 from nanoldm.recipes import mnist
-from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors, training_cells
+from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
 
 RESULT = Path(__file__).parent / "screen.jsonl"
 SAMPLES, SAMPLING = 2000, {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}
@@ -57,7 +57,7 @@ def autoencoder(recipe: Recipe, train: ImageSet, folder: Path) -> tuple[ConvAE, 
 def screen(recipe: Recipe, train: ImageSet, held_out: ImageSet, judge: Judge, folder: Path, seconds: float, name: str) -> dict:
     found, latents = autoencoder(recipe, train, folder)
     test, limit = encode(found, held_out.images), latents.abs().max().item()
-    stage = denoiser_stage(recipe, latents, labels=training_cells(recipe, latents) if recipe.diffusion.cells else train.labels)
+    stage = denoiser_stage(recipe, latents, labels=None if recipe.diffusion.cells else train.labels)
 
     def judged(images: torch.Tensor) -> dict[str, float]:
         return judge.summarise(judge.observe(to_bytes(images), nearest=False), NEAREST)

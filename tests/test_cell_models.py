@@ -15,7 +15,7 @@ from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Diffusion
 from nanoldm.runs import RunFolder
 from nanoldm.sampling import Sampling
-from nanoldm.stages import denoiser_stage, training_cells
+from nanoldm.stages import denoiser_stage
 from nanoldm.train import kept_cells
 
 CELLS = ("--set", "diffusion.cells=4", "--set", "diffusion.label_dropout=0.1")
@@ -44,7 +44,7 @@ def test_cells_are_learnt():
     latents = torch.tensor([1.0, -1.0]).repeat(64)[:, None, None].expand(-1, 4, 6).contiguous()
     recipe = override("mnist-conditional", {"diffusion.cells": "2"}, steps=150).replace(
         network={"width": 16, "heads": 2, "depth": 1}, diffusion={"prediction": "x0"}, training={"learning_rate": 1e-2})
-    stage = denoiser_stage(recipe, latents, labels=training_cells(recipe, latents))
+    stage = denoiser_stage(recipe, latents)
     assert (stage.loss_module.denoiser.cells, stage.loss_module.denoiser.classes) == (2, 0)
     list(stage.run())
     denoise, x_t, t = stage.loss_module.denoiser.eval(), torch.zeros(2, 4, 6), torch.tensor([99])
@@ -84,7 +84,7 @@ def test_edits_go_without_cells(model):
 @pytest.mark.parametrize(("images", "cells"), [(1, 0), (60, 0), (300, 4)])
 def test_images_without_labels_are_enough_and_few_of_them_make_fewer_cells(images, cells):
     recipe, latents = override("mnist-fast", steps=1), torch.randn(images, 16, 8)
-    stage = denoiser_stage(recipe, latents, labels=training_cells(recipe, latents))
+    stage = denoiser_stage(recipe, latents)
     assert stage.loss_module.denoiser.cells == cells
     (step,) = stage.run()
     assert step.loss.isfinite()

@@ -95,9 +95,10 @@ def training_cells(recipe: Recipe, latents: Tensor) -> Tensor:
 
 
 def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labels: Tensor | None = None) -> Stage:
-    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which recipes with labels need, and recipes with
-    cells as `training_cells` gives them. compiled: run through torch.compile."""
-    labels = torch.full((len(latents),), -1) if labels is None else labels
+    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which recipes with labels need; for recipes with
+    cells these (default: as `training_cells` finds them). compiled: run through torch.compile."""
+    if labels is None:
+        labels = training_cells(recipe, latents) if recipe.diffusion.cells else torch.full((len(latents),), -1)
     classes, cells = count_classes(recipe, labels), cell_count(recipe.diffusion.cells or 0, len(labels))
     with seeded(recipe.seed, DENOISER, INITIAL):
         sizes = recipe.network.model_dump(exclude={"kind"})
