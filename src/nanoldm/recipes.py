@@ -103,13 +103,13 @@ def mnist_fast() -> Recipe:
     - network.position rope+learned: the network is told where in the image a token lies, which RoPE alone cannot say.
     - network.patch 2: the blocks see squares of 2x2 tokens as one, 4 in all, which takes less than half the time.
     - network.width 192 with 6 heads and hidden 768, depth 6: more to learn with, for as many steps in a minute as without patches.
-    - training.epochs 60: about half an hour on two cores of a Zen 5, 50 minutes of a Xeon (reckoned).
+    - training.epochs 60: about half an hour on two cores of a Zen 5, 50 minutes of a Xeon or Zen 4 (reckoned).
     - training.ema_power 6.94, and no ema_decay: an average over the last tenth of the run, whatever its length.
     - fast: its models are drawn in a few network passes unless told otherwise.
 
     Command: nanoldm train mnist-fast
-    Time: about 30 min on two cores (Zen 5; a Xeon: 50), the autoencoder included
-    Score: 0.88 with --budget 20m of the Xeon (16 network passes; real images 0.21); the bundled model, of 16 numbers a token: 0.87
+    Time: about 30 min on two cores (Zen 5; a Xeon or Zen 4: 50), the autoencoder included
+    Score: 0.55 with --budget 30m of a Zen 4 (bundled; 16 network passes; real images 0.21); 1.13 with --budget 10m
     """
     return mnist_v().replace(recipe="mnist-fast", fast=True, autoencoder={"latent_channels": 8, "levels": 3},
                              autoencoder_training={"learning_rate": 4e-3, "batch_size": 32, "epochs": 5, "annealing": "cosine"},
