@@ -28,7 +28,7 @@ def facts(model: str | Path) -> dict[str, str]:
                        f"x{autoencoder.config['image_channels']} -> {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
         "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, {denoiser.prediction}-prediction, "
                     f"x0 clamped to +-{pipeline.clip_sample_range:.2f}",
-        "labels": f"{denoiser.classes} classes" if denoiser.classes else f"none ({denoiser.cells} cells)" if denoiser.cells else "none",
+        "labels": labels(denoiser),
         "--fast": "{steps} steps of {sampler} on the {grid} grid".format(**pipeline.fast),
         "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
     }
@@ -36,6 +36,13 @@ def facts(model: str | Path) -> dict[str, str]:
     for stage in dict.fromkeys(record["stage"] for record in records):
         found[f"{stage} training"] = history([record for record in records if record["stage"] == stage])
     return found
+
+
+def labels(denoiser: Any) -> str:
+    """What a Denoiser is told beside the noise level, in words."""
+    if denoiser.classes:
+        return f"{denoiser.classes} classes"
+    return f"none ({denoiser.cells} cells)" if denoiser.cells else "none"
 
 
 def count(module: Any) -> int:

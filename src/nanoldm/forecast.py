@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from nanoldm.card import count
+from nanoldm.card import count, labels
 from nanoldm.data import load
 from nanoldm.device import check_compiler
 from nanoldm.listing import aligned, table
@@ -40,13 +40,12 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
     autoencoder = first.loss_module.autoencoder
     second = denoiser_stage(recipe, torch.zeros(1, autoencoder.tokens, autoencoder.latent_channels, device=device),
                             labels=any_labels(recipe, train_set.labels))
-    told = second.loss_module.denoiser
 
     origin = recipe.recipe if recipe.recipe in RECIPES else "mnist"
     facts = {"images": f"{len(images):,} of {size}x{size}x{channels} pixels",
              "autoencoder": f"{count(autoencoder):,} parameters, {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
              "denoiser": f"{count(second.loss_module):,} parameters",
-             "told": f"{told.classes} classes" if told.classes else f"{told.cells} cells" if told.cells else "no labels"}
+             "labels": labels(second.loss_module.denoiser)}
     print(f"{table(recipe, RECIPES[origin](), origin)}\n\n{aligned(facts)}\n", flush=True)
     if run.plan.exists():       # decided when the run began
         plan = read_plan(run.plan)
