@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanoldm.commands.options import SamplerOptions
-from nanoldm.diffusion import Denoiser, NoiseSchedule
+from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, NoiseSchedule, visited
 from nanoldm.errors import InputError
 from nanoldm.fast import FILE, default_fast, load_fast, quickened, save_fast
 from nanoldm.fast import usual as usual_sampling
@@ -16,6 +16,7 @@ from nanoldm.files import read_json, write_json
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipes import mnist
 from nanoldm.sampling import Sampling
+from nanoldm.seeding import generator
 
 OWN = {"steps": 7, "sampler": "ab2", "grid": "log-snr"}
 
@@ -27,12 +28,34 @@ def folder(tiny_pipeline, tmp_path):
 
 
 def test_a_model_without_the_file_has_the_default(tiny_pipeline, folder):
-    default = {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}
+    default = {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}        # it predicts epsilon
     model = LatentDiffusion.from_pretrained(folder)
     assert tiny_pipeline.fast == model.fast == default
     assert quickened(folder, Sampling(clamp=False)) == Sampling(16, "dpm++2m", "shifted", clamp=False)
     assert torch.equal(model.generate([1], **model.fast), model.generate([1], 16, sampler="dpm++2m", grid="shifted"))
-    assert default_fast(NoiseSchedule("cosine", 10))["steps"] == 10
+    assert default_fast(NoiseSchedule("cosine", 10), "epsilon")["steps"] == 10
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("schedule", [NoiseSchedule(kind, 100) for kind in ("cosine", "linear", "rectified")], ids=lambda table: table.kind)
+def test_the_default_forgives_a_network_its_small_errors(schedule, prediction):
+    """Data all equal to 0.7, of which the perfect x0 is 0.7 everywhere; this network is off by 0.01."""
+    if (schedule.kind, prediction) == ("rectified", "epsilon"):
+        return                                                  # refused by Denoiser
+
+    class Nearly(torch.nn.Module):
+        def forward(self, x, t):
+            alpha, sigma = schedule(t)
+            return PREDICTIONS[prediction].target(torch.full_like(x, 0.7), (x - 0.7 * alpha) / sigma, alpha, sigma) + 0.01
+
+    def drawn(steps, sampler, grid):
+        x_T, timesteps = torch.randn(500, 1, generator=generator(0)), visited(schedule, steps, grid=grid)
+        *_, (x, _) = SAMPLERS[sampler](Clamped(Denoiser(Nearly(), schedule, prediction), 4.0), x_T, schedule, timesteps, None)
+        return x.mean().item()
+
+    assert drawn(**default_fast(schedule, prediction)) == pytest.approx(0.7, abs=0.1)
+    if prediction == "epsilon":                                 # hence another default
+        assert abs(drawn(**default_fast(schedule, "v")) - 0.7) > 0.3
 
 
 def test_a_stored_setting_comes_back_and_is_kept_by_a_second_saving(folder, tmp_path):
@@ -76,7 +99,7 @@ def test_a_setting_must_fit_the_timesteps_of_its_model(tiny_pipeline, tmp_path):
     LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 3.0).save_pretrained(tmp_path)
     save_fast(tmp_path, OWN | {"steps": 11})
     with pytest.raises(InputError, match=r"sampling\.json is not a configuration of nanoldm \(11 steps do not fit"):
-        load_fast(tmp_path, denoiser.schedule)
+        load_fast(tmp_path, denoiser.schedule, denoiser.prediction)
 
 
 def test_denoise_and_evaluate_know_it_too(nanoldm, trained_run, tiny_features, tmp_path):
