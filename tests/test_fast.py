@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -27,21 +28,35 @@ def folder(tiny_pipeline, tmp_path):
     return tmp_path
 
 
-def test_a_model_without_the_file_has_the_default(tiny_pipeline, folder):
-    default = {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}        # it predicts epsilon
-    model = LatentDiffusion.from_pretrained(folder)
-    assert tiny_pipeline.fast == model.fast == default
-    assert quickened(folder, Sampling(clamp=False)) == Sampling(16, "dpm++2m", "shifted", clamp=False)
-    assert torch.equal(model.generate([1], **model.fast), model.generate([1], 16, sampler="dpm++2m", grid="shifted"))
-    assert default_fast(NoiseSchedule("cosine", 10), "epsilon")["steps"] == 10
+def predicting(pipeline, prediction, fast=None):
+    return LatentDiffusion(pipeline.autoencoder, Denoiser(pipeline.denoiser.network, NoiseSchedule("cosine", 100), prediction), 3.0, fast)
 
 
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("schedule", [NoiseSchedule(kind, 100) for kind in ("cosine", "linear", "rectified")], ids=lambda table: table.kind)
-def test_the_default_forgives_a_network_its_small_errors(schedule, prediction):
-    """Data all equal to 0.7, of which the perfect x0 is 0.7 everywhere; this network is off by 0.01."""
-    if (schedule.kind, prediction) == ("rectified", "epsilon"):
-        return                                                  # refused by Denoiser
+@pytest.mark.parametrize(("prediction", "steps", "sampler"), [("epsilon", 16, "dpm++2m"), ("v", 8, "ab4"), ("x0", 8, "ab4")])
+def test_a_model_without_the_file_has_the_default_of_what_it_predicts(tiny_pipeline, tmp_path, prediction, steps, sampler):
+    before = predicting(tiny_pipeline, prediction)
+    before.save_pretrained(tmp_path)
+    assert not (tmp_path / FILE).exists()
+    model = LatentDiffusion.from_pretrained(tmp_path)
+    assert before.fast == model.fast == {"steps": steps, "sampler": sampler, "grid": "shifted"}
+    assert quickened(tmp_path, Sampling(clamp=False)) == Sampling(steps, sampler, "shifted", clamp=False)
+    assert torch.equal(model.generate([1], **model.fast), model.generate([1], steps, sampler=sampler, grid="shifted"))
+    assert default_fast(NoiseSchedule("cosine", 5), prediction)["steps"] == 5
+
+
+@pytest.mark.parametrize(("prediction", "other"), [("epsilon", "v"), ("v", "epsilon")])
+def test_the_default_of_another_prediction_is_stored(tiny_pipeline, tmp_path, prediction, other):
+    setting = default_fast(NoiseSchedule("cosine", 100), other)
+    predicting(tiny_pipeline, prediction, setting).save_pretrained(tmp_path)
+    assert (tmp_path / FILE).exists()
+    assert LatentDiffusion.from_pretrained(tmp_path).fast == setting
+
+
+@pytest.mark.parametrize(("kind", "prediction"), sorted({*product(("cosine", "linear", "rectified"), PREDICTIONS)} - {
+    ("rectified", "epsilon")}))     # which Denoiser refuses
+def test_the_default_forgives_a_network_its_small_errors(kind, prediction):
+    """Data all equal to 0.7, of which the perfect x0 is 0.7 everywhere; the output of this network is off by 0.01."""
+    schedule = NoiseSchedule(kind, 100)
 
     class Nearly(torch.nn.Module):
         def forward(self, x, t):

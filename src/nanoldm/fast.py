@@ -18,8 +18,8 @@ def default_fast(schedule: NoiseSchedule, prediction: str) -> dict[str, Any]:
     """What `--fast` means for a model that nobody has measured: 8 steps of ab4 on the shifted grid, or 16 of dpm++2m for a network that
     predicts epsilon.
 
-    There x0 carries the network's error divided by alpha, up to 2,000 times, and ab4 extrapolates it in its first steps: an error of
-    0.01 moves the mean of a Gaussian by 1.08 (`tests/test_fast.py`), and digits far from digits (benchmarks/RESULTS.md, "Few passes").
+    x0 from epsilon carries the network's error divided by alpha, up to 2,000 times where there is most noise, and ab4 at so large steps
+    amplifies what it meets early (`tests/test_fast.py`): 8 steps of it draw `mnist` at a Frechet distance of 108 instead of 13.
     """
     steps, sampler = (16, "dpm++2m") if prediction == "epsilon" else (8, "ab4")
     return {"steps": min(steps, schedule.timesteps), "sampler": sampler, "grid": "shifted"}

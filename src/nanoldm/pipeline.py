@@ -24,7 +24,8 @@ class LatentDiffusion:
     """Images in and out are float (N, C, S, S) in [0, 1] on the CPU; randomness comes from one seed per image.
 
     clip_sample_range: the largest |normalised latent| of the training set, to which `Clamped` limits x0 while sampling.
-    fast: steps, sampler and grid of its few-step setting, as `nanoldm compare` found them: generate(seeds, **model.fast).
+    fast: steps, sampler and grid of its few-step setting, as `nanoldm compare --save` stored them (default: `default_fast`);
+    generate(seeds, **model.fast) draws by it.
     """
 
     def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, fast: Mapping[str, Any] | None = None):
