@@ -109,7 +109,7 @@ def mnist_fast() -> Recipe:
 
     Command: nanoldm train mnist-fast
     Time: about 30 min on two cores (Zen 5; a Xeon or Zen 4: 50), the autoencoder included
-    Score: 0.55 with --budget 30m of a Zen 4 (bundled; 16 passes of dpm++2m; real images 0.21); 1.13 with --budget 10m
+    Score: 0.55 with --budget 30m (bundled; two more seeds: 0.46, 0.75; 16 passes of dpm++2m; real images 0.21); 1.13 with --budget 10m
     """
     return mnist_v().replace(recipe="mnist-fast", fast=True, autoencoder={"latent_channels": 8, "levels": 3},
                              autoencoder_training={"learning_rate": 4e-3, "batch_size": 32, "epochs": 5, "annealing": "cosine"},
