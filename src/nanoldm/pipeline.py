@@ -30,7 +30,7 @@ class LatentDiffusion:
 
     def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, fast: Mapping[str, Any] | None = None):
         self.autoencoder, self.denoiser, self.clip_sample_range = autoencoder.eval(), denoiser.eval(), clip_sample_range
-        self.fast = dict(fast or default_fast(denoiser.schedule, denoiser.prediction))
+        self.fast = dict(fast or default_fast(denoiser.schedule))
 
     @property
     def device(self) -> torch.device:
@@ -189,7 +189,7 @@ class LatentDiffusion:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors) and configuration in diffusers' layout: model_index.json and one folder per component."""
         folder = Path(folder)
-        keep_fast(folder, self.fast, self.denoiser.schedule, self.denoiser.prediction)
+        keep_fast(folder, self.fast, self.denoiser.schedule)
         save_model(folder, self.autoencoder, self.denoiser, self.clip_sample_range)
 
     @classmethod
@@ -200,4 +200,4 @@ class LatentDiffusion:
         """
         folder = find_model(model)
         autoencoder, denoiser, clip_sample_range = load_model(folder)
-        return cls(autoencoder, denoiser, clip_sample_range, load_fast(folder, denoiser.schedule, denoiser.prediction)).to(device)
+        return cls(autoencoder, denoiser, clip_sample_range, load_fast(folder, denoiser.schedule)).to(device)

@@ -32,10 +32,9 @@ class SamplerOptions:
     """How the images are drawn."""
 
     fast: Annotated[bool, FlagCreatePairsOff, arg(
-        help="The few-step setting stored with the model by `nanoldm compare MODEL --save`; if there is none, 8 steps of ab4 on the "
-             "shifted grid (16 of dpm++2m for networks that predict epsilon). Instead of --steps, --sampler, --grid and --eta; not where "
-             "an image is inverted. Models of fast recipes have it in sample, denoise, evaluate and img2img anyway, unless one of these "
-             "four is given.")] = False
+        help="The few-step setting stored with the model by `nanoldm compare MODEL --save`; 12 steps of ab3 on the shifted grid if "
+             "there is none. Instead of --steps, --sampler, --grid and --eta; not where an image is inverted. Models of fast recipes have "
+             "it in sample, denoise, evaluate and img2img anyway, unless one of those is given.")] = False
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="Reverse steps, from 1 to the number of timesteps that there "
                                      "are (default: all of them; 20 for inpaint; see --fast).")] = None
     sampler: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddpm-repaint (five "
