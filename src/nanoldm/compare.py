@@ -26,7 +26,7 @@ from nanoldm.runs import data_of, find_model
 from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 
-PASSES, SAMPLERS, GRIDS = (4, 8, 16, 32), ("dpm++2m", "ab2", "ab4"), ("shifted", "log-snr")     # what is compared by default
+PASSES, SAMPLERS, GRIDS = (4, 8, 16, 32), ("dpm++2m", "ab2", "ab3"), ("shifted", "log-snr")     # what is compared by default
 FAST_PASSES = 16        # --fast costs no more network passes than these
 RULE = (f"the setting of the fewest network passes, {FAST_PASSES} at most, whose Frechet distance is not above the reference's by more "
         f"than the reference's interval (of several, the nearest); if none is so good, the nearest of at most {FAST_PASSES} passes")

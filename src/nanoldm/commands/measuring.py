@@ -38,7 +38,7 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
 
 
 def compare(model: Model = BEST, *, n: int = 1000, seed: int = 0, passes: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32",
-            samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ab4", grids: Annotated[str, arg(metavar="NAMES")] =
+            samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ab3", grids: Annotated[str, arg(metavar="NAMES")] =
             "shifted,log-snr", features: FeatureFolder = "digits-v1", save: bool = False, out: Folder = None, device: Device = "auto",
             threads: Threads = None) -> None:
     """Find the sampler that needs the fewest steps: distance to real images against network passes, as a table and a picture.
