@@ -2,19 +2,20 @@
 
 import math
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Estimate, NoiseSchedule, ddim, ddpm, trailing, visits
+from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Estimate, NoiseSchedule, ddim, ddpm, trailing, visited, visits
 from nanoldm.diffusion.samplers.multistep import WEIGHTS
 from nanoldm.errors import InputError
+from nanoldm.fast import default_fast
 from nanoldm.saving import PREDICTION_TYPES
 from nanoldm.seeding import generator
 
-COSINE, RECTIFIED = NoiseSchedule("cosine", 100), NoiseSchedule("rectified", 100)
+COSINE, LINEAR, RECTIFIED = (NoiseSchedule(kind, 100) for kind in ("cosine", "linear", "rectified"))
 MEAN, STD = 0.7, 0.4        # of the Gaussian data
 
 
@@ -161,24 +162,41 @@ def test_2m_is_that_of_diffusers_on_the_same_timesteps(prediction, steps):
 # Everything with everything
 
 
+class Perfect(torch.nn.Module):
+    """Says the target that belongs to the exact estimate, but for `error`."""
+
+    def __init__(self, schedule, prediction, error=0.0):
+        super().__init__()
+        self.schedule, self.prediction, self.error = schedule, prediction, error
+
+    def forward(self, x, t):
+        return PREDICTIONS[self.prediction].target(*exact(self.schedule)(x, t), *self.schedule(t)) + self.error
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("schedule", [COSINE, NoiseSchedule("linear", 100), RECTIFIED], ids=lambda schedule: schedule.kind)
+@pytest.mark.parametrize("schedule", [COSINE, LINEAR, RECTIFIED], ids=lambda schedule: schedule.kind)
 def test_every_sampler_draws_gaussian_data_with_every_prediction_on_every_table(sampler, prediction, schedule):
-    """The network is perfect: it says the target that belongs to the exact estimate."""
-    class Perfect(torch.nn.Module):
-        def forward(self, x, t):
-            alpha, sigma = schedule(t)
-            return PREDICTIONS[prediction].target(*exact(schedule)(x, t), alpha, sigma)
-
-    x = randn(4000, 1, key=9).float()
+    network, x = Perfect(schedule, prediction), randn(4000, 1, key=9).float()
     if schedule is RECTIFIED and (prediction == "epsilon" or sampler.startswith("ddpm")):
         with pytest.raises(InputError, match=r"alpha.*schedule: choose"):
-            run(sampler, Denoiser(Perfect(), schedule, prediction), x, schedule, trailing(99, 25))
+            run(sampler, Denoiser(network, schedule, prediction), x, schedule, trailing(99, 25))
         return
-    x = run(sampler, Clamped(Denoiser(Perfect(), schedule, prediction), 4.0), x, schedule, trailing(99, 50))
+    x = run(sampler, Clamped(Denoiser(network, schedule, prediction), 4.0), x, schedule, trailing(99, 50))
     assert x.mean().item() == pytest.approx(MEAN, abs=0.04)
     assert x.std().item() == pytest.approx(STD, rel=0.15 if sampler == "ddpm-posterior" else 0.1)      # which under-disperses
+
+
+@pytest.mark.parametrize(("schedule", "prediction"), [(schedule, prediction) for schedule, prediction in product(
+    (COSINE, LINEAR, RECTIFIED), PREDICTIONS) if (schedule, prediction) != (RECTIFIED, "epsilon")])     # which Denoiser refuses
+def test_the_default_of_fast_forgives_a_network_its_small_errors(schedule, prediction):
+    def drawn(steps, sampler, grid):
+        denoiser = Clamped(Denoiser(Perfect(schedule, prediction, error=0.01), schedule, prediction), 4.0)
+        return run(sampler, denoiser, randn(500, 1).float(), schedule, visited(schedule, steps, grid=grid)).mean().item()
+
+    assert drawn(**default_fast(schedule)) == pytest.approx(MEAN, abs=0.1)
+    if prediction == "epsilon":                                 # hence not these few steps of so high an order
+        assert abs(drawn(8, "ab4", "shifted") - MEAN) > 0.3
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
