@@ -56,7 +56,9 @@ def test_files_that_are_no_archives_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("digits")
     (tmp_path / "empty.npz").write_bytes(b"")
     np.save(tmp_path / "array.npy", GOOD)
-    for name in ("cut.npz", "damaged.npz", "text.npz", "empty.npz", "array.npy", "."):
+    with pytest.raises(InputError, match="is a folder, not a file"):
+        load_images(tmp_path)
+    for name in ("cut.npz", "damaged.npz", "text.npz", "empty.npz", "array.npy"):
         with pytest.raises(InputError, match=r"not a readable \.npz archive"):
             load_images(tmp_path / name)
     with pytest.raises(InputError, match="there is no file"):

@@ -77,7 +77,7 @@ BAD_INPUT = {
     "compare MODEL": "train networks with: nanoldm features folder:",
     "compare no-such-model": "unknown model 'no-such-model'",
     "compare MODEL --n 19": "19 images are too few",
-    "compare MODEL --seed -1": "seeds from 0",
+    "compare MODEL --seed -1": "seeds count from 0",
     "compare MODEL --passes 8,0": "--passes 0: choose numbers from 1 to 100",
     "compare MODEL --passes 101": "--passes 101: choose numbers from 1 to 100",
     "compare MODEL --passes 4,x": "give numbers and ranges such as 4,8,16,32",

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nanoldm.errors import InputError
-from nanoldm.files import check_target, digest, load_module, load_tensors, read_json, replacing, save_tensors, write_json, write_text
+from nanoldm.files import digest, load_module, load_tensors, read_json, replacing, save_tensors, write_json, write_text
+from nanoldm.paths import check_target
 
 TENSORS = {
     "matrix": torch.tensor([[1.5, -0.0, float("inf")], [1e-45, float("nan"), 2.0]]),
@@ -155,13 +156,6 @@ def test_a_block_that_fails_leaves_the_old_file_or_none(tmp_path, error):
         write_half(path, error)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_temporary_file_that_a_killed_process_left_is_no_obstacle(tmp_path):
-    (tmp_path / "plan.json.tmp").write_text('{"half": ')
-    write_json(tmp_path / "plan.json", {"steps": 3})
-    assert read_json(tmp_path / "plan.json") == {"steps": 3}
-    assert list(tmp_path.iterdir()) == [tmp_path / "plan.json"]
 
 
 def test_json_comes_back_as_it_was(tmp_path):

@@ -1,5 +1,16 @@
 """`python -m nanoldm` is `nanoldm`."""
 
-from nanoldm.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Entry point. What it needs is imported here, so that Ctrl-C is heard meanwhile."""
+    try:
+        from nanoldm.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

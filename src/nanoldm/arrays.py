@@ -1,7 +1,8 @@
 """Images as NumPy archives (.npz): array `images`, uint8 (N, S, S), or (N, S, S, 3) for colour; optionally `labels`, (N,) integers."""
 
+import io
+import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,37 +11,71 @@ from torch import Tensor
 
 from nanoldm.data import ImageSet, to_bytes
 from nanoldm.errors import InputError
-from nanoldm.files import replacing
+from nanoldm.files import write_bytes
+from nanoldm.limits import check_memory
+from nanoldm.paths import check_regular
+
+BESIDE = 256        # bytes for each image that arrays beside the images may take
 
 
 def save_npz(path: Path, images: Tensor, **arrays: np.ndarray) -> None:
     """images: (N, C, S, S), float in [0, 1] or uint8; `arrays` are written beside them."""
     pixels = (images if images.dtype == torch.uint8 else to_bytes(images)).permute(0, 2, 3, 1).numpy()
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, images=pixels[..., 0] if pixels.shape[-1] == 1 else pixels, **arrays)
+    content = io.BytesIO()
+    np.savez_compressed(content, images=pixels[..., 0] if pixels.shape[-1] == 1 else pixels, **arrays)
+    write_bytes(path, content.getbuffer())
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an archive. Raises InputError that names the file if it is missing, damaged or another kind of file."""
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The arrays called `names` of an archive, as far as it has them; others are not looked at.
+
+    Raises InputError that names the file if it is missing, damaged or another kind of file, and for an array that needs more memory than
+    there is: each is asked for its size before it is read.
+    """
+    if not path.exists():
+        raise InputError(f"there is no file {path}: make one with: nanoldm sample --npz {path}")
+    check_regular(path, "write it with nanoldm sample --npz or numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}: make one with: nanoldm sample --npz {path}") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            if names[0] not in members:
+                raise InputError(f"{path} has no array `{names[0]}` (it has {short_list(members)}): save it as "
+                                 f"numpy.savez(FILE, {names[0]}=...)")
+            first = read_member(archive, members[names[0]])
+            return {names[0]: first} | {name: read_member(archive, members[name], BESIDE * (1 + len(first)))
+                                        for name in names[1:] if name in members}
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:      # zipfile, zlib, lzma and numpy have a dozen kinds
         raise InputError(f"{path} is not a readable .npz archive ({' '.join(str(error).split())[:100]}): "
                          "write it with nanoldm sample --npz or numpy.savez") from None
 
 
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: float = math.inf) -> np.ndarray:
+    """One array, of `most` bytes. Raises ValueError for anything else."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = read(file)
+        size = math.prod(shape) * kind.itemsize
+        if kind.hasobject or size != member.file_size - file.tell() or size > most:
+            raise ValueError(f"`{member.filename}` is not an array of {kind} {shape}")
+    check_memory(2 * size, f"`{member.filename}` of {archive.filename}", "give a file of fewer images")
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def short_list(names: dict[str, zipfile.ZipInfo]) -> str:
+    return ", ".join([*names][:10]) + ", ..." * (len(names) > 10) or "none"
+
+
 def load_images(path: Path) -> ImageSet:
     """The images of an archive, with its labels (-1 where it has none). Raises InputError for anything else than the format above."""
-    return image_set(read_npz(path), path)
+    return image_set(read_npz(path, "images", "labels"), path)
 
 
 def image_set(arrays: dict[str, np.ndarray], path: Path) -> ImageSet:
     """As `load_images`, from arrays that were read from `path` already."""
-    if "images" not in arrays:
-        raise InputError(f"{path} has no array `images` (it has {', '.join(arrays) or 'none'}): save them as numpy.savez(FILE, images=...)")
     images = arrays["images"]
     grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
     if images.dtype != np.uint8 or not (grey or colour) or images.shape[1] != images.shape[2]:

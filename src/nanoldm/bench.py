@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -25,20 +24,28 @@ from nanoldm import __version__
 from nanoldm.contenders import CONTENDERS
 from nanoldm.device import check_compiler
 from nanoldm.errors import InputError, TrainingError
-from nanoldm.files import check_target, write_json
+from nanoldm.files import write_json
+from nanoldm.limits import check_memory, short, within
+from nanoldm.paths import check_target
+from nanoldm.report import printed
 
 TASKS = {"train": "training", "sample": "sampling"}
 RIVALS = ("diffusers", "smalldiffusion")
 COLD_STARTS = 3
+MOST_ROUNDS, MOST_BATCH = 10_000, 1_000_000
+STEP_BYTES = 8e6        # of memory for each image of a training step, about
 
 
 class Process:
-    """A contender that answers questions (names of methods of contenders.Worker). A context manager that ends it."""
+    """A contender that answers questions (names of methods of contenders.Worker). A context manager that ends it.
+
+    Python's option -P: a torch.py in the current folder is not torch.
+    """
 
     def __init__(self, name: str, batch_size: int, threads: int | None, device: str):
         self.name = name
         settings = json.dumps({"name": name, "batch_size": batch_size, "threads": threads, "device": device})
-        self.process = subprocess.Popen([sys.executable, "-m", "nanoldm.contenders", settings], text=True, stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([sys.executable, "-P", "-m", "nanoldm.contenders", settings], text=True, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def ask(self, question: str) -> dict[str, Any]:
@@ -69,7 +76,10 @@ def bench(out: str | Path = "bench.json", *, rounds: int = 5, batch_size: int = 
     """
     out = check_target(Path(out), ".json")
     if rounds < 1 or batch_size < 1:
-        raise InputError(f"--rounds {rounds} --batch {batch_size}: both must be at least 1")
+        raise InputError(f"--rounds {short(rounds)} --batch {short(batch_size)}: both must be at least 1")
+    within("--rounds", rounds, 1, MOST_ROUNDS)
+    within("--batch", batch_size, 1, MOST_BATCH)
+    check_memory(STEP_BYTES * batch_size, f"a training step of {batch_size:,} images", "give a smaller --batch")
     missing = absent(device)
     for reason in missing.values():
         print(f"note: {reason}")
@@ -100,7 +110,7 @@ def absent(device: str) -> dict[str, str]:
 def machine() -> str:
     """What the figures belong to. With family and model, since virtual machines call processors of several generations by one name."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().split("\n\n")[0].splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines() if cpuinfo.exists() else []
     first = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     name = first.get("model name") or platform.processor() or platform.machine()
     if "cpu family" in first and "model" in first:
@@ -139,7 +149,7 @@ def cold_start(threads: int | None, device: str) -> dict[str, float]:
         for _ in tqdm(range(COLD_STARTS), desc="cold starts", unit="start"):
             for name, command in commands.items():
                 began = time.perf_counter()
-                done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True)
+                done = subprocess.run([sys.executable, "-P", *command], cwd=folder, capture_output=True, text=True)
                 if done.returncode:
                     raise TrainingError(f"the cold start failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:300]}")
                 times[name].append(time.perf_counter() - began)
@@ -161,6 +171,6 @@ def show(report: dict[str, Any]) -> None:
         share = f"{gflop / seconds / large:.0%}" if name.startswith("nanoldm") else "–"
         grid.add_row(name, f"{facts['parameters']:,}", f"{seconds:.3f} s", share, f"{training:.0f} ({ratio:.2f})",
                      "{:.1f} ({:.2f})".format(*sampling), f"{facts['train_peak_mb']:,.0f} MB")
-    Console(width=None if sys.stdout.isatty() else 140).print(grid)
+    print(printed(grid))
     start = report["cold_start"]
     print(f"cold start: {start['sample']:.1f} s from `nanoldm sample --n 1` to a picture; importing torch: {start['import_torch']:.1f} s")

@@ -1,19 +1,20 @@
 """What is known about a trained model: printed by `nanoldm info`, written as the model card by `nanoldm export`."""
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from nanoldm import __version__
 from nanoldm.errors import InputError
 from nanoldm.fast import usually_fast
-from nanoldm.files import check_folder, digest, read_json, refusing, write_text
+from nanoldm.files import digest, is_temporary, read_json, refusing, replacing_folder, write_text
 from nanoldm.options import duration
+from nanoldm.paths import check_folder
 from nanoldm.pipeline import LatentDiffusion
+from nanoldm.planning import read_plan
 from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import RunFolder, find_model
+from nanoldm.text import code, markdown, plain, python, shell
 from nanoldm.tracking import read_metrics
 
 
@@ -34,7 +35,7 @@ def facts(model: str | Path) -> dict[str, str]:
     }
     records = read_metrics(folder / "metrics.jsonl")
     for stage in dict.fromkeys(record["stage"] for record in records):
-        found[f"{stage} training"] = history([record for record in records if record["stage"] == stage])
+        found[f"{plain(stage)} training"] = history([record for record in records if record["stage"] == stage])
     return found
 
 
@@ -51,9 +52,10 @@ def count(module: Any) -> int:
 
 def history(records: list[dict[str, Any]]) -> str:
     """One stage's metrics in a line."""
-    losses = [record["loss"] for record in records if "loss" in record]
-    latest = {name: value for record in records for name, value in record.items() if name.startswith("test")}
-    return ", ".join([f"{records[-1]['step']:,} steps in {duration(records[-1]['seconds'])}", f"loss {losses[0]:.4f} -> {losses[-1]:.4f}",
+    losses = [record["loss"] for record in records if isinstance(record.get("loss"), float)]
+    latest = {name: value for record in records for name, value in record.items() if name.startswith("test") and isinstance(value, float)}
+    return ", ".join([f"{records[-1]['step']:,} steps in {duration(records[-1]['seconds'])}",
+                      *([f"loss {losses[0]:.4f} -> {losses[-1]:.4f}"] if losses else []),
                       *(f"{name.replace('_', ' ')} {value:.4f}" for name, value in latest.items())])
 
 
@@ -62,7 +64,8 @@ def describe(model: str | Path) -> str:
     folder = find_model(model)
     rows = {"model": str(folder), **facts(folder)}
     if (folder / "recipe.json").exists():
-        rows |= {name: str(value) for name, value in flat(read_json(folder / "recipe.json"))}
+        with refusing(folder / "recipe.json"):
+            rows |= {name: str(value) for name, value in flat(read_json(folder / "recipe.json"))}
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
@@ -72,13 +75,14 @@ def export(run: str | Path, folder: Path) -> None:
     source = find_model(run)
     if folder.exists():
         raise InputError(f"{folder} exists: give the name of a new folder")
+    if source.resolve() in folder.resolve().parents:
+        raise InputError(f"{folder} lies in the model's own folder: give the name of a folder elsewhere")
     card = model_card(source, folder.name)
     check_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as temporary:
-        whole = shutil.copytree(source, Path(temporary) / folder.name)
-        write_text(whole / "README.md", card)
-        os.replace(whole, folder)
+    with replacing_folder(folder) as temporary:
+        # A run that is still being written has files that vanish: they are not the model's.
+        shutil.copytree(source, temporary, ignore=lambda _, names: [name for name in names if is_temporary(name)])
+        write_text(temporary / "README.md", card)
 
 
 def origin(folder: Path) -> str:
@@ -95,22 +99,21 @@ def origin(folder: Path) -> str:
     weights = "EMA weights" if training.ema_decay or training.ema_power else "the last weights"
     plan = RunFolder(folder.parent).plan        # where this is the model of a run
     if plan.exists():
-        from nanoldm.planning import read_plan  # imports accelerate, which `info` and `export` need for nothing else
         weights += "" if read_plan(plan).finished else ", taken before the run had finished"
-    return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe `{recipe.recipe}` on `{recipe.data.name}`\n"
+    return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe {code(recipe.recipe)} on {code(recipe.data.name)}\n"
             f"({length}, learning rate {annealed}, {weights}).\n\n"
             "`recipe.json` holds every setting, `metrics.jsonl` every logged loss.")
 
 
 def model_card(folder: Path, name: str) -> str:
     lines = "\n".join(f"- {name}: {value}" for name, value in facts(folder).items())
-    return f"""# {name}
+    return f"""# {markdown(name)}
 
 {origin(folder)}
 
 {lines}
 
-    nanoldm sample {name}
-    model = LatentDiffusion.from_pretrained("{name}")
+    nanoldm sample {shell(name)}
+    model = LatentDiffusion.from_pretrained({python(name)})
     images = model.generate(seeds=range(64){", **model.fast" if usually_fast(folder) else ""})
 """

@@ -1,6 +1,7 @@
 """Curves and bars, drawn by matplotlib without a screen. Figures in, pictures out."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from PIL import Image
+
+from nanoldm import text
 
 Points = Sequence[tuple[int, float, float]]
 Records = Sequence[Mapping[str, Any]]
@@ -24,7 +27,9 @@ def figure(rows: int, columns: int, height: float = 3.2, width: float = 4.2) -> 
 
 def picture(sheet: Figure) -> Image.Image:
     content = io.BytesIO()
-    sheet.savefig(content, format="png", dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")      # a name in a script that the font lacks: it shows boxes
+        sheet.savefig(content, format="png", dpi=110)
     return Image.open(content).convert("RGB")
 
 
@@ -42,7 +47,7 @@ def training(runs: Mapping[str, Records]) -> Image.Image:
     """Six panels over the steps of a training, one colour for each run."""
     sheet, axes = figure(2, 3)
     for k, (name, records) in enumerate(runs.items()):
-        draw_training(axes, name, records, f"C{k % 10}")
+        draw_training(axes, text.label(name), records, f"C{k % 10}")
     for panel, (ax, title) in enumerate(zip(axes, TRAINING, strict=True)):
         ax.set(title=title, xlabel="step", yscale="log" if panel in (0, 1, 4, 5) else "linear")
         if ax.get_legend_handles_labels()[1]:
@@ -58,7 +63,7 @@ def draw_training(axes: Sequence[Axes], name: str, records: Records, colour: str
     def draw(panel: int, figure_name: str, label: str | None = None, stage: str = "denoiser", **style: Any) -> None:
         steps, values = column(records, stage, figure_name)
         if steps:
-            axes[panel].plot(steps, values, color=colour, label=label and f"{name}{label}", **{"linewidth": 1.3} | style)
+            axes[panel].plot(steps, values, color=colour, label=name + label if label is not None else None, **{"linewidth": 1.3} | style)
 
     draw(0, "loss", alpha=0.35, linewidth=0.8)
     draw(0, "test_loss", ": test, raw weights", marker=".", linestyle="--")

@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
 
+import errno
 import functools
 import io
 import itertools
@@ -15,6 +16,14 @@ from tyro.extras import subcommand_cli_from_dict
 from nanoldm import __version__
 from nanoldm.commands import COMMANDS
 from nanoldm.errors import InputError, TrainingError
+from nanoldm.terminal import interruptible, lasting_output, open_streams
+from nanoldm.text import plain
+
+# Reasons of an OSError that lie in a name or place that was given, not in the machine.
+PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS,
+          errno.EINVAL, errno.EILSEQ, errno.EXDEV}
+LONGEST_NUMBER = 30     # digits
+NAMES = {"an argument", "--out", "--images", "--mask", "--features"}        # what may be called by digits alone, in any script
 
 
 def deferred(command: Callable[..., None]) -> Callable[..., Any]:
@@ -25,8 +34,24 @@ def deferred(command: Callable[..., None]) -> Callable[..., Any]:
     return parse
 
 
+def check_arguments(arguments: list[str]) -> None:
+    """Raise InputError for what no option means: nothing at all, and numbers that Python would read though nobody writes them so."""
+    for option, argument in zip(["", *arguments], arguments, strict=False):
+        name, value = re.fullmatch(r"(?:(--[\w-]+)=)?(.*)", argument, re.DOTALL).groups()
+        name = name or (option if option.startswith("--") else "an argument")
+        if not value.strip():
+            raise InputError(f"{name} is empty: give it a value, or leave it out")
+        if name in NAMES or not re.fullmatch(r"[\d.,+e -]+", value):
+            continue
+        if not value.isascii():
+            raise InputError(f"{name} {value}: write numbers with the digits 0 to 9")
+        if re.search(rf"\d{{{LONGEST_NUMBER},}}", value):
+            raise InputError(f"{name} {value[:LONGEST_NUMBER]}...: give a smaller number")
+
+
 def parse(arguments: list[str]) -> Callable[[], None]:
     """The command to run. Raises InputError with tyro's explanation on one line."""
+    check_arguments(arguments)
     explanation = io.StringIO()
     try:
         with redirect_stderr(explanation):
@@ -51,19 +76,44 @@ def one_line(box: str) -> str:
     return gist.rstrip(".") + (f" (perhaps {hint}?)" if hint else "")
 
 
+def explain(error: Exception) -> tuple[str, int]:
+    """(one line that says what went wrong, exit code)."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, InputError | TrainingError):
+        return str(error), 2 if isinstance(error, InputError) else 1
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or reason}", 2 if error.errno in PLACES else 1
+    if isinstance(error, MemoryError) or re.search("allocate memory|out of memory|not enough memory|bad_alloc|map segment", reason):
+        return (f"there is not enough memory ({reason[:150] or 'MemoryError'}): ask for fewer images or a smaller batch, network or size, "
+                "or close other programs"), 1
+    return (f"{type(error).__name__}: {reason[:300]} (nobody expected this: run it again with NANOLDM_TRACEBACK=1 and report what it "
+            "prints)"), 1
+
+
 def main() -> None:
     """Entry point of `nanoldm`."""
+    open_streams()
     if not sys.stderr.isatty():         # a log file needs few states of a progress bar; tqdm reads this when it is imported
         os.environ.setdefault("TQDM_MININTERVAL", "30")
     arguments = sys.argv[1:] or ["--help"]
-    if arguments == ["--version"]:
-        print(f"nanoldm {__version__}")
-        return
     try:
-        parse(arguments)()
-    except (InputError, TrainingError) as error:
-        print(f"nanoldm: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        with interruptible():
+            run(arguments)
     except KeyboardInterrupt as interruption:
-        print(f"nanoldm: {interruption or 'interrupted'}", file=sys.stderr)
+        print(f"nanoldm: {plain(interruption) or 'interrupted: all files are whole, and the same command may be given again'}",
+              file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("NANOLDM_TRACEBACK"):
+            raise
+        message, code = explain(error)
+        print(f"nanoldm: {plain(message)}", file=sys.stderr)
+        sys.exit(code)
+
+
+def run(arguments: list[str]) -> None:
+    with lasting_output():      # of tyro, whose help has colours
+        command = parse(arguments) if arguments != ["--version"] else functools.partial(print, f"nanoldm {__version__}")
+    with lasting_output(printable=plain):
+        command()

@@ -17,14 +17,16 @@ from nanoldm.errors import InputError
 from nanoldm.evaluate import BATCHES, check_count, intervals
 from nanoldm.fast import FILE, save_fast
 from nanoldm.features import check_fit, load_features
-from nanoldm.files import check_folder, check_target, write_json
+from nanoldm.files import write_json
 from nanoldm.judge import MEASURES, NEAREST, Judge
-from nanoldm.options import BEST, duration
+from nanoldm.options import BEST, duration, seed_range
+from nanoldm.paths import check_folder, check_target, user_path
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.report import number, printed
 from nanoldm.runs import data_of, find_model
 from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
+from nanoldm.text import shell
 
 PASSES, SAMPLERS, GRIDS = (4, 8, 16, 32), ("dpm++2m", "ab2", "ab3"), ("shifted", "log-snr")     # what is compared by default
 FAST_PASSES = 16        # --fast costs no more network passes than these
@@ -48,12 +50,13 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
     pipeline, data = LatentDiffusion.from_pretrained(folder, device), data_of(folder)
     out = out or Path("compare") / Path(model).resolve().name
     check_folder(out)
+    seeds = seed_range(n, seed)
     check_count(n)
     if save:
         check_saving(model, folder, passes)
     drawings: dict[str, Drawing] = {}
     for name, chosen in ({"reference": Sampling()} | candidates(pipeline, passes, samplers, grids)).items():
-        drawing = Drawing(pipeline, out / "samples" / f"{name}.npz", range(seed, seed + n), chosen)
+        drawing = Drawing(pipeline, out / "samples" / f"{name}.npz", seeds, chosen)
         drawings.setdefault(drawing.key, drawing)       # two ways to say the same are one
     reference, *others = drawings.values()
     if not others:
@@ -73,18 +76,20 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
         report["fast"] = {name: best[name] for name in ("steps", "sampler", "grid")}
     write_json(out / "compare.json", report)
     pictures.save(chart(report), out / "compare.png")
-    print(table(report))
-    if save:
+    if save:        # before anything is printed: a terminal may be gone by now
         measured = {"network_passes": best["passes"], measure(first): distance(best), "reference": distance(first), "images": n,
                     "first_seed": seed, "features": judges.facts["name"]}
-        print(f"wrote {save_fast(folder, report['fast'], measured=measured)}: draw with it by: nanoldm sample {model} --fast")
+        kept = save_fast(folder, report["fast"], measured=measured)
+    print(table(report))
+    if save:
+        print(f"wrote {kept}: draw with it by: nanoldm sample {shell(model)} --fast")
     print(f"wrote {out / 'compare.json'} and compare.png beside it, in {duration(time.monotonic() - began)}")
     return report
 
 
 def check_saving(model: str | Path, folder: Path, passes: Sequence[int]) -> None:
     """Raise InputError, before any work, if the choice could not be stored with the model."""
-    if not Path(model).expanduser().exists():
+    if not user_path(model).exists():
         raise InputError(f"--save writes into the model's folder, and {model} is a bundled name: copy it by nanoldm export {model} FOLDER, "
                          "or give a path")
     if min(passes, default=0) > FAST_PASSES:

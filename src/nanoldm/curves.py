@@ -8,14 +8,14 @@ from PIL import Image
 
 from nanoldm import charts, pictures
 from nanoldm.errors import InputError
-from nanoldm.files import check_target
+from nanoldm.paths import check_apart, check_target
 from nanoldm.runs import RunFolder, find_model
 from nanoldm.tracking import read_metrics
 
 
 def logged(run: str | Path) -> list[dict]:
     """metrics.jsonl of a run folder (finished or not), an exported folder or a bundled model. Raises InputError if there is none."""
-    file = RunFolder(Path(run).expanduser()).metrics
+    file = RunFolder(run).metrics
     file = file if file.is_file() else find_model(run) / "metrics.jsonl"
     records = read_metrics(file)
     if not records:
@@ -29,6 +29,7 @@ def draw_curves(runs: Sequence[str | Path], out: Path, gif: Path | None = None) 
     Raises InputError for runs without a history, and if `gif` is asked for and no run has sample grids.
     """
     check_target(out, *pictures.FORMATS)
+    check_apart(out, gif)
     if gif:
         check_target(gif, ".gif")
     if not runs:

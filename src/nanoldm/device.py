@@ -9,6 +9,7 @@ from contextlib import suppress
 import torch
 
 from nanoldm.errors import InputError
+from nanoldm.limits import short
 
 
 def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.device:
@@ -19,7 +20,7 @@ def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.dev
     """
     if threads is not None:
         if not 1 <= threads <= 1024:
-            raise InputError(f"--threads {threads}: at least 1 is needed, and at most 1024")
+            raise InputError(f"--threads {short(threads)}: at least 1 is needed, and at most 1024")
         torch.set_num_threads(threads)
     there = [kind for kind, available in {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}.items()
              if available]

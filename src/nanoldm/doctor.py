@@ -11,7 +11,8 @@ from nanoldm import charts, metrics, pictures
 from nanoldm.data import load, to_bytes, to_float
 from nanoldm.diffusion import PREDICTIONS, corrupt
 from nanoldm.features import check_fit, load_features
-from nanoldm.files import check_folder, write_json
+from nanoldm.files import write_json
+from nanoldm.paths import check_folder
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
 from nanoldm.seeding import generator

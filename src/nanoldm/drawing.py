@@ -15,6 +15,7 @@ from nanoldm.data import to_bytes
 from nanoldm.diffusion import visits
 from nanoldm.errors import InputError
 from nanoldm.files import digest
+from nanoldm.limits import check_memory
 from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
@@ -28,6 +29,8 @@ class Drawing:
     def __init__(self, pipeline: LatentDiffusion, file: Path, seeds: Sequence[int], sampling: Sampling):
         if not len(seeds) or min(seeds) < 0:
             raise InputError("ask for at least 1 image (--n), with seeds from 0 on (--seed)")
+        check_memory(20 * len(seeds) * pipeline.autoencoder.config["image_channels"] * pipeline.autoencoder.config["image_size"] ** 2,
+                     f"to judge {len(seeds):,} images", "ask for fewer")
         self.pipeline, self.file, self.seeds, self.sampling = pipeline, file, seeds, sampling
         self.timesteps = pipeline.timesteps(sampling)
         pipeline.told(seeds[:1], None, sampling)           # of one, since all draw a label or none does; refused before any work
@@ -57,7 +60,7 @@ class Drawing:
     def _read(self) -> dict[int, Tensor]:
         """Seed -> image (C, S, S) uint8, as far as the file holds images of this model drawn in this way."""
         try:
-            arrays = read_npz(self.file)
+            arrays = read_npz(self.file, "images", "seeds", "key")
             images = image_set(arrays, self.file).images
         except InputError:      # absent, damaged or foreign: draw again
             return {}

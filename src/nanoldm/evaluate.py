@@ -15,9 +15,10 @@ from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
 from nanoldm.fast import usual
 from nanoldm.features import BATCH_SIZE, check_fit, load_features, train_network
-from nanoldm.files import check_folder, digest, write_json
+from nanoldm.files import digest, write_json
 from nanoldm.judge import Judge, Observed
-from nanoldm.options import BEST, duration
+from nanoldm.options import BEST, duration, seed_range
+from nanoldm.paths import check_folder
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.recipe import Data
 from nanoldm.report import table, write_html
@@ -54,10 +55,9 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     data = Data.model_validate(judges.facts["data"]) if model is None else data_of(model)
     out = out or Path("evaluation") / (samples.stem if samples else Path(model).resolve().name)
     check_folder(out)
-    if seed < 0:
-        raise InputError(f"--seed {seed}: seeds count from 0")
+    seeds = seed_range(n, seed)
     given = load_images(samples) if samples else None
-    drawing = None if given else Drawing(pipeline, out / "samples.npz", range(seed, seed + n), sampling or usual(model, Sampling()))
+    drawing = None if given else Drawing(pipeline, out / "samples.npz", seeds, sampling or usual(model, Sampling()))
     count = len(given) if given else n
     check_count(count)
     train, test = load(data.name, data.size, data.holdout)
@@ -73,7 +73,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     judge = Judge(judges, train, test, progress=True)
     drawn = given or ImageSet(drawing.images(), drawing.labels())
     observed = judge.observe(drawn.images)
-    columns = {"samples": judge.summarise(observed), **judge.floors(len(drawn.images), seed)}
+    columns, records = {"samples": judge.summarise(observed), **judge.floors(len(drawn.images), seed)}, []
     report: dict[str, Any] = {
         "nanoldm": __version__,
         "judged": {"model": str(model) if model else None, "file": str(samples) if samples else None, "images": len(drawn.images),
@@ -82,7 +82,8 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     }
     if pipeline:
         columns["reconstructions"], report["reconstruction"] = reconstruction(judge, pipeline, test)
-        report["proxy"] = proxies(pipeline, find_model(model), test)
+        records = read_metrics(find_model(model) / "metrics.jsonl")
+        report["proxy"] = proxies(pipeline, records, test)
     report["measures"] = {name: {"value": value, "interval": interval}
                           | {column: figures[name] for column, figures in columns.items() if column != "samples" and name in figures}
                           for (name, value), interval in zip(columns["samples"].items(), intervals(judge, observed), strict=True)}
@@ -92,7 +93,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     if (drawn.labels >= 0).all() and (given or labelled(train, test)):
         report["class_conditional"] = class_conditional(judge, drawn, observed, seed, device)
     write_json(out / "report.json", report)
-    write_html(out, report, drawn.images, judge, observed, find_model(model) if model else None)
+    write_html(out, report, drawn.images, judge, observed, records)
     print(table(report))
     print(f"wrote {out / 'report.html'} and report.json beside it, in {duration(time.monotonic() - began)}")
     return report
@@ -124,12 +125,12 @@ def reconstruction(judge: Judge, pipeline: LatentDiffusion, test: ImageSet) -> t
     return judge.summarise(judge.observe(to_bytes(copies), "reconstructions")), errors
 
 
-def proxies(pipeline: LatentDiffusion, folder: Path, test: ImageSet) -> dict[str, Any]:
-    """The proxy of the model (its EMA weights), and of the raw weights as the end of the training logged it."""
+def proxies(pipeline: LatentDiffusion, records: list[dict[str, Any]], test: ImageSet) -> dict[str, Any]:
+    """The proxy of the model (its EMA weights), and of the raw weights as the end of the training logged it in `records`."""
     latents = encode(pipeline.autoencoder, test.images[:1000])
     found: dict[str, Any] = {"log_snr": list(LEVELS),
                              "EMA weights": proxy_errors(pipeline.denoiser, latents, test.labels, pipeline.clip_sample_range)}
-    logged = [record["proxy"] for record in read_metrics(folder / "metrics.jsonl") if "proxy" in record]
+    logged = [record["proxy"] for record in records if isinstance(record.get("proxy"), list) and len(record["proxy"]) == len(LEVELS)]
     return found | ({"raw weights": logged[-1]} if logged else {})
 
 

@@ -7,6 +7,7 @@ saw a label: it tells by how many quarter turns an image was rotated (Gidaris et
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,21 @@ from tqdm import tqdm
 
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.errors import InputError
-from nanoldm.files import check_folder, load_module, read_json, refusing, save_tensors, write_json
+from nanoldm.files import digest, is_temporary, load_module, load_tensors, read_json, refusing, save_tensors, write_json
+from nanoldm.limits import LARGEST_SEED, short, within
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
+from nanoldm.paths import check_folder, user_path
 from nanoldm.recipe import Data
+from nanoldm.saving import build_filled, check_size
 from nanoldm.seeding import generator, seeded
+from nanoldm.text import shell
 from nanoldm.training import fit
 from nanoldm.training.batches import epoch_length, indices
 
 BUNDLED = Path(__file__).parent / "bundled" / "features"
 TASKS = ("classifier", "rotation")
 BATCH_SIZE, LEARNING_RATE, WARM_UP = 256, 4e-3, 0.1
+MOST_EPOCHS = 10_000
 INITIAL, AUGMENTATION = 0, 2        # random streams. 0 is also the order of the first epoch: harmless, and digits-v1 was made so
 
 
@@ -63,6 +69,11 @@ def training_batches(data: ImageSet, task: str, seed: int, device: torch.device 
         yield {"image": augment(image, stream), "label": label}
 
 
+def new_network(data: ImageSet, task: str, classes: int | None = None, width: int = 32) -> FeatureNet:
+    """For images and, unless `classes` says how many there are, labels as in `data`."""
+    return FeatureNet(*data.images.shape[1:3], classes=4 if task == "rotation" else classes or int(data.labels.max()) + 1, width=width)
+
+
 def train_network(data: ImageSet, task: str = "classifier", *, epochs: float = 10, width: int = 32, seed: int = 0,
                   classes: int | None = None, name: str | None = None, device: torch.device | str = "cpu") -> FeatureNet:
     """Train a FeatureNet on `data` alone: AdamW, warm-up, annealed to 0; the last weights are taken, none are selected.
@@ -70,9 +81,8 @@ def train_network(data: ImageSet, task: str = "classifier", *, epochs: float = 1
     classes: 0 ... classes - 1 (default: as many as `data` has labels). name: caption of the progress bar (default: the task).
     """
     steps = max(1, round(epochs * epoch_length(len(data), BATCH_SIZE)))
-    classes = 4 if task == "rotation" else classes or int(data.labels.max()) + 1
     with seeded(seed, INITIAL):
-        network = FeatureNet(*data.images.shape[1:3], classes=classes, width=width).to(device)
+        network = new_network(data, task, classes, width).to(device)
     loss = ClassificationLoss(network)
     optimizer = torch.optim.AdamW(loss.parameters(), lr=LEARNING_RATE, weight_decay=0.05, fused=True)
 
@@ -96,25 +106,48 @@ def accuracy(network: FeatureNet, data: ImageSet, task: str = "classifier") -> f
 def train_features(data: Data, out: Path, *, epochs: float = 10, seed: int = 0, device: torch.device | str = "cpu") -> Features:
     """Train all networks that the data set allows on its training images, test them on its test images, write the folder `out`.
 
-    Raises InputError if `out` exists already or cannot be written to, and for epochs and seeds out of range.
+    Where an earlier call was stopped, the networks that it had finished are taken as they are. Raises InputError if `out` holds anything
+    else or cannot be written to, and for epochs and seeds out of range.
     """
-    if out.exists():
+    if out.exists() and not (out.is_dir() and all(map(left_by_a_stop, out.iterdir()))):
         raise InputError(f"{out} exists: give the name of a new folder")
     check_folder(out)
-    if epochs <= 0 or seed < 0:
-        raise InputError(f"--epochs {epochs} --seed {seed}: epochs must be more than 0, and seeds count from 0")
+    if not 0 < epochs <= MOST_EPOCHS or seed < 0:
+        raise InputError(f"--epochs {epochs:g} --seed {short(seed)}: epochs must be more than 0 and at most {MOST_EPOCHS:,}, seeds "
+                         "count from 0")
+    within("--seed", seed, 0, LARGEST_SEED)
     train, test = load(data.name, data.size, data.holdout)
     facts = {"name": out.name, "data": data.model_dump(), "epochs": epochs, "seed": seed, "networks": {}}
     tasks = TASKS if (train.labels >= 0).all() and train.labels.max() > 0 else TASKS[1:]
+    made_by = digest({"images": train.images, "labels": train.labels}, epochs=str(epochs), seed=str(seed))
     for task in tasks:
-        network = train_network(train, task, epochs=epochs, seed=seed, device=device)
         file = out / f"{task}.safetensors"
-        save_tensors(file, network.state_dict())
+        network = finished_network(file, train, task, made_by)
+        if network is None:
+            network = train_network(train, task, epochs=epochs, seed=seed, device=device)
+            save_tensors(file, network.state_dict(), made_by=made_by)
         facts["networks"][task] = {"sha256": sha256(file), "test_accuracy": round(accuracy(network, test, task), 4), **network.config}
         print(f"{task}: {facts['networks'][task]['test_accuracy']:.2%} right on {len(test):,} test images")
     write_json(out / "features.json", facts)
-    print(f"wrote {out}: judge with it by: nanoldm evaluate MODEL --features {out}")
+    print(f"wrote {out}: judge with it by: nanoldm evaluate MODEL --features {shell(out)}")
     return load_features(out)
+
+
+def left_by_a_stop(file: Path) -> bool:
+    """Whether a training of feature networks that was stopped before it wrote features.json may have left this."""
+    return file.name in [f"{task}.safetensors" for task in TASKS] or is_temporary(file.name)
+
+
+def finished_network(file: Path, data: ImageSet, task: str, made_by: str) -> FeatureNet | None:
+    """The network that an earlier call finished; None where there is none. Raises InputError for one of other data, epochs or seed."""
+    if not file.exists():
+        return None
+    if load_tensors(file)[1].get("made_by") != made_by:
+        raise InputError(f"{file} was trained on other images, or with other epochs or seed: give the name of a new folder")
+    network = new_network(data, task)
+    load_module(network, file)
+    print(f"{task}: finished before, taken from {file}")
+    return network.eval()
 
 
 def check_fit(features: Features, images: Tensor, data: str | None = None) -> None:
@@ -138,7 +171,7 @@ def sha256(file: Path) -> str:
 
 def load_features(name: str | Path = "digits-v1") -> Features:
     """The bundled set of that name, or the folder. Raises InputError for a folder that is missing, damaged or altered."""
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if not folder.exists() and (BUNDLED / name / "features.json").exists():
         folder = BUNDLED / name
     if not (folder / "features.json").is_file():
@@ -150,9 +183,10 @@ def load_features(name: str | Path = "digits-v1") -> Features:
             file = folder / f"{task}.safetensors"
             if not file.exists() or sha256(file) != network["sha256"]:
                 raise InputError(f"{file} is missing or altered (its SHA-256 is not the one in features.json): copy the whole folder again")
-            networks[task] = FeatureNet(**{key: network[key] for key in ("image_channels", "image_size", "classes", "width", "features")})
-            load_module(networks[task], file)
-            networks[task].eval().requires_grad_(False)
+            sizes = {key: network[key] for key in ("image_channels", "image_size", "classes", "width", "features")}
+            tensors, _ = load_tensors(file)
+            check_size(sizes, tensors)
+            networks[task] = build_filled(partial(FeatureNet, **sizes), tensors).eval().requires_grad_(False)
         if not networks:
             raise ValueError(f"{facts['name']} names no networks")
     return Features(facts, networks)

@@ -3,70 +3,99 @@
 import hashlib
 import json
 import os
+import platform
+import secrets
+import shutil
+import sys
+import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from nanoldm.errors import InputError
+from nanoldm.paths import cache_folder, check_regular
+
+# Temporary files and folders: ".nanoldm-HOST-PROCESS-RANDOM.tmp". They can be nobody else's, and tell whether their process still lives.
+TEMPORARY = f".nanoldm-{zlib.crc32(platform.node().encode()):08x}-"
+RENAME_ATTEMPTS = 20        # on Windows, where a file that somebody reads cannot be replaced: for two seconds
+WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def cache_folder() -> Path:
-    """Where downloads and what can be computed again are kept: $NANOLDM_DATA or ~/.cache/nanoldm."""
-    return Path(os.environ.get("NANOLDM_DATA", "~/.cache/nanoldm")).expanduser()
+def temporary_beside(path: Path) -> Path:
+    """A name for a temporary file or folder beside `path`, after those that killed processes left there are removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for orphan in path.parent.glob(f"{TEMPORARY}*.tmp"):
+        process = orphan.name.removeprefix(TEMPORARY).split("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            with suppress(OSError):
+                shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file called `name` is one of ours that is still being written, or was left by a killed process."""
+    return name.startswith(".nanoldm-") and name.endswith(".tmp")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds. A killed process leaves `path` as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)       # of a killed process
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds. A killed process leaves `path` as it was.
+
+    Raises OSError that names `path` when it cannot be written.
+    """
+    temporary = None
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode     # as the user's files are; safetensors would make one that nobody else may read
+        temporary = temporary_beside(path)
+        temporary.open("x").close()         # refuses what is there; may be read by whoever may read the user's other files
         yield temporary
-        temporary.chmod(mode)
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:        # Windows flushes only what is open for writing
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        rename(temporary, path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
-def check_target(path: Path, *suffixes: str) -> Path:
-    """`path`, if a file with one of `suffixes` can be written there; else an InputError, before any work is done."""
-    if path.suffix.lower() not in suffixes:
-        raise InputError(f"cannot write {path}: end its name in {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give the name of a file")
-    check_writable(path, path.parent)
-    return path
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` for a new folder, which becomes `path` when the block succeeds."""
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_folder(path: Path) -> None:
-    """Raise InputError if `path`, the value of --out, is a file and not a folder, or cannot be written to: before any work is done."""
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--out {path} is a file: give the name of a folder")
-    check_writable(path, path)
+def rename(source: Path, target: Path) -> None:
+    """os.replace, which Windows refuses while another process reads `target`: there it is tried again for a while."""
+    for _ in range(RENAME_ATTEMPTS if sys.platform == "win32" else 1):
+        try:
+            return os.replace(source, target)
+        except PermissionError as error:
+            failed = error
+            time.sleep(0.1 if sys.platform == "win32" else 0)
+    raise failed
 
 
-def check_writable(path: Path, folder: Path) -> None:
-    """Raise InputError that names `path` unless `folder` can be written to, or made."""
-    folder = folder.absolute()
-    parent = next(there for there in (folder, *folder.parents) if there.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"cannot write {path}: {parent} is not a folder that you may write to")
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -75,11 +104,10 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError that names the file if it is missing or is anything else."""
+    check_regular(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: copy or export the whole folder again") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON ({error}): copy or export the whole folder again") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} does not hold a JSON object: it is not a file of nanoldm")
@@ -108,23 +136,33 @@ def digest(tensors: Mapping[str, Tensor], **metadata: str) -> str:
     return sha.hexdigest()
 
 
+def weights_digest(module: torch.nn.Module) -> str:
+    """SHA-256 of a module's weights. Without its buffers: statistics differ in their last digits where they are computed again."""
+    return digest(dict(module.named_parameters()))
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> None:
-    """Write a safetensors file that carries its own digest."""
+    """Write a safetensors file that carries its own digest. Equal tensors and metadata make equal files, byte for byte."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {"format": "pt", "sha256": digest(tensors, **metadata), **metadata})
+    content = save(tensors, metadata := {"format": "pt", "sha256": digest(tensors, **metadata), **metadata})
+    # safetensors writes metadata in another order each time: the header is written again in a fixed one.
+    size = int.from_bytes(content[:8], "little")
+    entries = {name: entry for name, entry in json.loads(content[8 : 8 + size]).items() if name != "__metadata__"}
+    header = json.dumps({"__metadata__": dict(sorted(metadata.items())), **entries}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    write_bytes(path, len(header).to_bytes(8, "little") + header + content[8 + size :])
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata) of a safetensors file. Raises InputError that names the file if it is missing, truncated, altered or foreign."""
+    check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata, names = file.metadata() or {}, file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: copy or export the whole folder again") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is truncated or not a safetensors file ({error}): copy or export it again") from None
+            tensors = {name: file.get_tensor(name).clone() for name in names}      # the original is the file itself: Windows, for one,
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:        # would not let it be replaced
+        raise InputError(f"{path} is truncated or not a safetensors file ({' '.join(str(error).split())[:150]}): copy or export it "
+                         "again") from None
     own = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
     if "sha256" in metadata and metadata["sha256"] != digest(tensors, **own):
         raise InputError(f"{path} is corrupt (its SHA-256 does not match): copy or export it again")
@@ -143,11 +181,35 @@ def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tens
         return tensors
 
 
-def load_module(module: torch.nn.Module, path: Path) -> None:
-    """Fill `module` from a file of `save_tensors`. Raises InputError if the file does not fit it."""
-    tensors, _ = load_tensors(path)
+def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """module.load_state_dict, for weights from a file. Raises ValueError where names, shapes or types do not fit, and for numbers that are
+    not finite."""
+    for name, own in module.state_dict().items():
+        given = tensors.get(name)
+        if given is None:
+            continue            # load_state_dict names all that are missing
+        if given.dtype != own.dtype and not {given.dtype, own.dtype} <= set(WEIGHT_TYPES):
+            raise ValueError(f"{name} is {given.dtype}, not {own.dtype}")
+        if not given.to(own.dtype).isfinite().all():
+            raise ValueError(f"{name} has numbers that are not finite")
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} does not fit the configuration beside it ({reason[:200]}): they belong to different models") from None
+        raise ValueError(error) from None
+
+
+def load_module(module: torch.nn.Module, path: Path) -> None:
+    """Fill `module` from a file of `save_tensors`. Raises InputError if the file does not fit it."""
+    tensors, _ = load_tensors(path)
+    with misfit(path):
+        fill(module, tensors)
+
+
+@contextmanager
+def misfit(path: Path) -> Iterator[None]:
+    """Turn the ValueError of weights that do not fit into an InputError that names their file."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{path} does not fit the configuration beside it ({' '.join(str(error).split())[:200]}): they belong to "
+                         "different models, or are damaged") from None

@@ -8,8 +8,9 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from torch import Tensor
 
 from nanoldm.data import to_float
-from nanoldm.data.folder import open_image
+from nanoldm.data.folder import on_page, open_rgba
 from nanoldm.errors import InputError
+from nanoldm.paths import user_path
 
 MODES = {"1": "black and white", "L": "grey", "LA": "grey with transparency", "P": "palette", "I;16": "16-bit grey", "I": "32-bit grey"}
 PLAIN = 0.1             # a background is plain black (or white) where most of the border is within this
@@ -54,20 +55,45 @@ def fit_image(file: Path, drawn: Tensor) -> tuple[Tensor, str]:
 
 
 def fit_mask(mask: str, size: int) -> Tensor:
-    """The name of a half (left, right, top, bottom) or an image file, white where it is to be painted -> bool (1, 1, size, size).
+    """The name of a half (left, right, top, bottom) or an image file -> bool (1, 1, size, size): the pixels to be painted.
 
-    Another size is brought to this one by nearest neighbour. Raises InputError for a file that is missing or no image.
+    Of a file the white pixels are painted; where only transparency says something, the transparent ones (`read_mask`). Brought to another
+    size, a pixel is painted if any painted pixel of the file lies in it, at least in part: thin lines stay.
+    Raises InputError for a file that is missing or no image.
     """
-    painted = torch.zeros(1, 1, size, size, dtype=torch.bool)
-    half, rest = slice(0, size // 2), slice(size // 2, None)
-    halves = {"left": (..., half), "right": (..., rest), "top": (..., half, slice(None)), "bottom": (..., rest, slice(None))}
-    if mask in halves:
-        painted[halves[mask]] = True
+    if mask in HALVES:
+        painted = torch.zeros(1, 1, size, size, dtype=torch.bool)
+        painted[HALVES[mask](size // 2)] = True
         return painted
-    if not Path(mask).is_file():
-        raise InputError(f"there is no mask {mask}: give an image file, white where it is to be painted, or {', '.join(halves)}")
-    grey = open_image(Path(mask), "black").convert("L").resize((size, size), Image.Resampling.NEAREST)
-    return torch.from_numpy(np.array(grey) > 127)[None, None]
+    marked = read_mask(mask)[0]
+    for _ in range(2):          # rows, then columns
+        edges = [(k * len(marked) // size, -(-(k + 1) * len(marked) // size)) for k in range(size)]
+        marked = np.stack([marked[low:high].any(0) for low, high in edges]).T
+    return torch.from_numpy(marked.copy())[None, None]
+
+
+HALVES = {"left": lambda middle: (..., slice(0, middle)), "right": lambda middle: (..., slice(middle, None)),
+          "top": lambda middle: (..., slice(0, middle), slice(None)), "bottom": lambda middle: (..., slice(middle, None), slice(None))}
+
+
+def read_mask(mask: str) -> tuple[np.ndarray, str]:
+    """An image file -> (bool (height, width): what it marks, what that is, in words).
+
+    White marks, also white strokes on a transparent layer. Where the visible colours are no mask - all dark, a photograph, or a white page
+    with transparent holes - transparency marks, as in masks that editors and web services export.
+    """
+    if not user_path(mask).is_file():
+        raise InputError(f"there is no mask {mask}: give an image file, white where it is to be painted, or {', '.join(HALVES)}")
+    image = open_rgba(user_path(mask))[0]
+    grey, alpha = np.asarray(image.convert("RGB").convert("L")), np.asarray(image.getchannel("A"))
+    white, visible = grey > 127, alpha > 127
+    edge = np.concatenate([visible[0], visible[-1], visible[:, 0], visible[:, -1]])
+    shades = grey[visible]
+    photograph = ((shades > 64) & (shades < 192)).mean() > 0.1 if shades.size else False
+    holes = white[visible].all() and edge.mean() >= 0.5
+    if not visible.all() and (not white[visible].any() or photograph or holes):
+        return ~visible, "its transparent pixels"
+    return white & visible, "its white pixels"
 
 
 def open_visible(file: Path) -> tuple[Image.Image, str]:
@@ -75,12 +101,11 @@ def open_visible(file: Path) -> tuple[Image.Image, str]:
     if not file.is_file():
         raise InputError(f"{file} is {'a folder' if file.is_dir() else 'no file'}: give the path of an image, or test:K for one of the "
                          "model's test images")
-    image = open_image(file)
+    whole, mode, frames = open_rgba(file)
+    image = on_page(whole, "white")
     if all(low == high for low, high in image.getextrema()):
-        image = open_image(file, "black")
-    with Image.open(file) as header:
-        kind = f"{image.width}x{image.height} {MODES.get(header.mode, header.mode)}"
-        frames = getattr(header, "n_frames", 1)
+        image = on_page(whole, "black")
+    kind = f"{image.width}x{image.height} {MODES.get(mode, mode)}"
     return image, kind + (f", the first of {frames} frames" if frames > 1 else "")
 
 

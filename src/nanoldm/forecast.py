@@ -9,13 +9,15 @@ import torch
 from nanoldm.card import count, labels
 from nanoldm.data import load
 from nanoldm.device import check_compiler
+from nanoldm.limits import gigabytes
 from nanoldm.listing import aligned, table
-from nanoldm.planning import Plan, any_labels, describe, make_plan, read_plan
+from nanoldm.planning import Plan, any_labels, check_room, describe, make_plan, memory, read_plan
 from nanoldm.recipe import Recipe
 from nanoldm.recipes import RECIPES
+from nanoldm.resuming import check_run, find_damage
 from nanoldm.runs import RunFolder
 from nanoldm.stages import Stage, autoencoder_stage, denoiser_stage
-from nanoldm.train import LOG_EVERY, check_run
+from nanoldm.train import LOG_EVERY
 
 FLOAT, NAME = 4, 105            # bytes of a number, and of a tensor's entry in a safetensors header
 LINE, GATES, TESTS = 150, 18, 640       # bytes of a line of metrics.jsonl, of a block's gates in it, of a line with test losses; about
@@ -35,6 +37,7 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
     run = RunFolder(out)
     check_run(run, recipe)
     train_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)[0]
+    check_room(recipe, train_set, device)
     images, (channels, size) = train_set.images, train_set.images.shape[1:3]
     first = autoencoder_stage(recipe, images, device)
     autoencoder = first.loss_module.autoencoder
@@ -45,7 +48,8 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
     facts = {"images": f"{len(images):,} of {size}x{size}x{channels} pixels",
              "autoencoder": f"{count(autoencoder):,} parameters, {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
              "denoiser": f"{count(second.loss_module):,} parameters",
-             "labels": labels(second.loss_module.denoiser)}
+             "labels": labels(second.loss_module.denoiser),
+             "memory": f"about {gigabytes(memory(recipe, train_set) + images.nbytes)}"}
     print(f"{table(recipe, RECIPES[origin](), origin)}\n\n{aligned(facts)}\n", flush=True)
     if run.plan.exists():       # decided when the run began
         plan = read_plan(run.plan)
@@ -56,7 +60,8 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
         print(describe(recipe, plan, seconds))
     sizes = disk(plan, first, second, size * size * channels)
     print(f"{readable(sum(sizes.values()))} of disk space: {', '.join(f'{kind} {readable(part)}' for kind, part in sizes.items())}")
-    there = "do nothing: it is finished" if plan.finished else "continue it"
+    there = "continue it" if not plan.finished else "make its model again, which is missing or damaged" if find_damage(run) else \
+        "do nothing: it is finished"
     print(f"dry run: {run.path} holds this run already, and the command would {there}" if run.recipe.exists() else
           f"dry run: nothing was written. The run would be in {run.path}")
     return sizes

@@ -7,18 +7,20 @@ import re
 from collections.abc import Iterable
 
 from nanoldm.errors import InputError
+from nanoldm.limits import LARGEST_SEED, MOST_IMAGES, short, within
 
 BEST = "mnist-fast"     # of the bundled models: what is taken where none is named
 DEFAULT_IMAGES = 64
 IMAGES_OF_EACH = 8      # where several classes are asked for
+LONGEST = 1000 * 3600   # seconds of a budget
 
 
 def parse_duration(text: str) -> float:
     """"90s", "20m", "1h30m" -> seconds. Raises InputError for anything else."""
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip(), re.ASCII)
     seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
-    if not 0 < seconds < float("inf"):
-        raise InputError(f"--budget {text}: give a time such as 90s, 20m or 1h30m")
+    if not 0 < seconds <= LONGEST:
+        raise InputError(f"--budget {text}: give a time such as 90s, 20m or 1h30m, {LONGEST // 3600}h at most")
     return seconds
 
 
@@ -50,10 +52,12 @@ def parse_names(text: str) -> list[str]:
 
 def parse_numbers(option: str, text: str, example: str) -> list[int]:
     """"3,7,20-29" -> [3, 7, 20, 21 ... 29]. Raises InputError that names the option."""
-    parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in text.split(",")]
+    parts = [re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", part.strip()) for part in text.split(",")]
     ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
     if not all(parts) or not all(ranges):
         raise InputError(f"{option} {text}: give numbers and ranges such as {example}")
+    if (count := sum(numbers.stop - numbers.start for numbers in ranges)) > MOST_IMAGES:
+        raise InputError(f"{option} {text}: these are {short(count)} numbers, and {MOST_IMAGES:,} at most are taken")
     return [number for numbers in ranges for number in numbers]
 
 
@@ -71,7 +75,7 @@ def parse_interval(text: str | None) -> tuple[int, int] | None:
     """--guidance-interval 20-80 -> (20, 80). Raises InputError."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)-(\d+)", text.strip())
+    match = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text.strip())
     if not match:
         raise InputError(f"--guidance-interval {text}: give the lowest and the highest timestep, such as 20-80")
     return int(match[1]), int(match[2])
@@ -82,10 +86,19 @@ def parse_seeds(n: int | None, seed: int | None, seeds: str | None, default: int
     if seeds is not None:
         if n is not None or seed is not None:
             raise InputError("--seeds names every image: leave out --n and --seed")
-        return parse_numbers("--seeds", seeds, "3,7,20-29")
-    n, seed = default if n is None else n, seed or 0
+        numbers = parse_numbers("--seeds", seeds, "3,7,20-29")
+        within("--seeds: seed", max(numbers), 0, LARGEST_SEED)
+        return numbers
+    n = default if n is None else n
+    return list(seed_range(n, seed or 0))
+
+
+def seed_range(n: int, seed: int) -> range:
+    """seed ... seed + n - 1. Raises InputError for fewer than one image, or more than one command draws."""
     if n < 1:
-        raise InputError(f"--n {n}: ask for at least 1 image")
+        raise InputError(f"--n {short(n)}: ask for at least 1 image")
     if seed < 0:
-        raise InputError(f"--seed {seed}: seeds count from 0")
-    return list(range(seed, seed + n))
+        raise InputError(f"--seed {short(seed)}: seeds count from 0")
+    within("--n", n, 1, MOST_IMAGES)
+    within("--seed", seed, 0, LARGEST_SEED - n)
+    return range(seed, seed + n)

@@ -1,13 +1,15 @@
 """A recipe with changes from outside: the command line's short options, and any field by its dotted name. No torch here."""
 
+import textwrap
 from collections.abc import Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from nanoldm import limits
 from nanoldm.errors import InputError
+from nanoldm.paths import user_path
 from nanoldm.recipe import Recipe, settings
 from nanoldm.recipes import find_recipe
 
@@ -84,10 +86,12 @@ def explain(error: ValidationError, short: Mapping[str, Any]) -> str:
     allowed = allowed[0].lower() + allowed[1:]
     if isinstance(wrong["input"], dict):                    # a rule about a whole group
         return f"{field}: {allowed}"
-    given = f"{OPTIONS[field]} {wrong['input']}" if field in short else f"--set {field}={wrong['input']}"
+    value = limits.short(wrong["input"]) if isinstance(wrong["input"], int) else textwrap.shorten(str(wrong["input"]), 60)
+    given = f"{OPTIONS[field]} {value}" if field in short else f"--set {field}={value}"
     return f"{given}: {allowed}" + (" or none" if optional(field) and field not in short else "")
 
 
 def absolute(data: str) -> str:
     """folder:PATH with an absolute path, so that the name means the same from everywhere; other names as they are."""
-    return f"folder:{Path(data.removeprefix('folder:')).expanduser().resolve()}" if data.startswith("folder:") else data
+    kind, colon, path = data.partition(":")
+    return f"folder:{user_path(path).resolve()}" if (kind, colon) == ("folder", ":") and path.strip() else data

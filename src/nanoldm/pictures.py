@@ -1,5 +1,6 @@
 """Images to files that people look at: grids, captioned rows, GIFs. Tensors in, files out."""
 
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from nanoldm.data import to_bytes
-from nanoldm.files import check_target, replacing
+from nanoldm.files import write_bytes
+from nanoldm.paths import check_target
+from nanoldm.text import plain
 
 FORMATS = {".png": "PNG", ".gif": "GIF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 SCALE = 3           # screen pixels for each pixel of a small image
@@ -36,7 +39,7 @@ def grid(images: Tensor, columns: int | None = None, rows: int | None = None) ->
 
 def captioned(parts: Iterable[tuple[str, Image.Image]], across: bool = False) -> Image.Image:
     """Pictures under their captions, one below the other (or side by side)."""
-    parts, font, line, gap = list(parts), ImageFont.load_default(16), 24, 8
+    parts, font, line, gap = [(plain(caption), picture) for caption, picture in parts], ImageFont.load_default(16), 24, 8
     widths = [max(picture.width, int(font.getlength(caption))) for caption, picture in parts]
     heights = [picture.height + line for _, picture in parts]
     ends = (sum(widths) + gap * (len(parts) - 1), max(heights)) if across else (max(widths), sum(heights) + gap * (len(parts) - 1))
@@ -50,14 +53,14 @@ def captioned(parts: Iterable[tuple[str, Image.Image]], across: bool = False) ->
 
 
 def save(picture: Image.Image, path: str | Path) -> None:
-    path = check_target(Path(path), *FORMATS)
-    with replacing(path) as temporary:
-        picture.save(temporary, FORMATS[path.suffix.lower()])
+    path, content = check_target(Path(path), *FORMATS), io.BytesIO()
+    picture.save(content, FORMATS[path.suffix.lower()])
+    write_bytes(path, content.getbuffer())
 
 
 def save_gif(frames: list[Image.Image], path: str | Path, milliseconds: int = 60, hold: int = 2000) -> None:
     """An endless animation; the last frame stays for `hold` milliseconds."""
-    path = check_target(Path(path), ".gif")
+    path, content = check_target(Path(path), ".gif"), io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [hold]
-    with replacing(path) as temporary:
-        frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    write_bytes(path, content.getbuffer())

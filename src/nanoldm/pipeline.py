@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from nanoldm.data import images_at_a_time
 from nanoldm.device import check_compiler
 from nanoldm.diffusion import ANCESTRAL, Clamped, Denoiser, Guided, corrupt, visited
 from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.errors import InputError
 from nanoldm.fast import default_fast, keep_fast, load_fast
+from nanoldm.limits import check_memory
 from nanoldm.models import ConvAE
 from nanoldm.runs import find_model
-from nanoldm.sampling import Sampling, labels_for
+from nanoldm.sampling import Sampling, checked_seeds, labels_for
 from nanoldm.saving import load_model, save_model
 from nanoldm.seeding import generator
 
@@ -66,11 +68,11 @@ class LatentDiffusion:
         sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr", clamp=False or guidance=2.
         Raises InputError for no seeds, negative seeds, or settings and labels that do not exist or do not fit the model.
         """
-        streams = self._streams(seeds)
-        if x_T is not None and x_T.shape != (needed := self._noise(streams).shape):     # drawn: a sampler's noise must not be x_T's again
-            raise InputError(f"x_T is {tuple(x_T.shape)}: {len(seeds)} seeds of this model need {tuple(needed)}")
+        seeds, needed = checked_seeds(seeds), (len(seeds), *self.latent_shape)
+        if x_T is not None and x_T.shape != needed:
+            raise InputError(f"x_T is {tuple(x_T.shape)}: {len(seeds)} seeds of this model need {needed}")
         settings = Sampling(steps=steps, **sampling)
-        return self._sample_in_batches(streams, x_T, settings, None, batch_size, progress, self.told(seeds, labels, settings), around)
+        return self._sample_in_batches(seeds, x_T, settings, None, batch_size, progress, self.told(seeds, labels, settings), around)
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *,
@@ -81,9 +83,9 @@ class LatentDiffusion:
         The specification's diagnostic. steps: 1 ... t + 1 (default: all). labels: of the images (default: none).
         The rest is as in `generate`.
         """
-        streams = self._streams(seeds)
-        if len(streams) != len(images):
-            raise InputError(f"{len(images)} images need as many seeds, not {len(streams)}")
+        seeds = checked_seeds(seeds)
+        if len(seeds) != len(images):
+            raise InputError(f"{len(images)} images need as many seeds, not {len(seeds)}")
         if not 0 <= t < self.denoiser.schedule.timesteps:
             raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
         settings = Sampling(steps=steps, **sampling)
@@ -91,32 +93,43 @@ class LatentDiffusion:
         told = self.told(seeds, labels, settings)
         x0 = self.encode(images)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
-        x_t = corrupt(x0, self._noise(streams), alpha, sigma)
-        return self.decode(x_t), self._sample_in_batches(streams, x_t, settings, t, batch_size, progress, told)
+        x_t = corrupt(x0, self.noise(seeds), alpha, sigma)
+        return self.decode(x_t), self._sample_in_batches(seeds, x_t, settings, t, batch_size, progress, told)
 
     def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, labels: int | Sequence[int] | None = None,
                    **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
         settings = Sampling(steps=steps, **sampling)
-        for x, estimate in self._sample(self._streams(seeds), None, settings, labels=self.told(seeds, labels, settings)):
+        seeds = checked_seeds(seeds)
+        for x, estimate in self._sample(seeds, None, settings, labels=self.told(seeds, labels, settings)):
             yield self.decode(x), self.decode(estimate.x0)
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """The x_T that `generate` starts from: (N, tokens, channels) from N(0, I)."""
-        return self._noise(self._streams(seeds))
+        return self._noise([generator(seed) for seed in checked_seeds(seeds)])
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images)): what the autoencoder alone loses."""
-        return torch.cat([self.decode(self.encode(part)) for part in images.split(1000)])
+        self.check_images(images)
+        return torch.cat([self.decode(self.encode(part)) for part in images.split(images_at_a_time(images))])
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Images -> normalised tokens, on the model's device. Raises InputError for images of another shape than the model's."""
+        """Images -> normalised tokens, on the model's device. Raises InputError for images of another shape, type or range."""
+        self.check_images(images)
+        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(images_at_a_time(images))])
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise InputError unless images are float (N, C, S, S) in [0, 1], of the model's own shape."""
         channels, size = (self.autoencoder.config[name] for name in ("image_channels", "image_size"))
         if images.shape[1:] != (channels, size, size):
             raise InputError(f"images of shape {tuple(images.shape)} do not fit: this model needs (N, {channels}, {size}, {size})")
-        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(1000)])
+        if images.dtype != torch.float32:
+            raise InputError(f"images are {str(images.dtype).removeprefix('torch.')}: give float32 in [0, 1], as images.float() / 255 "
+                             "makes them of uint8")
+        if len(images) and not (images.min() >= -0.01 and images.max() <= 1.01):       # also for nan
+            raise InputError(f"images range from {images.min():g} to {images.max():g}: give pixels from 0 to 1")
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
@@ -144,24 +157,23 @@ class LatentDiffusion:
         sampling.check_guidance(found, self.denoiser.schedule.timesteps)
         return found
 
-    def _streams(self, seeds: Sequence[int]) -> list[torch.Generator]:
-        if not len(seeds):
-            raise InputError("no seeds given: at least one image is needed")
-        if min(seeds) < 0:
-            raise InputError(f"seeds count from 0, got {min(seeds)}")
-        return [generator(seed) for seed in seeds]
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(tokens, channels) of one image."""
+        return self.autoencoder.tokens, self.autoencoder.latent_channels
 
     def _noise(self, streams: list[torch.Generator]) -> Tensor:
         """(B, tokens, channels) from N(0, I), row k from streams[k]."""
-        shape = (self.autoencoder.tokens, self.autoencoder.latent_channels)
-        return torch.stack([torch.randn(shape, generator=stream) for stream in streams]).to(self.device)
+        return torch.stack([torch.randn(self.latent_shape, generator=stream) for stream in streams]).to(self.device)
 
     @torch.no_grad()      # as a decorator it is lifted while the generator rests: the caller's own gradients are left alone
-    def _sample(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None = None,
+    def _sample(self, seeds: Sequence[int], x_T: Tensor | None, sampling: Sampling, start: int | None = None,
                 labels: Tensor | None = None, around: Callable[[nn.Module], nn.Module] | None = None) -> Iterator:
         denoise = self.prepared(sampling, labels)
         denoise = denoise if around is None else around(denoise)
-        x_T = self._noise(streams) if x_T is None else x_T.to(self.device)
+        streams = [generator(seed) for seed in seeds]
+        own = self._noise(streams)          # drawn even where x_T is given: the noise on the way must not be that of x_T again
+        x_T = own if x_T is None else x_T.to(self.device)
         schedule = self.denoiser.schedule
         yield from sampling.function(schedule)(denoise, x_T, schedule, self.timesteps(sampling, start), lambda: self._noise(streams))
 
@@ -171,17 +183,19 @@ class LatentDiffusion:
                                                               sampling.guidance_interval)
         return Clamped(denoise, self.clip_sample_range) if sampling.clamp else denoise
 
-    def _sample_in_batches(self, streams: list[torch.Generator], x_T: Tensor | None, sampling: Sampling, start: int | None,
+    def _sample_in_batches(self, seeds: Sequence[int], x_T: Tensor | None, sampling: Sampling, start: int | None,
                            batch_size: int | None, progress: bool, labels: Tensor | None,
                            around: Callable[[nn.Module], nn.Module] | None = None) -> Tensor:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size {batch_size}: at least 1 is needed")
         images, batch_size, steps = [], batch_size or self.batch_size, len(self.timesteps(sampling, start))
-        with tqdm(total=len(streams) * steps, desc="sampling", unit="step", delay=1, disable=not progress) as bar:
-            for k in range(0, len(streams), batch_size):
+        check_memory(8 * len(seeds) * self.autoencoder.config["image_channels"] * self.autoencoder.config["image_size"] ** 2,
+                     f"{len(seeds):,} images", "ask for fewer at a time")
+        with tqdm(total=len(seeds) * steps, desc="sampling", unit="step", delay=1, disable=not progress) as bar:
+            for k in range(0, len(seeds), batch_size):
                 part = slice(k, k + batch_size)
                 x_T_part, labels_part = (None if rows is None else rows[part] for rows in (x_T, labels))
-                for x, _ in self._sample(streams[part], x_T_part, sampling, start, labels_part, around):
+                for x, _ in self._sample(seeds[part], x_T_part, sampling, start, labels_part, around):
                     bar.update(len(x))
                 images.append(self.decode(x))
         return torch.cat(images)

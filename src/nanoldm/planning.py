@@ -7,13 +7,15 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nanoldm.data import ImageSet
+from nanoldm.data import ImageSet, images_at_a_time
 from nanoldm.diffusion import LEVELS
 from nanoldm.errors import InputError
 from nanoldm.files import read_json, refusing
+from nanoldm.limits import check_memory
+from nanoldm.models import NETWORKS, ConvAE
 from nanoldm.options import duration
 from nanoldm.recipe import Config, Recipe
-from nanoldm.stages import PROXY_LATENTS, Stage, autoencoder_stage, denoiser_stage, encode
+from nanoldm.stages import PROXY_LATENTS, Stage, autoencoder_stage, count_classes, denoiser_stage, encode
 
 AUTOENCODER_SHARE = 0.2     # of a budget, at most
 SHOW_SHARE = 0.05           # of the denoiser's time for sample grids and test losses, at most
@@ -41,6 +43,7 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
     """(plan, expected seconds from now). Times a few steps of both stages on copies that are thrown away."""
     probe = (recipe.budget or 0) * 0.015 + 1      # seconds of timing for each stage
     images = train_set.images
+    check_room(recipe, train_set, device)
     first = autoencoder_stage(recipe, images, device)
     autoencoder = first.loss_module.autoencoder
     latents = torch.randn(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device)
@@ -63,6 +66,29 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
                              f"here before there is time for one step of each stage: give --budget {3 * before:.0f}s or more")
     seconds = encoding + steps_1 * step_1 + steps_2 * step_2 + shows * show
     return Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2, show_every=-(-steps_2 // shows), images_sha256=images_sha256), seconds
+
+
+def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str) -> None:
+    """Raise InputError if a run on the CPU would take more memory than there is."""
+    if torch.device(device).type == "cpu":
+        check_memory(memory(recipe, train_set), f"{recipe.recipe} with {len(train_set):,} images",
+                     "choose a smaller network, batch (training.batch_size) or --size, or fewer images")
+
+
+def memory(recipe: Recipe, train_set: ImageSet) -> float:
+    """Bytes that a run takes at its peak beside the images, about. Networks are counted on torch's meta device, where they take none."""
+    side, number = train_set.images.shape[-1], 4
+    batch, first, second = recipe.training.batch_size, recipe.autoencoder_training, recipe.network
+    with torch.device("meta"):
+        autoencoder = ConvAE(side, train_set.images.shape[1], **recipe.autoencoder.model_dump())
+        network = NETWORKS[second.kind](autoencoder.tokens, autoencoder.latent_channels, classes=count_classes(
+            recipe, any_labels(recipe, train_set.labels)), cells=recipe.diffusion.cells or 0, **second.model_dump(exclude={"kind"}))
+    parameters = sum(p.numel() for module in (autoencoder, network) for p in module.parameters())
+    maps = max(first.batch_size, images_at_a_time(train_set.images)) * side**2 * recipe.autoencoder.hidden_channels
+    tokens = batch * network.patches * (16 * second.width + 4 * second.hidden) * second.depth
+    weights = 3 * batch * second.heads * network.patches**2 * second.depth      # of attention
+    latents = 3 * len(train_set) * autoencoder.tokens * autoencoder.latent_channels
+    return number * (10 * parameters + max(2 * maps, tokens + weights) + latents)       # 10: gradients, moments, EMA, copies to be timed
 
 
 def any_labels(recipe: Recipe, labels: Tensor) -> Tensor:
@@ -98,7 +124,8 @@ def seconds_to_encode(stage: Stage, images: Tensor) -> float:
 
 
 def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
-    end = time.strftime("%H:%M" if seconds < 12 * 3600 else "%d %B, %H:%M", time.localtime(time.time() + seconds))
+    form = "%H:%M" if seconds < 12 * 3600 else "%d %B, %H:%M" if seconds < 3e7 else "%Y"
+    end = time.strftime(form, time.localtime(time.time() + seconds)) if seconds < 3e9 else "the next century"
     text = (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, "
             f"about {duration(seconds)} on this machine (until about {end})")
     window = 1 / (1 - recipe.training.ema_decay) if recipe.training.ema_decay else 0

@@ -6,7 +6,13 @@ first models has as default what was meant before, so that runs and models of th
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+
+from nanoldm.limits import LARGEST_SEED, LARGEST_SIZE, MOST_IMAGES, MOST_TIMESTEPS
+
+Length = Annotated[int, Field(gt=0, le=10**9)]          # of a training
+Width = Annotated[int, Field(gt=0, le=16_384)]          # of a layer
+Count = Annotated[int, Field(gt=0, le=1024)]            # of layers, heads, ...
 
 
 class Config(BaseModel):
@@ -24,35 +30,35 @@ class Config(BaseModel):
 
 class Data(Config):
     name: str                       # mnist, a torchvision set, folder:PATH
-    size: PositiveInt | None        # side of the images; None: the set's own
-    holdout: NonNegativeInt         # training images set aside as the test set
+    size: Annotated[int, Field(gt=0, le=LARGEST_SIZE)] | None        # side of the images; None: the set's own
+    holdout: Annotated[int, Field(ge=0, le=10**9)]  # training images set aside as the test set
 
 
 class Autoencoder(Config):
-    hidden_channels: PositiveInt
-    latent_channels: PositiveInt
-    levels: PositiveInt = 2         # halvings of the side; channels double with each
+    hidden_channels: Width
+    latent_channels: Width
+    levels: Annotated[int, Field(gt=0, le=16)] = 2         # halvings of the side; channels double with each
 
 
 class Network(Config):
     kind: Literal["DiffusionNet", "Transformer"]
-    width: PositiveInt
-    depth: PositiveInt
-    heads: PositiveInt
-    hidden: PositiveInt             # width of the feed-forward layer
+    width: Width
+    depth: Count
+    heads: Count
+    hidden: Width             # width of the feed-forward layer
     dropout: Annotated[float, Field(ge=0, lt=1)]
     position: Literal["rope", "rope+learned"] = "rope"
-    patch: PositiveInt = 1          # side of the squares of tokens that the blocks see as one
+    patch: Count = 1          # side of the squares of tokens that the blocks see as one
 
 
 class Diffusion(Config):
     schedule: Literal["cosine", "linear", "rectified"]
-    timesteps: PositiveInt
+    timesteps: Annotated[int, Field(gt=0, le=MOST_TIMESTEPS)]
     prediction: Literal["epsilon", "x0", "v", "flow"]
     loss_weighting: Literal["uniform", "min-snr"] = "uniform"
     timestep_distribution: Literal["uniform", "logit-normal"] = "uniform"
     label_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None    # None: told none; else this share of labels or cells is left out
-    cells: Annotated[int, Field(ge=2)] | None = None    # at most so many cells of the latent space instead of labels of the data
+    cells: Annotated[int, Field(ge=2, le=2**20)] | None = None    # at most so many cells of the latent space instead of labels of the data
 
     @property
     def told_labels(self) -> bool:
@@ -72,9 +78,9 @@ class Training(Config):
     optimizer: Literal["Adam", "AdamW", "Muon"]
     learning_rate: PositiveFloat
     annealing: Literal["constant", "cosine"]    # cosine: to 0 over the whole run
-    batch_size: PositiveInt
-    epochs: PositiveInt | None      # the length is given in epochs or in steps
-    steps: PositiveInt | None
+    batch_size: Annotated[int, Field(gt=0, le=MOST_IMAGES)]
+    epochs: Length | None           # the length is given in epochs or in steps
+    steps: Length | None
     gradient_clip: PositiveFloat | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
     ema_power: PositiveFloat | None = None      # instead of ema_decay: a window that grows with the run
@@ -90,8 +96,8 @@ class Training(Config):
 
 class Recipe(Config):
     recipe: str
-    seed: NonNegativeInt
-    budget: PositiveFloat | None    # seconds of wall time for the whole run; it then decides the number of denoiser steps
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+    budget: Annotated[float, Field(gt=0, le=3.6e6)] | None      # seconds for the whole run; it then decides the number of denoiser steps
     fast: bool = False              # whether its models are drawn by their few-step setting where nothing else is asked for
     data: Data
     autoencoder: Autoencoder

@@ -2,11 +2,13 @@
 
 import base64
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
+from rich.box import ASCII
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -15,7 +17,6 @@ from nanoldm import charts, pictures
 from nanoldm.data import to_float
 from nanoldm.files import write_text
 from nanoldm.judge import MEASURES, Judge, Observed
-from nanoldm.tracking import read_metrics
 
 TEMPLATE = Path(__file__).parent / "bundled" / "report.html.jinja"
 COLUMNS = ("real images", "test set", "reconstructions", "noise")       # the floors, beside the samples
@@ -63,8 +64,10 @@ def table(report: dict[str, Any]) -> str:
 
 
 def printed(grid: Table, *lines: str) -> str:
-    """A table and lines below it as text, at least 130 columns wide."""
-    console = Console(width=max(Console().width, 130), file=io.StringIO(), highlight=False)
+    """A table and lines below it as text, at least 130 columns wide. Names in it are shown as they are, whatever markup they hold."""
+    console = Console(width=max(Console().width, 130), file=io.StringIO(), highlight=False, markup=False, emoji=False)
+    if not (sys.stdout.encoding or "").lower().startswith("utf"):
+        grid.box = ASCII
     console.print(grid)
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -84,8 +87,9 @@ def explanation(report: dict[str, Any]) -> str:
             "decode(encode(test)), the best that this autoencoder allows.")
 
 
-def write_html(out: Path, report: dict[str, Any], images: Tensor, judge: Judge, observed: Observed, folder: Path | None) -> None:
-    """Write the pictures and report.html, which embeds them."""
+def write_html(out: Path, report: dict[str, Any], images: Tensor, judge: Judge, observed: Observed,
+               records: list[dict[str, Any]]) -> None:
+    """Write the pictures and report.html, which embeds them. records: of the model's training, where there are any."""
     sheets = {"samples": (f"The first {min(SHOWN, len(images))} images", pictures.grid(to_float(images[:SHOWN]), 20)),
               "closest": ("The samples nearest to one training image, measured by the distance to the second nearest: above the sample, "
                           "below it the training image", closest_pairs(images, judge, observed))}
@@ -95,7 +99,7 @@ def write_html(out: Path, report: dict[str, Any], images: Tensor, judge: Judge, 
         curves = {name: values for name, values in report["proxy"].items() if name != "log_snr"}
         sheets["proxy"] = ("Objective-free proxy on held-out latents",
                            charts.lines(report["proxy"]["log_snr"], curves, "mean squared error of the clamped x0", "log-SNR"))
-    if folder and (records := read_metrics(folder / "metrics.jsonl")):
+    if records:
         sheets["training"] = ("Training", charts.training({Path(report["judged"]["model"]).name: records}))
     for name, (_, sheet) in sheets.items():
         pictures.save(sheet, out / f"{name}.png")

@@ -14,9 +14,9 @@ from nanoldm.arrays import save_npz
 from nanoldm.data import load, to_float
 from nanoldm.editing import Edited
 from nanoldm.errors import InputError
-from nanoldm.files import check_target
-from nanoldm.fitting import fit_image, fit_mask, open_visible
+from nanoldm.fitting import HALVES, fit_image, fit_mask, open_visible, read_mask
 from nanoldm.options import in_turn
+from nanoldm.paths import check_apart, check_target, user_path
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
 from nanoldm.sampling import Sampling
@@ -35,9 +35,9 @@ def img2img(model: str, image: str, t: int, seeds: list[int], labels: Labels, sa
 
 def inpaint(model: str, image: str, mask: str, seeds: list[int], labels: Labels, sampling: Sampling, out: Path,
             device: torch.device) -> None:
-    pipeline, images = begin(model, [image], device, out)
-    painted = fit_mask(mask, images.shape[-1])
-    print(f"mask {mask}: {painted.float().mean():.0%} of the pixels to be painted")
+    pipeline, images = begin(model, [image], device, out, user_path(mask))
+    painted, what = fit_mask(mask, images.shape[-1]), f"the {mask} half" if mask in HALVES else read_mask(mask)[1]
+    print(f"mask {mask}: {painted.float().mean():.0%} of the pixels to be painted, {what}")
     if sampling.steps:
         count_steps(pipeline, sampling)
     finish(editing.inpaint(pipeline, images, painted, seeds, labels=turns(labels, seeds), **vars(sampling), progress=True), out)
@@ -47,7 +47,7 @@ def interpolate(model: str, seeds: list[int] | None, images: list[str] | None, f
                 gif: Path | None, device: torch.device) -> None:
     if gif:
         check_target(gif, ".gif")
-    pipeline, ends = begin(model, images or [], device, out)
+    pipeline, ends = begin(model, images or [], device, out, gif)
     count_steps(pipeline, sampling)
     edited = editing.interpolate(pipeline, seeds or ends, frames, label=label, **vars(sampling), progress=True)
     finish(edited, out)
@@ -81,13 +81,16 @@ def turns(labels: Labels, seeds: list[int]) -> list[int] | int:
     return in_turn(labels, len(seeds)) or -1
 
 
-def begin(model: str, names: list[str], device: torch.device, out: Path) -> tuple[LatentDiffusion, Tensor]:
-    """The model, and the images that are named, as it draws them (N, C, S, S). Raises InputError before any work if `out` is no picture."""
+def begin(model: str, names: list[str], device: torch.device, out: Path, other: Path | None = None) -> tuple[LatentDiffusion, Tensor]:
+    """The model, and the images that are named, as it draws them (N, C, S, S). Raises InputError before any work if `out` is no picture,
+    or is one of the images or the `other` file of the command."""
     check_target(out, *pictures.FORMATS)
+    files = [user_path(name) for name in names if not name.startswith("test:")]
+    for file in [*files, other]:
+        check_apart(file, out)
     pipeline = LatentDiffusion.from_pretrained(model, device)
-    for name in names:
-        if not name.startswith("test:"):
-            open_visible(Path(name))        # refused before any work
+    for file in files:
+        open_visible(file)          # refused before any work
     look = cache(lambda: pipeline.generate(range(16), labels=-1, **pipeline.fast))
     return pipeline, torch.cat([read(model, name, look) for name in names]) if names else torch.empty(0)
 
@@ -96,10 +99,10 @@ def read(model: str, name: str, look: Callable[[], Tensor]) -> Tensor:
     """A file, fitted to images as the model draws them, look(), with a message printed that says how; or "test:3", "test:0-15": test images
     of the model's own data."""
     if not name.startswith("test:"):
-        image, done = fit_image(Path(name), look())
+        image, done = fit_image(user_path(name), look())
         print(done)
         return image
-    numbers = re.fullmatch(r"test:(\d+)(?:-(\d+))?", name)
+    numbers = re.fullmatch(r"test:([0-9]{1,9})(?:-([0-9]{1,9}))?", name)
     if not numbers:
         raise InputError(f"{name}: give the number of a test image, such as test:3, or several, such as test:0-15")
     first, last = int(numbers[1]), int(numbers[2] or numbers[1])

@@ -8,9 +8,11 @@ from filelock import FileLock, Timeout
 
 from nanoldm.errors import InputError
 from nanoldm.files import read_json, refusing
+from nanoldm.paths import user_path
 from nanoldm.recipe import Data
 
 BUNDLED = Path(__file__).parent / "bundled" / "models"
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -22,15 +24,16 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = user_path(path)
         self.recipe, self.plan, self.metrics = self.path / "recipe.json", self.path / "plan.json", self.path / "metrics.jsonl"
         self.checkpoints, self.model, self.samples = self.path / "checkpoint", self.path / "model", self.path / "samples"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """No other process trains here meanwhile. The lock goes with the process. Raises InputError where another one has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with FileLock(self.path / LOCK, timeout=0):
                 yield
         except Timeout:
             raise InputError(f"another process is training in {self.path}: wait for it, or choose another folder with --out") from None
@@ -48,7 +51,7 @@ def find_model(model: str | Path) -> Path:
 
     Raises InputError if there is none.
     """
-    path, names = Path(model).expanduser(), ", ".join(bundled_models())
+    path, names = user_path(model), ", ".join(bundled_models())
     if path.exists():
         for folder in (path / "model", path):
             if (folder / "model_index.json").is_file():

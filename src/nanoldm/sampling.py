@@ -3,14 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import index
 
 import torch
 from torch import Tensor
 
 from nanoldm.diffusion import SAMPLERS, NoiseSchedule, ddim, visits
 from nanoldm.errors import InputError
+from nanoldm.limits import LARGEST_SEED, short, within
 from nanoldm.seeding import generator
 
+MOST_GUIDANCE = 1000
 LABELS = 1      # the random stream of an image's label, beside that of its noise
 
 
@@ -42,8 +45,8 @@ class Sampling:
             raise InputError("eta belongs to the sampler ddim: choose it, or leave eta out")
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta {self.eta:g}: choose a number from 0 to 1")
-        if not 0 <= self.guidance < float("inf"):
-            raise InputError(f"guidance {self.guidance:g}: choose 1 (off) or another number from 0 on, such as 2")
+        if not 0 <= self.guidance <= MOST_GUIDANCE:
+            raise InputError(f"guidance {self.guidance:g}: choose 1 (off) or another number from 0 to {MOST_GUIDANCE}, such as 2")
         if self.guidance_interval and self.guidance == 1:
             raise InputError("a guidance interval needs guidance: choose a scale other than 1, such as 2, or leave the interval out")
         if self.guidance_interval and not 0 <= self.guidance_interval[0] <= self.guidance_interval[1]:
@@ -72,6 +75,20 @@ class Sampling:
         if self.guidance_interval and self.guidance_interval[1] >= timesteps:
             raise InputError(f"guidance interval {self.guidance_interval[0]}-{self.guidance_interval[1]}: this model has timesteps 0 to "
                              f"{timesteps - 1}")
+
+
+def checked_seeds(seeds: Sequence[int]) -> list[int]:
+    """Seeds as a list of integers: a range, a list, an array or a tensor of them. Raises InputError for none, and for what is no seed."""
+    try:
+        found = [index(seed) for seed in (seeds.tolist() if hasattr(seeds, "tolist") else seeds)]
+    except TypeError:
+        raise InputError("seeds must be whole numbers, such as range(64) or [3, 7]") from None
+    if not found:
+        raise InputError("no seeds given: at least one image is needed")
+    if min(found) < 0:
+        raise InputError(f"seeds count from 0, got {short(min(found))}")
+    within("seed", max(found), 0, LARGEST_SEED)
+    return found
 
 
 def labels_for(classes: int, seeds: Sequence[int], given: int | Sequence[int] | None = None) -> Tensor | None:

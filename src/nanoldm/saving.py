@@ -1,34 +1,69 @@
 """A saved model: one folder for each component with its configuration and, for a network, its weights, named as diffusers names them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from nanoldm import __version__
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.diffusion.schedule import linear_range
 from nanoldm.errors import InputError
-from nanoldm.files import load_module, read_json, refusing, save_tensors, write_json
+from nanoldm.files import fill, load_tensors, misfit, read_json, refusing, save_tensors, weights_digest, write_json
+from nanoldm.limits import MOST_TIMESTEPS, MOST_TOKENS
 from nanoldm.models import NETWORKS, ConvAE
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}     # our name -> diffusers' name
 PREDICTION_TYPES = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
+AUTOENCODER_DIGEST = "_autoencoder_sha256"      # in a network's configuration: whose latents it was trained on
+LAYERS = ("depth", "levels")                    # numbers of a configuration that count layers
 
 
-def save_component(folder: Path, module: nn.Module) -> None:
-    """config.json (the constructor's arguments) and the weights."""
+def save_component(folder: Path, module: nn.Module, **facts: str) -> None:
+    """config.json (the constructor's arguments, and facts with names that begin with _) and the weights."""
     save_tensors(folder / WEIGHTS, module.state_dict())
-    write_json(folder / CONFIG, {"_class_name": type(module).__name__, **module.config})
+    write_json(folder / CONFIG, {"_class_name": type(module).__name__, **facts, **module.config})
 
 
-def load_component(folder: Path, classes: Mapping[str, type[nn.Module]]) -> nn.Module:
-    """A network of one of `classes` (by name) with its weights. Raises InputError for files that are missing, damaged or foreign."""
+def load_component(folder: Path, classes: Mapping[str, type[nn.Module]]) -> tuple[nn.Module, dict[str, Any]]:
+    """(a network of one of `classes` (by name) with its weights, the facts in its configuration).
+
+    Raises InputError for files that are missing, damaged or foreign.
+    """
+    config = read_json(folder / CONFIG)
+    facts = {name: config.pop(name) for name in list(config) if name.startswith("_")}
+    tensors, _ = load_tensors(folder / WEIGHTS)
     with refusing(folder / CONFIG):
-        config = read_json(folder / CONFIG)
-        module = classes[config.pop("_class_name")](**config)
-    load_module(module, folder / WEIGHTS)
+        build = classes[facts["_class_name"]]
+        check_size(config, tensors)
+    with misfit(folder / WEIGHTS), refusing(folder / CONFIG):
+        return build_filled(lambda: build(**config), tensors), facts
+
+
+def check_size(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for numbers that no network with these weights can have: a few bytes of text must not decide how much memory is
+    taken."""
+    elements = sum(tensor.numel() for tensor in tensors.values())
+    for name, value in config.items():
+        most = len(tensors) if name in LAYERS else max(elements, MOST_TOKENS)
+        if isinstance(value, int | float) and not 0 <= value <= most:
+            raise ValueError(f"{name} is {value:g}, which does not fit the weights beside it")
+
+
+def build_filled(build: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The module that `build` makes, with these weights. Raises ValueError where they do not fit: found out on a copy that takes no
+    memory (torch's meta device), before the module itself is made."""
+    with torch.device("meta"):
+        own = {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
+    for name in sorted(own.keys() | tensors.keys()):
+        given = tuple(tensors[name].shape) if name in tensors else None
+        if given != own.get(name):
+            raise ValueError(f"{name} is {given or 'missing'} in the weights and {own.get(name, 'absent')} in the configuration")
+    module = build()
+    fill(module, tensors)
     return module
 
 
@@ -58,8 +93,9 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
         config = read_json(folder / SCHEDULER)
         kinds = {theirs: ours for ours, theirs in BETA_SCHEDULES.items()}
         predictions = {theirs: ours for ours, theirs in PREDICTION_TYPES.items()} | {"flow": "flow"}
-        if not isinstance(config["num_train_timesteps"], int) or not 0 < config["clip_sample_range"] < float("inf"):
-            raise ValueError("num_train_timesteps must be a whole number and clip_sample_range positive")
+        timesteps = config["num_train_timesteps"]
+        if type(timesteps) is not int or not timesteps <= MOST_TIMESTEPS or not 0 < config["clip_sample_range"] < float("inf"):
+            raise ValueError(f"num_train_timesteps must be a whole number up to {MOST_TIMESTEPS}, and clip_sample_range positive")
         plain = "beta_schedule" not in config and config["_class_name"] != "DDPMScheduler"
         kind = "rectified" if plain else kinds[config["beta_schedule"]]
         schedule = NoiseSchedule(kind, config["num_train_timesteps"])
@@ -74,7 +110,7 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
 def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float) -> None:
     """All components, and model_index.json that names them."""
     save_component(folder / "autoencoder", autoencoder)
-    save_component(folder / "network", denoiser.network)
+    save_component(folder / "network", denoiser.network, **{AUTOENCODER_DIGEST: weights_digest(autoencoder)})
     save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, clip_sample_range)
     write_json(folder / "model_index.json", {      # last: where a new folder has it, the rest is whole
         "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
@@ -85,9 +121,14 @@ def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sampl
 def load_model(folder: Path) -> tuple[ConvAE, Denoiser, float]:
     """(autoencoder, denoiser, clip_sample_range). Raises InputError for files that are missing, damaged or foreign, or of two models."""
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
-    autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
-    network = load_component(folder / "network", NETWORKS)
+    autoencoder, _ = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
+    network, facts = load_component(folder / "network", NETWORKS)
     ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (network.config["tokens"], network.config["channels"])
     if ours != theirs:
         raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): copy or export the whole folder again")
+    if facts.get(AUTOENCODER_DIGEST, own := weights_digest(autoencoder)) != own:        # older models do not say
+        raise InputError(f"{folder} mixes two models (its network was trained on the latents of another autoencoder): copy or export the "
+                         "whole folder again")
+    if not (autoencoder.latent_std > 0).all():
+        raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: copy or export the whole folder again")
     return autoencoder, Denoiser(network, schedule, prediction), clip_sample_range

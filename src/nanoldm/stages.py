@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from nanoldm.data import to_float
+from nanoldm.data import check_images, images_at_a_time, to_float
 from nanoldm.diffusion import Denoiser, DenoisingLoss, Guided, NoiseSchedule, proxy
 from nanoldm.errors import InputError
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
@@ -71,7 +71,8 @@ def build_autoencoder(recipe: Recipe, image_channels: int, image_size: int) -> C
 
 
 def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str = "cpu") -> Stage:
-    """images: (N, C, S, S) uint8."""
+    """images: (N, C, S, S) uint8. Raises InputError for others."""
+    check_images(images)
     loss = ReconstructionLoss(build_autoencoder(recipe, *images.shape[1:3])).to(device)
     seed = generator(recipe.seed, AUTOENCODER).initial_seed()
     return Stage("autoencoder", loss, recipe.autoencoder_training, len(images), seed,
@@ -116,8 +117,9 @@ def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labe
 @torch.inference_mode()
 def encode(autoencoder: ConvAE, images: Tensor) -> Tensor:
     """A whole image set (N, C, S, S) uint8 -> tokens (N, tokens, channels) on the autoencoder's device."""
+    check_images(images)
     device = autoencoder.latent_mean.device
-    return torch.cat([autoencoder.encode(to_float(part.to(device))) for part in images.split(1000)])
+    return torch.cat([autoencoder.encode(to_float(part.to(device))) for part in images.split(images_at_a_time(images))])
 
 
 def encode_and_normalise(autoencoder: ConvAE, images: Tensor) -> Tensor:

@@ -11,23 +11,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanoldm.errors import InputError, TrainingError
+from nanoldm.errors import TrainingError
 from nanoldm.files import write_text
 
 Figures = dict[str, float | list]       # what one line of metrics.jsonl can say
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            if number < len(lines):
-                raise InputError(f"{path} is damaged in line {number}: remove that line") from None
-    return records
+    """The records of a metrics.jsonl, none where there is no such file. Lines that are damaged, as the last one is after a kill, are left
+    out, with a note unless it is the last: a model must not fail because of its log."""
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    found = [parsed(line) for line in lines]
+    damaged = [number for number, record in enumerate(found, 1) if not is_record(record)]
+    if damaged and damaged != [len(lines)]:
+        print(f"note: {path} is damaged in line {damaged[0]}" + f" and {len(damaged) - 1} others" * (len(damaged) > 1) + ": left out")
+    return [record for record in found if is_record(record)]
+
+
+def parsed(line: bytes) -> Any:
+    """What a line says; None for one that is no JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_record(record: Any) -> bool:
+    """Whether it is what `Metrics.write` writes: a stage, a step, seconds, and figures, each a number or several."""
+    if not (isinstance(record, dict) and isinstance(record.get("stage"), str) and type(record.get("step")) is int):
+        return False
+    values = [value for name, value in record.items() if name != "stage"]
+    numbers = [number for value in values for number in (value if isinstance(value, list) and value else [value])]
+    plausible = all(type(number) is float or (type(number) is int and abs(number) < 2**53) for number in numbers)
+    return plausible and record["step"] >= 0 and not isinstance(record.get("seconds", []), list) and 0 <= record["seconds"] < 1e12
 
 
 class Metrics:
@@ -43,8 +59,12 @@ class Metrics:
     def write(self, step: int, **figures: float | list) -> None:
         """One line: stage, step, seconds spent in this stage so far, and the figures."""
         seconds = round(self.before + time.monotonic() - self.began, 2)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": self.stage, "step": step, "seconds": seconds, **figures}) + "\n")
+        line = json.dumps({"stage": self.stage, "step": step, "seconds": seconds, **figures}) + "\n"
+        try:
+            with open(self.path, "a", encoding="utf-8", newline="\n") as file:
+                file.write(line)
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, str(self.path)) from None
 
 
 class Interruption:

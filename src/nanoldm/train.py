@@ -1,12 +1,10 @@
 """A whole run, end to end: images -> autoencoder -> statistics -> latents -> denoiser -> run folder. The same call resumes it."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -14,11 +12,12 @@ from nanoldm import pictures
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.device import check_compiler
 from nanoldm.errors import InputError
-from nanoldm.files import check_folder, digest, load_tensors, read_json, save_tensors, write_json, write_text
+from nanoldm.files import digest, load_tensors, save_tensors, weights_digest, write_json
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan, describe, make_plan, read_plan
-from nanoldm.recipe import Recipe, flat
+from nanoldm.recipe import Recipe
+from nanoldm.resuming import check_one_process, check_run, copy_records, find_damage
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
 from nanoldm.stages import (
@@ -32,8 +31,9 @@ from nanoldm.stages import (
     proxy_errors,
     training_cells,
 )
+from nanoldm.text import shell
 from nanoldm.tracking import Figures, Interruption, Metrics, checked_mean
-from nanoldm.training import load_checkpoint, save_checkpoint
+from nanoldm.training import cell_count, load_checkpoint, save_checkpoint
 from nanoldm.training.batches import noise_levels
 
 LOG_EVERY = 10              # steps between two lines of metrics.jsonl
@@ -54,44 +54,29 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
     began = time.monotonic() if began is None else began
     if compiled:
         check_compiler(device)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise InputError("a run is one process so far: start it without accelerate launch or torchrun")
+    check_one_process()
     run = RunFolder(out)
     check_run(run, recipe)
     train_set, test_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)
     plan = start_or_resume(run, recipe, train_set, device, began, compiled)
-    if plan.finished:
-        print(f"{run.path} is finished: nothing to do. Draw from it with: nanoldm sample {run.path}")
+    if plan.finished and (damage := find_damage(run)) is None:
+        print(f"{run.path} is finished: nothing to do. Draw from it with: nanoldm sample {shell(run.path)}")
         return run
+    if plan.finished:
+        source = run.checkpoints if run.checkpoint("denoiser").is_file() else "the images, since the checkpoints are gone"
+        print(f"the run is finished, but its model is missing or damaged ({damage}): it is made again from {source}")
 
     with run.locked():
         autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
         latents = encode_and_normalise(autoencoder, train_set.images)
         test_latents = encode(autoencoder, test_set.images[:TEST_IMAGES])
-        labels = kept_cells(run, recipe, latents) if recipe.diffusion.cells else train_set.labels
+        belongs = {"autoencoder": weights_digest(autoencoder)}
+        labels = kept_cells(run, recipe, latents, **belongs) if recipe.diffusion.cells else train_set.labels
         train_denoiser(run, recipe, plan, autoencoder, latents, labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
-        write_text(run.model / run.metrics.name, run.metrics.read_text())
+        copy_records(run)
         write_json(run.plan, plan.replace(finished=True).model_dump())
-    print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {run.path}")
+    print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {shell(run.path)}")
     return run
-
-
-def check_run(run: RunFolder, recipe: Recipe) -> None:
-    """Raise InputError unless the folder is new or holds a run of the same recipe, and can be written to."""
-    if not run.recipe.exists():
-        if run.path.exists() and (not run.path.is_dir() or any(file.suffix != ".tmp" for file in run.path.iterdir())):
-            raise InputError(f"{run.path} exists and is not a run folder: choose another with --out")
-        check_folder(run.path)
-        return
-    try:
-        there = Recipe.model_validate(read_json(run.recipe))
-    except ValidationError:
-        raise InputError(f"{run.recipe} is not a recipe of this version: choose another folder with --out") from None
-    if there != recipe:
-        changed = [f"{key} {old!r} there, {new!r} here" for (key, old), (_, new)
-                   in zip(flat(there.model_dump()), flat(recipe.model_dump()), strict=True) if old != new]
-        raise InputError(f"{run.path} holds a run of another recipe ({'; '.join(changed)}): "
-                         "repeat the options it was started with, or choose another folder with --out")
 
 
 def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device: torch.device | str, began: float,
@@ -133,12 +118,20 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
     return stage.averaged.autoencoder.eval()
 
 
-def kept_cells(run: RunFolder, recipe: Recipe, latents: Tensor) -> Tensor:
-    """The cells of the training latents, found once: a network that has learnt their numbers must not meet others after a resume."""
+def kept_cells(run: RunFolder, recipe: Recipe, latents: Tensor, **belongs: str) -> Tensor:
+    """The cells of the training latents, found once: a network that has learnt their numbers must not meet others after a resume.
+
+    belongs: the digest of the autoencoder (`save_checkpoint`). Raises InputError if the file is damaged or of other latents.
+    """
     file = run.checkpoint("cells")
     if not file.exists():
-        save_tensors(file, {"cells": training_cells(recipe, latents)})
-    return load_tensors(file)[0]["cells"]
+        save_tensors(file, {"cells": training_cells(recipe, latents)}, **belongs)
+    tensors, metadata = load_tensors(file)
+    cells, most = tensors.get("cells", torch.empty(0)), max(1, cell_count(recipe.diffusion.cells, len(latents)))
+    fits = cells.shape == latents.shape[:1] and cells.dtype == torch.long and cells.min() >= 0 and cells.max() < most
+    if not fits or any(metadata.get(name, value) != value for name, value in belongs.items()):
+        raise InputError(f"{file} is not of this run's latents: remove the run folder to start again, or choose another with --out")
+    return cells
 
 
 def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, labels: Tensor,
@@ -157,8 +150,7 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
         sheets = [(f"{name}, step {step}", pictures.grid(model.generate(GRID_SEEDS))) for name, model in models.items()]
         pictures.save(pictures.captioned(sheets, across=True), run.samples / f"step-{step:06d}.png")
         models["EMA weights"].save_pretrained(run.model)
-        for file in (run.recipe, run.metrics):
-            write_text(run.model / file.name, file.read_text())     # whole or absent: `sample` may be reading it
+        copy_records(run)
         figures = {"test_loss": mean_loss(stage.loss_module, test), "test_loss_ema": mean_loss(stage.averaged, test),
                    "proxy": proxy_errors(stage.loss_module.denoiser, test_latents, test_labels, limit),
                    "proxy_ema": proxy_errors(stage.averaged.denoiser, test_latents, test_labels, limit)}
@@ -167,7 +159,9 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
 
     gates = getattr(stage.loss_module.denoiser.network, "gates", None)      # only a DiffusionNet has them
     watch = (lambda: {"gates": gates(recipe.diffusion.timesteps)}) if gates else dict
-    run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate, watch)
+    run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate, watch, autoencoder=weights_digest(autoencoder))
+    if find_damage(run):        # somebody removed it after the last step
+        models["EMA weights"].save_pretrained(run.model)
 
 
 @torch.inference_mode()
@@ -179,14 +173,15 @@ def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int 
 
 
 def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluate: Callable[[int], Figures],
-              watch: Callable[[], Figures] = dict) -> None:
+              watch: Callable[[], Figures] = dict, **belongs: str) -> None:
     """Train a stage to its end from its checkpoint, with progress bar, metrics and checkpoints.
 
     evaluate(step) -> figures for the log is called every `show_every` steps and after the last, the cheap watch() with every line.
+    belongs: digests that the checkpoint keeps (`save_checkpoint`).
     """
     path, start = run.checkpoint(stage.name), 0
     if path.exists():
-        start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema)
+        start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema, steps, **belongs)
         print(f"{stage.name}: continuing from step {start:,} of {steps:,}" if start < steps else f"{stage.name}: done")
     metrics, next_save, losses = Metrics(run.metrics, stage.name, start), 0.0, []
     with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step") as bar:
@@ -205,7 +200,7 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
                 metrics.write(step.number, **evaluate(step.number))
             if showing or interrupted or time.monotonic() > next_save:
                 began = time.monotonic()
-                save_checkpoint(path, step.number, stage.loss_module, stage.optimizer, stage.ema)
+                save_checkpoint(path, step.number, stage.loss_module, stage.optimizer, stage.ema, **belongs)
                 next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
             if interrupted:
                 raise KeyboardInterrupt(f"{stage.name} stopped at step {step.number:,} of {steps:,}, checkpoint saved: "

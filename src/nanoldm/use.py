@@ -9,8 +9,8 @@ from nanoldm import pictures
 from nanoldm.arrays import save_npz
 from nanoldm.data import load, to_float
 from nanoldm.errors import InputError
-from nanoldm.files import check_target
 from nanoldm.options import in_turn
+from nanoldm.paths import check_apart, check_target
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.runs import data_of
 from nanoldm.sampling import Sampling
@@ -27,6 +27,7 @@ def draw(model: str, seeds: list[int], labels: list[int] | None, sampling: Sampl
     labels: the images take them in turn, and each has a row of its own in the grid.
     """
     check_target(out, *pictures.FORMATS)
+    check_apart(out, trajectory)
     if trajectory:
         check_target(trajectory, ".gif")
     if npz:

@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, Fields, File, Folder, Label, Model, Picture, Text, Threads
 from nanoldm.options import BEST, DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_fields, parse_labels, parse_seeds
+from nanoldm.text import shell
 
 
 def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: Text = None, epochs: Count = None, steps: Count = None,
@@ -109,4 +110,4 @@ def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Position
     """
     from nanoldm.card import export as write
     write(run, folder)
-    print(f"wrote {folder}: draw from it with: nanoldm sample {folder}")
+    print(f"wrote {folder}: draw from it with: nanoldm sample {shell(folder)}")

@@ -1,17 +1,24 @@
 """A folder of the user's own images."""
 
+import logging
+import os
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
 from nanoldm.data.imageset import ImageSet
 from nanoldm.errors import InputError
+from nanoldm.limits import check_memory
+from nanoldm.paths import user_path
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF")      # others may start programs, as EPS does
 DEFAULT_SIZE = 28
 
 
@@ -22,7 +29,9 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
     the test loss. Below that, a subfolder is a class, numbered in order of name; images that lie directly in the folder get the label -1.
     Grey unless any image has colour. Raises InputError if there is no such folder, fewer than two images, or a file that cannot be read.
     """
-    folder, size = Path(path).expanduser(), size or DEFAULT_SIZE
+    if not path.strip():
+        raise InputError("folder: names no folder: give --data folder:PATH, such as folder:. for the current one")
+    folder, size = user_path(path), size or DEFAULT_SIZE
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give --data folder:PATH the path of a folder of images")
     train, test = folder / "train", folder / "test"
@@ -38,12 +47,26 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Image files below `folder` in order of name, without those that a system hides (.git, __MACOSX)."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
-                   and not any(part.startswith((".", "__")) for part in file.relative_to(folder).parts))
+    """Image files below `folder` in order of name, without those that a system hides (.git, __MACOSX). Links are followed."""
+    files = sorted(file for file in walk(folder) if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
         raise InputError(f"{folder} holds no images: put {', '.join(sorted(SUFFIXES))} files there, or in one subfolder for each class")
     return files
+
+
+def walk(folder: Path) -> list[Path]:
+    """All that lies below `folder` but is no folder and not hidden. A link back to a folder above is not followed: it would never end."""
+    found, left = [], [(folder, (folder.resolve(),))]
+    while left:
+        here, above = left.pop()
+        for path in here.iterdir():
+            if path.name.startswith((".", "__")):
+                continue
+            if not path.is_dir():
+                found.append(path)
+            elif (real := path.resolve()) not in above:
+                left.append((path, (*above, real)))
+    return found
 
 
 def class_names(folder: Path, files: list[Path]) -> list[str]:
@@ -53,7 +76,8 @@ def class_names(folder: Path, files: list[Path]) -> list[str]:
 
 def read_images(folder: Path, size: int, classes: list[str]) -> ImageSet:
     files = find_images(folder)
-    images = torch.stack([read_image(file, size) for file in tqdm(files, desc=f"reading {folder}", unit="image", delay=2)])
+    check_memory(2 * len(files) * 3 * size**2, f"{len(files):,} images of {size}x{size} pixels", "give a smaller --size, or fewer images")
+    images = torch.stack([read_image(file, size) for file in tqdm(files, desc="reading images", unit="image", delay=2)])
     if (images[:, :1] == images).all():
         images = images[:, :1]
     tops = [file.relative_to(folder).parts[0] for file in files]
@@ -73,14 +97,49 @@ def read_image(file: Path, size: int) -> Tensor:
 
 def open_image(file: Path, page: str = "white") -> Image.Image:
     """The image (of an animation the first frame) in RGB. Transparency becomes `page`; the camera's rotation is applied."""
-    try:
-        with Image.open(file) as image:
-            image = eight_bits(ImageOps.exif_transpose(image)).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file} cannot be read as an image ({error}): repair or remove it") from None
+    return on_page(open_rgba(file)[0], page)
+
+
+def on_page(image: Image.Image, page: str) -> Image.Image:
+    """An RGBA image in RGB, laid on a page of that colour."""
     sheet = Image.new("RGBA", image.size, page)
     sheet.alpha_composite(image)
     return sheet.convert("RGB")
+
+
+def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
+    """(the first frame in RGBA, upright, with 8 bits; its mode in the file; number of frames). Raises InputError for a file of another
+    kind than FORMATS, and for one that is damaged, in whatever way."""
+    if file.exists() and not file.is_file():        # a pipe would never end
+        raise InputError(f"{file} cannot be read as an image (it is no file): repair or remove it")
+    try:
+        with without_remarks(), Image.open(file, formats=FORMATS) as image:
+            mode, frames = image.mode, getattr(image, "n_frames", 1)
+            image.seek(0)
+            return eight_bits(ImageOps.exif_transpose(image)).convert("RGBA"), mode, frames
+    except MemoryError:
+        raise
+    except Exception as error:      # of damaged files PIL raises a dozen kinds
+        reason = "no image that is known here" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())[:150]
+        raise InputError(f"{file} cannot be read as an image ({reason or type(error).__name__}): repair or remove it") from None
+
+
+@contextmanager
+def without_remarks():
+    """What PIL and libtiff, which writes to the process's own standard error, remark on a file is not shown: either it is read, or it is
+    refused in words of ours."""
+    level, saved, sink = logging.getLogger("PIL").level, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    os.dup2(sink, 2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
+        logging.getLogger("PIL").setLevel(level)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

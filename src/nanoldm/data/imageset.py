@@ -5,13 +5,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nanoldm.errors import InputError
+
 
 @dataclass(frozen=True)
 class ImageSet:
-    """images: (N, C, S, S) uint8, C = 1 or 3; labels: (N,) int64, -1 where an image has none."""
+    """images: (N, C, S, S) uint8, C = 1 or 3; labels: (N,) int64, -1 where an image has none. Raises InputError for others."""
 
     images: Tensor
     labels: Tensor
+
+    def __post_init__(self):
+        check_images(self.images)
+        if self.labels.shape != (len(self.images),):
+            raise InputError(f"{len(self.images)} images need as many labels, not {tuple(self.labels.shape)}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -25,6 +32,21 @@ class ImageSet:
             return self
         from torchvision.transforms.v2.functional import resize
         return ImageSet(torch.cat([resize(chunk, [size, size], antialias=True) for chunk in self.images.split(1000)]), self.labels)
+
+
+def check_images(images: Tensor) -> None:
+    """Raise InputError unless images are uint8 (N, C, S, S) with one or three channels: other types would be read as another range, other
+    shapes as other channels."""
+    square = images.dim() == 4 and images.shape[2] == images.shape[3]
+    if images.dtype != torch.uint8 or not square or images.shape[1] not in (1, 3):
+        hint = "to_bytes(images) makes them of floats in [0, 1]" if images.is_floating_point() else "images[:, None] adds a channel"
+        raise InputError(f"images are {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}: give uint8 (N, C, S, S) with 1 or "
+                         f"3 channels, from 0 to 255 ({hint})")
+
+
+def images_at_a_time(images: Tensor) -> int:
+    """How many images (N, C, S, S) go through a network at a time: 1,000, fewer of more than 64 pixels a side, which take more memory."""
+    return max(1, min(1000, 1000 * 64**2 // images.shape[-1] ** 2))
 
 
 def to_bytes(images: Tensor) -> Tensor:

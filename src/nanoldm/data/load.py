@@ -7,6 +7,7 @@ from nanoldm.data.imageset import ImageSet
 from nanoldm.data.mnist import load_mnist
 from nanoldm.data.vision import load_torchvision
 from nanoldm.errors import InputError
+from nanoldm.limits import LARGEST_SIZE, check_memory
 from nanoldm.seeding import generator
 
 
@@ -20,6 +21,8 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
     """
     if size is not None and (size < 4 or size % 4):
         raise InputError(f"--size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
+    if size is not None and size > LARGEST_SIZE:
+        raise InputError(f"--size {size}: images of at most {LARGEST_SIZE} pixels a side can be trained on")
     if name == "mnist":
         train, test = load_mnist()
     elif name.startswith("folder:"):
@@ -32,4 +35,7 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
         train = train.select(torch.randperm(len(train), generator=generator(0)))
     if holdout:
         train, test = train.select(slice(-holdout)), train.select(slice(-holdout, None))
+    side, channels, count = size or train.images.shape[-1], train.images.shape[1], len(train) + len(test)
+    check_memory((2 if side != train.images.shape[-1] else 0) * count * channels * side**2,
+                 f"{count:,} images of {side}x{side} pixels", "give a smaller --size")
     return train.resize(size), test.resize(size)

@@ -1,14 +1,12 @@
 """Data sets that torchvision downloads by name, kept in $NANOLDM_DATA or ~/.cache/nanoldm."""
 
-from http.client import HTTPException
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 
 from nanoldm.data.imageset import ImageSet
 from nanoldm.errors import InputError
-from nanoldm.files import cache_folder
+from nanoldm.paths import cache_folder
 
 # name -> torchvision class, arguments of the training set, arguments of the test set
 SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -23,9 +21,6 @@ SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
 }
 
-# What a download that fails or breaks off, a damaged archive and a missing package raise.
-BROKEN = (OSError, RuntimeError, ValueError, EOFError, ImportError, BadZipFile, HTTPException)
-
 
 def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     """(training set, test set). Raises InputError for an unknown name and when the files can be neither found nor downloaded."""
@@ -38,7 +33,9 @@ def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     try:
         train, test = (as_image_set(getattr(datasets, class_name)(root, download=True, **split), class_name) for split in splits)
         return train, test
-    except BROKEN as error:
+    except MemoryError:
+        raise
+    except Exception as error:      # a broken download, archive or package: torchvision has a dozen kinds
         reason = " ".join(str(error).split())[:150]
         raise InputError(f"could not read or download {name} in {root} ({reason}): check the network, delete a broken download, install "
                          "a package it names, or use --data mnist or --data folder:PATH") from None

@@ -16,9 +16,11 @@ from nanoldm.diffusion.inversion import invert as climb
 from nanoldm.diffusion.schedule import expand
 from nanoldm.editing.edited import Edited, check_one, difference
 from nanoldm.errors import InputError
+from nanoldm.limits import short, within
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
 
+MOST_ITERATIONS, MOST_FRAMES = 1000, 10_000
 ITERATIONS = 3              # of the fixed point in each step of an inversion
 
 
@@ -64,7 +66,8 @@ def inverted(model: LatentDiffusion, images: Tensor, steps: int | None, sampling
     error of eps becomes one of x0 that is 2,000 times as large. The price: a latent beyond the clamp cannot come back.
     """
     if iterations < 1:
-        raise InputError(f"--iterations {iterations}: at least 1 is needed")
+        raise InputError(f"--iterations {short(iterations)}: at least 1 is needed")
+    within("--iterations", iterations, 1, MOST_ITERATIONS)
     settings, found = bare(steps, sampling), []
     timesteps = model.timesteps(settings)
     with tqdm(desc="inverting", total=len(timesteps) * len(images), unit="step", delay=1, disable=not sampling.get("progress")) as bar:
@@ -113,7 +116,8 @@ def interpolate(model: LatentDiffusion, ends: Sequence[int] | Tensor, frames: in
     if len(ends) != 2:
         raise InputError(f"{len(ends)} ends: an interpolation has two, such as --seeds 3,7")
     if frames < 2:
-        raise InputError(f"--frames {frames}: at least 2 are needed, the two ends")
+        raise InputError(f"--frames {short(frames)}: at least 2 are needed, the two ends")
+    within("--frames", frames, 2, MOST_FRAMES)
     given = isinstance(ends, Tensor)
     sampling = deterministic(sampling, inverting=given)
     x_T = inverted(model, ends, steps, sampling) if given else model.noise(ends)

@@ -9,6 +9,8 @@ from torch import nn
 class EMA:
     """Moving average of a module's parameters: ema_k = decay_k ema_(k-1) + (1 - decay_k) weights_k
 
+    Buffers (the running statistics of BatchNorm) are no weights: they are copied as they are.
+
     With `decay` d an exponential one, corrected for its start: decay_k = d (1 - d^(k-1)) / (1 - d^k)
 
     It is the exact average of weights_1 ... weights_k with weights proportional to d^(k-i): no trace of the random start is left,
@@ -28,3 +30,5 @@ class EMA:
         """Take in the weights after step k = 1, 2, ..."""
         decay = (1 - 1 / k) ** (self.power + 1) if self.power else self.decay * (1 - self.decay ** (k - 1)) / (1 - self.decay**k)
         torch._foreach_lerp_(list(self.module.parameters()), list(self.source.parameters()), 1 - decay)
+        for own, new in zip(self.module.buffers(), self.source.buffers(), strict=True):
+            own.copy_(new)

@@ -1,10 +1,9 @@
-"""The training loop, and the one place that imports accelerate (devices, backward, processes)."""
+"""The training loop."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from nanoldm.seeding import seeded
@@ -32,10 +31,8 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]], optimizer:
     fuses its elementwise operations; the mathematics stays the same, up to the order of sums.
     """
     device = next(loss_module.parameters()).device
-    accelerator = Accelerator(device_placement=False)        # its own choice of device is the process's, not this module's
-    model, optimizer = accelerator.prepare(loss_module, optimizer)
-    if compiled:
-        model = torch.compile(model, dynamic=False)          # every batch has the same shape
+    # Every batch has the same shape, hence dynamic=False.
+    model = torch.compile(loss_module, dynamic=False) if compiled else loss_module
     model.train()
     for step, batch in zip(range(start, steps), batches, strict=False):      # batches may be endless
         for group in optimizer.param_groups:
@@ -43,8 +40,8 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]], optimizer:
         with seeded(seed, FORWARD, step, device=device):
             loss = model(**batch)
         optimizer.zero_grad()
-        accelerator.backward(loss)
-        grad_norm = accelerator.clip_grad_norm_(model.parameters(), gradient_clip or float("inf"))
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(model.parameters(), gradient_clip or float("inf"))
         optimizer.step()
         if ema:
             ema.update(step + 1)

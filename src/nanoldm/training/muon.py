@@ -85,6 +85,13 @@ class Muon(torch.optim.Optimizer):
         return list(torch._foreach_div(torch._foreach_div(means, 1 - BETAS[0] ** k), scales))
 
 
+def state_names(optimizer: torch.optim.Optimizer) -> list[tuple[Tensor, tuple[str, ...]]]:
+    """Each parameter of an optimiser of `make_optimizer`, in the order of its state_dict, with what it remembers of it after a step."""
+    adam, own = ("step", "exp_avg", "exp_avg_sq"), ("step", "mean", "square")
+    return [(p, adam if "muon" not in group else ("momentum",) if group["muon"] else own)
+            for group in optimizer.param_groups for p in group["params"]]
+
+
 def make_optimizer(name: str, module: nn.Module, lr: float) -> torch.optim.Optimizer:
     """Adam, AdamW or Muon for all parameters of `module`."""
     return Muon(module, lr) if name == "Muon" else getattr(torch.optim, name)(module.parameters(), lr=lr, fused=True)

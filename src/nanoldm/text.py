@@ -1,0 +1,46 @@
+"""Names that strangers chose, made safe where they leave: for a terminal, a picture, Markdown and lines of code. No torch here."""
+
+import json
+import re
+import shlex
+import unicodedata
+from pathlib import Path
+
+
+def plain(text: object, keep: str = "") -> str:
+    r"""Text without control characters, which could move a terminal's cursor, break a line or hide a part: they become \n, \x1b, \u202e.
+
+    keep: control characters that are left as they are.
+    """
+    return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else escaped(c) for c in str(text))
+
+
+def escaped(character: str) -> str:
+    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 127 else repr(character)[1:-1]
+
+
+def markdown(text: object) -> str:
+    """Text as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&$])", r"\\\1", plain(text))
+
+
+def code(text: object) -> str:
+    """Text as code within a line of Markdown: fenced by more backticks than it holds in a row."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", str(text))), default=0))
+    space = " " if "`" in str(text) else ""
+    return f"{fence}{space}{plain(text)}{space}{fence}"
+
+
+def shell(path: str | Path) -> str:
+    """A path as one word of a command that can be copied."""
+    return shlex.quote(plain(path))
+
+
+def python(text: object) -> str:
+    """Text as a string of Python, in double quotes."""
+    return json.dumps(str(text), ensure_ascii=plain(text) != str(text))
+
+
+def label(text: object) -> str:
+    r"""Text for matplotlib, which reads $...$ as mathematics and leaves names that begin with _ out of legends."""
+    return re.sub("^_", " _", plain(text)).replace("$", r"\$")
