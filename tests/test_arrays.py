@@ -1,5 +1,7 @@
 """Images as .npz: round trips, and every wrong file refused by name."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +65,45 @@ def test_files_that_are_no_archives_are_refused(tmp_path):
             load_images(tmp_path / name)
     with pytest.raises(InputError, match="there is no file"):
         load_images(tmp_path / "absent.npz")
+
+
+def forged(path, header: bytes, content: bytes = b"", compression: int = zipfile.ZIP_STORED, name: str = "images.npy") -> None:
+    """An archive whose array says `header` of itself."""
+    padded = header.ljust(118) + b"\n"
+    with zipfile.ZipFile(path, "a", compression) as archive:
+        archive.writestr(name, b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded + content)
+
+
+def test_an_array_that_claims_more_than_the_file_holds_is_refused_before_it_is_made(tmp_path):
+    forged(tmp_path / "a.npz", b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 28, 28), }")
+    with pytest.raises(InputError, match=r"a\.npz is not a readable \.npz archive"):
+        load_images(tmp_path / "a.npz")
+
+
+def test_an_array_that_nobody_asked_for_is_not_read(tmp_path):
+    np.savez(tmp_path / "a.npz", images=GOOD)
+    forged(tmp_path / "a.npz", b"no header at all", name="bomb.npy")
+    assert len(load_images(tmp_path / "a.npz")) == len(GOOD)
+
+
+def test_labels_that_are_a_bomb_are_refused_by_their_size(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", images=GOOD, labels=np.zeros(10**7, dtype=np.int64))
+    with pytest.raises(InputError, match=r"labels\.npy` is not an array"):
+        load_images(tmp_path / "a.npz")
+
+
+def test_an_array_for_which_there_is_no_memory_is_refused(tmp_path, monkeypatch):
+    np.savez(tmp_path / "a.npz", images=GOOD)
+    monkeypatch.setattr("nanoldm.limits.free_memory", lambda: 10.0)
+    with pytest.raises(InputError, match="give a file of fewer images"):
+        load_images(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_damaged_in_another_compression_is_refused(tmp_path, compression):
+    forged(tmp_path / "a.npz", b"{'descr': '|u1', 'fortran_order': False, 'shape': (40, 8, 8), }", bytes(2560), compression)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[50:60] = b"\xff" * 10
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz is not a readable \.npz archive"):
+        load_images(tmp_path / "a.npz")

@@ -8,7 +8,7 @@ from PIL import Image
 from nanoldm.data import load, to_float
 from nanoldm.errors import InputError
 from nanoldm.features import load_features
-from nanoldm.fitting import fit_image, fit_mask
+from nanoldm.fitting import fit_image, fit_mask, read_mask
 from nanoldm.metrics import extract
 
 
@@ -165,3 +165,38 @@ def test_a_mask_is_white_where_it_is_to_be_painted(tmp_path):
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(InputError, match=r"text\.png cannot be read"):
         fit_mask(str(tmp_path / "text.png"), 28)
+
+
+def layered(colour, alpha, hole=None) -> Image.Image:
+    """28x28 of one colour (or an array of greys) with transparency `alpha`, and `hole` in the columns 14 to 27."""
+    grey = np.full((28, 28), colour, dtype=np.uint8) if isinstance(colour, int) else colour
+    opacity = np.full((28, 28), alpha, dtype=np.uint8)
+    opacity[8:20, 14:20] = alpha if hole is None else hole
+    return Image.fromarray(np.dstack([grey, grey, grey, opacity]), "RGBA")
+
+
+PHOTOGRAPH = np.tile(np.arange(0, 252, 9, dtype=np.uint8), (28, 1))
+
+
+@pytest.mark.parametrize(("layer", "words"), [
+    (layered(0, 255, hole=0), "its transparent pixels"),                # black with a hole
+    (layered(255, 255, hole=0), "its transparent pixels"),              # a white page with a hole
+    (layered(PHOTOGRAPH, 255, hole=0), "its transparent pixels"),       # the photograph itself with a hole, as web services want it
+    (layered(255, 0, hole=255), "its white pixels"),                    # white strokes on a transparent layer
+])
+def test_a_mask_in_transparency_alone_is_read_as_editors_and_services_mean_it(tmp_path, layer, words):
+    layer.save(tmp_path / "mask.png")
+    expected = torch.zeros(28, 28, dtype=torch.bool)
+    expected[8:20, 14:20] = True
+    assert torch.equal(fit_mask(str(tmp_path / "mask.png"), 28)[0, 0], expected)
+    assert read_mask(str(tmp_path / "mask.png"))[1] == words
+
+
+@pytest.mark.parametrize("side", [1400, 1403, 29, 14, 3])
+def test_a_pixel_is_painted_where_any_painted_pixel_touches_it(tmp_path, side):
+    pixels = np.zeros((side, side), dtype=np.uint8)
+    pixels[side // 2, :] = 255                                          # a line one pixel wide
+    Image.fromarray(pixels).save(tmp_path / "line.png")
+    rows = fit_mask(str(tmp_path / "line.png"), 28)[0, 0].all(1)
+    touched = [k for k in range(28) if k * side < (side // 2 + 1) * 28 and (k + 1) * side > side // 2 * 28]
+    assert rows.nonzero()[:, 0].tolist() == touched

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from nanoldm import __version__
 from nanoldm.contenders import CONTENDERS

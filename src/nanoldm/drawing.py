@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from nanoldm.arrays import image_set, read_npz, save_npz
 from nanoldm.data import to_bytes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from nanoldm import pictures
 from nanoldm.data import ImageSet, load, to_float

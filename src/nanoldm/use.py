@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from nanoldm import pictures
 from nanoldm.arrays import save_npz

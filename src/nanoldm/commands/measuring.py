@@ -7,6 +7,7 @@ from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, Picture, Threads
 from nanoldm.errors import InputError
+from nanoldm.limits import LARGEST_SIZE, short
 from nanoldm.options import BEST, parse_names, parse_numbers
 
 
@@ -113,8 +114,8 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
     from nanoldm.features import train_features
     from nanoldm.overrides import absolute
     from nanoldm.recipe import Data
-    if size is not None and size < 4:
-        raise InputError(f"--size {size}: give a side of at least 4 pixels, such as 28")
+    if size is not None and not 4 <= size <= LARGEST_SIZE:
+        raise InputError(f"--size {short(size)}: give a side of at least 4 pixels and at most {LARGEST_SIZE}, such as 28")
     chosen = Data(name=absolute(data), size=size, holdout=0)
     out = out or Path("features") / Path(data.removeprefix("folder:")).name
     train_features(chosen, out, epochs=epochs, seed=seed, device=prepare_torch(device, threads))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from nanoldm.data.imageset import ImageSet
 from nanoldm.errors import InputError

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from nanoldm.diffusion import ANCESTRAL
 from nanoldm.diffusion.inversion import invert as climb

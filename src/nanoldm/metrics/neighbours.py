@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from nanoldm.errors import InputError
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 
 def halving(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
