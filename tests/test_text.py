@@ -38,6 +38,10 @@ def test_code_in_markdown_ends_where_it_should(name, fenced):
     assert code(name) == fenced
 
 
+def test_a_name_like_an_option_becomes_a_path():
+    assert shell("-n") == "./-n"
+
+
 def test_markdown_is_shown_and_not_obeyed():
     assert markdown("*a* [b](c) <d> `e`") == r"\*a\* \[b\]\(c\) \<d\> \`e\`"
 

@@ -32,8 +32,9 @@ def code(text: object) -> str:
 
 
 def shell(path: str | Path) -> str:
-    """A path as one word of a command that can be copied."""
-    return shlex.quote(plain(path))
+    """A path as one word of a command that can be copied, and no option of it."""
+    word = plain(path)
+    return shlex.quote(f"./{word}" if word.startswith("-") else word)
 
 
 def python(text: object) -> str:
