@@ -1,6 +1,6 @@
 """Numbers and memory: what is too much is refused before it is taken."""
 
-import resource
+
 import subprocess
 import sys
 
@@ -31,6 +31,7 @@ def test_more_memory_than_there_is_is_refused_with_both_figures():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
 def test_a_limit_that_the_user_set_counts():
+    import resource
     code = "from nanoldm.limits import free_memory; print(free_memory())"
     free = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))).stdout

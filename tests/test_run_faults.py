@@ -14,7 +14,7 @@ from nanoldm import LatentDiffusion
 from nanoldm.errors import InputError
 from nanoldm.files import digest, load_tensors, read_json, save_tensors, write_json
 from nanoldm.overrides import override
-from nanoldm.runs import RunFolder
+from nanoldm.runs import BUNDLED, RunFolder
 from nanoldm.stages import autoencoder_stage
 from nanoldm.train import train
 from nanoldm.training import EMA, fit
@@ -89,9 +89,24 @@ def test_a_finished_run_without_checkpoints_has_nothing_to_do(run, recipe, capsy
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_the_autoencoder_of_another_model_is_refused(run, other):
-    shutil.copy(other.path / AUTOENCODER, run.path / AUTOENCODER)
+@pytest.mark.parametrize("part", [AUTOENCODER, NETWORK])
+def test_weights_of_another_model_of_equal_shape_are_refused(run, other, part):
+    shutil.copy(other.path / part, run.path / part)
+    with pytest.raises(InputError, match=r"mixes two models \(network was trained with another autoencoder\)"):
+        LatentDiffusion.from_pretrained(run.path)
+
+
+def test_the_autoencoder_of_another_bundled_model_is_refused(tmp_path):
+    folder = shutil.copytree(BUNDLED / "mnist", tmp_path / "model")
+    shutil.copytree(BUNDLED / "mnist-conditional" / "autoencoder", folder / "autoencoder", dirs_exist_ok=True)
     with pytest.raises(InputError, match="mixes two models"):
+        LatentDiffusion.from_pretrained(folder)
+
+
+def test_the_schedule_of_another_model_is_refused(run):
+    file = run.model / "scheduler" / "scheduler_config.json"
+    write_json(file, read_json(file) | {"prediction_type": "epsilon"})
+    with pytest.raises(InputError, match=r"mixes two models \(network was trained with another schedule\)"):
         LatentDiffusion.from_pretrained(run.path)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nanoldm import metrics
-from nanoldm.data import ImageSet, to_float
+from nanoldm.data import ImageSet, check_images, to_float
 from nanoldm.features import Features, check_fit
 from nanoldm.files import cached, digest
 from nanoldm.seeding import generator
@@ -84,6 +84,7 @@ class Judge:
 
     def observe(self, images: Tensor, name: str = "samples", nearest: bool = True) -> Observed:
         """images: (N, C, S, S) uint8. nearest=False spares the search for copies: `summarise` must then leave out NEAREST."""
+        check_images(images)
         return Observed(*self._see(images, name), *(self._nearest(images, name) if nearest else nothing(len(images))))
 
     def _see(self, images: Tensor, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

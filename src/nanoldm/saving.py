@@ -18,29 +18,38 @@ from nanoldm.models import NETWORKS, ConvAE
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}     # our name -> diffusers' name
 PREDICTION_TYPES = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
-AUTOENCODER_DIGEST = "_autoencoder_sha256"      # in a network's configuration: whose latents it was trained on
 LAYERS = ("depth", "levels")                    # numbers of a configuration that count layers
 
 
-def save_component(folder: Path, module: nn.Module, **facts: str) -> None:
-    """config.json (the constructor's arguments, and facts with names that begin with _) and the weights."""
-    save_tensors(folder / WEIGHTS, module.state_dict())
-    write_json(folder / CONFIG, {"_class_name": type(module).__name__, **facts, **module.config})
+def save_component(folder: Path, module: nn.Module, **belongs: str) -> None:
+    """config.json (the constructor's arguments) and the weights. belongs: what the weights were trained for, said in both files."""
+    save_tensors(folder / WEIGHTS, module.state_dict(), **belongs)
+    write_json(folder / CONFIG, {"_class_name": type(module).__name__, **{f"_{name}": value for name, value in belongs.items()},
+                                 **module.config})
 
 
-def load_component(folder: Path, classes: Mapping[str, type[nn.Module]]) -> tuple[nn.Module, dict[str, Any]]:
-    """(a network of one of `classes` (by name) with its weights, the facts in its configuration).
+def load_component(folder: Path, classes: Mapping[str, type[nn.Module]], **belongs: str) -> nn.Module:
+    """A network of one of `classes` (by name) with its weights. belongs: as it was saved with; older models do not say.
 
-    Raises InputError for files that are missing, damaged or foreign.
+    Raises InputError for files that are missing, damaged, foreign or of another model.
     """
     config = read_json(folder / CONFIG)
-    facts = {name: config.pop(name) for name in list(config) if name.startswith("_")}
-    tensors, _ = load_tensors(folder / WEIGHTS)
+    facts = {name.removeprefix("_"): config.pop(name) for name in list(config) if name.startswith("_")}
+    tensors, metadata = load_tensors(folder / WEIGHTS)
+    for name, value in belongs.items():
+        if not facts.get(name, value) == metadata.get(name, value) == value:
+            raise InputError(f"{folder.parent} mixes two models ({folder.name} was trained with another {name.removesuffix('_sha256')}): "
+                             "copy or export the whole folder again")
     with refusing(folder / CONFIG):
-        build = classes[facts["_class_name"]]
+        build = classes[facts["class_name"]]
         check_size(config, tensors)
     with misfit(folder / WEIGHTS), refusing(folder / CONFIG):
-        return build_filled(lambda: build(**config), tensors), facts
+        return build_filled(lambda: build(**config), tensors)
+
+
+def belonging(autoencoder: ConvAE, schedule: NoiseSchedule, prediction: str) -> dict[str, str]:
+    """What a denoising network belongs to: another autoencoder's latents, or another schedule, would make it draw noise."""
+    return {"autoencoder_sha256": weights_digest(autoencoder), "schedule": f"{schedule.kind} {schedule.timesteps} {prediction}"}
 
 
 def check_size(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -110,7 +119,7 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
 def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float) -> None:
     """All components, and model_index.json that names them."""
     save_component(folder / "autoencoder", autoencoder)
-    save_component(folder / "network", denoiser.network, **{AUTOENCODER_DIGEST: weights_digest(autoencoder)})
+    save_component(folder / "network", denoiser.network, **belonging(autoencoder, denoiser.schedule, denoiser.prediction))
     save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, clip_sample_range)
     write_json(folder / "model_index.json", {      # last: where a new folder has it, the rest is whole
         "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
@@ -121,14 +130,11 @@ def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sampl
 def load_model(folder: Path) -> tuple[ConvAE, Denoiser, float]:
     """(autoencoder, denoiser, clip_sample_range). Raises InputError for files that are missing, damaged or foreign, or of two models."""
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
-    autoencoder, _ = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
-    network, facts = load_component(folder / "network", NETWORKS)
+    autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
+    network = load_component(folder / "network", NETWORKS, **belonging(autoencoder, schedule, prediction))
     ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (network.config["tokens"], network.config["channels"])
     if ours != theirs:
         raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): copy or export the whole folder again")
-    if facts.get(AUTOENCODER_DIGEST, own := weights_digest(autoencoder)) != own:        # older models do not say
-        raise InputError(f"{folder} mixes two models (its network was trained on the latents of another autoencoder): copy or export the "
-                         "whole folder again")
     if not (autoencoder.latent_std > 0).all():
         raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: copy or export the whole folder again")
     return autoencoder, Denoiser(network, schedule, prediction), clip_sample_range

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -34,7 +36,8 @@ def code(text: object) -> str:
 def shell(path: str | Path) -> str:
     """A path as one word of a command that can be copied, and no option of it."""
     word = plain(path)
-    return shlex.quote(f"./{word}" if word.startswith("-") else word)
+    word = f"./{word}" if word.startswith("-") else word
+    return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
 
 
 def python(text: object) -> str:
