@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from nanoldm.atomic import TEMPORARY, replacing
 from nanoldm.errors import InputError
-from nanoldm.files import TEMPORARY, load_module, load_tensors, read_json, replacing, save_tensors, write_text
+from nanoldm.files import load_module, load_tensors, read_json, save_tensors, write_text
 from nanoldm.paths import cache_folder, check_apart, user_path
 
 
@@ -102,8 +103,8 @@ def test_on_windows_a_file_that_somebody_reads_is_replaced_a_little_later(tmp_pa
             raise PermissionError(13, "The process cannot access the file", str(target))
         os.rename(source, target)
 
-    monkeypatch.setattr("nanoldm.files.os.replace", replace)
-    monkeypatch.setattr("nanoldm.files.sys.platform", "win32")
+    monkeypatch.setattr("nanoldm.atomic.os.replace", replace)
+    monkeypatch.setattr("nanoldm.atomic.sys.platform", "win32")
     write_text(tmp_path / "report.txt", "new")
     assert (len(tried), (tmp_path / "report.txt").read_text()) == (3, "new")
 
@@ -113,7 +114,7 @@ def test_on_windows_only_a_file_that_is_open_for_writing_can_be_flushed(tmp_path
         assert fcntl.fcntl(number, fcntl.F_GETFL) & (os.O_RDWR | os.O_WRONLY)
 
     fcntl = pytest.importorskip("fcntl")
-    monkeypatch.setattr("nanoldm.files.os.fsync", fsync)
+    monkeypatch.setattr("nanoldm.atomic.os.fsync", fsync)
     write_text(tmp_path / "report.txt", "new")
     assert (tmp_path / "report.txt").read_text() == "new"
 

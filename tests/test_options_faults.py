@@ -27,6 +27,8 @@ BAD = {
     "interpolate --seeds 3,7 --frames 99999999": "--frames 99999999: choose a number from 2 to 10000",
     "interpolate --seeds 3,7 --out a.gif --gif a.gif": "a.gif is given twice",
     "invert mnist-fast test:0 --iterations 99999": "--iterations 99999: choose a number from 1 to 1000",
+    f"sample mnist-conditional --label {2**63}": "--label 9223372036854775808: choose a number from 0",
+    "train mnist --set training.learning_rate=1e300": "less than or equal to 1000000000000000000000000000000",
     "vary mnist-fast test:0 --strength nan": "choose a number from 0",
     f"img2img mnist-fast test:{'9' * 20}": "such as test:3",
     "img2img mnist-fast photo.png --out photo.png": "photo.png is given twice",

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from nanoldm import features
+from nanoldm.atomic import TEMPORARY
 from nanoldm.card import export, model_card
 from nanoldm.errors import InputError
 from nanoldm.features import train_features
-from nanoldm.files import TEMPORARY
 from nanoldm.recipe import Data
 
 

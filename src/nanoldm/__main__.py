@@ -8,6 +8,7 @@ def main() -> None:
     try:
         from nanoldm.cli import main as run
     except KeyboardInterrupt:
+        print("nanoldm: interrupted", file=sys.stderr)
         sys.exit(130)
     run()
 

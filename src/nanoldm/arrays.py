@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from nanoldm.files import write_bytes
 from nanoldm.limits import check_memory
 from nanoldm.paths import check_regular
 
+MOST_LABEL = 2**31
 BESIDE = 256        # bytes for each image that arrays beside the images may take
 
 
@@ -36,7 +38,8 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
         raise InputError(f"there is no file {path}: make one with: nanoldm sample --npz {path}")
     check_regular(path, "write it with nanoldm sample --npz or numpy.savez")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")         # numpy remarks on files that Python 2 wrote
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             if names[0] not in members:
                 raise InputError(f"{path} has no array `{names[0]}` (it has {short_list(members)}): save it as "
@@ -85,5 +88,7 @@ def image_set(arrays: dict[str, np.ndarray], path: Path) -> ImageSet:
     labels = arrays.get("labels", np.full(len(images), -1))
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"`labels` in {path} is {labels.dtype} {labels.shape}: give one whole number for each of {len(images)} images")
+    if labels.min() < -1 or labels.max() > MOST_LABEL:
+        raise InputError(f"`labels` in {path} go from {labels.min()} to {labels.max()}: give classes from 0 on, -1 for none")
     pixels = torch.from_numpy(images)
     return ImageSet(pixels[:, None] if grey else pixels.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels.astype(np.int64)))

@@ -1,21 +1,24 @@
 """What is known about a trained model: printed by `nanoldm info`, written as the model card by `nanoldm export`."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from nanoldm import __version__
+from nanoldm.atomic import replacing_folder
 from nanoldm.errors import InputError
-from nanoldm.fast import usually_fast
-from nanoldm.files import digest, is_temporary, read_json, refusing, replacing_folder, write_text
+from nanoldm.fast import FILE, usually_fast
+from nanoldm.files import digest, read_json, refusing, write_bytes, write_text
 from nanoldm.options import duration
-from nanoldm.paths import check_folder
+from nanoldm.paths import check_folder, check_regular
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import read_plan
 from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import RunFolder, find_model
-from nanoldm.text import code, markdown, plain, python, shell
+from nanoldm.saving import FILES
+from nanoldm.text import code, markdown, python, shell
 from nanoldm.tracking import read_metrics
+
+BESIDE = ("recipe.json", "metrics.jsonl", FILE)         # what a model's folder may hold, too
 
 
 def facts(model: str | Path) -> dict[str, str]:
@@ -34,8 +37,9 @@ def facts(model: str | Path) -> dict[str, str]:
         "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
     }
     records = read_metrics(folder / "metrics.jsonl")
-    for stage in dict.fromkeys(record["stage"] for record in records):
-        found[f"{plain(stage)} training"] = history([record for record in records if record["stage"] == stage])
+    for stage in ("autoencoder", "denoiser"):
+        if own := [record for record in records if record["stage"] == stage]:
+            found[f"{stage} training"] = history(own)
     return found
 
 
@@ -65,7 +69,7 @@ def describe(model: str | Path) -> str:
     rows = {"model": str(folder), **facts(folder)}
     if (folder / "recipe.json").exists():
         with refusing(folder / "recipe.json"):
-            rows |= {name: str(value) for name, value in flat(read_json(folder / "recipe.json"))}
+            rows |= {name: str(value) for name, value in flat(Recipe.model_validate(read_json(folder / "recipe.json")).model_dump())}
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
@@ -77,16 +81,18 @@ def export(run: str | Path, folder: Path) -> None:
         raise InputError(f"{folder} exists: give the name of a new folder")
     if source.resolve() in folder.resolve().parents:
         raise InputError(f"{folder} lies in the model's own folder: give the name of a folder elsewhere")
-    card = model_card(source, folder.name)
     check_folder(folder)
+    LatentDiffusion.from_pretrained(source)     # refused before anything is written
     with replacing_folder(folder) as temporary:
-        # A run that is still being written has files that vanish: they are not the model's.
-        shutil.copytree(source, temporary, ignore=lambda _, names: [name for name in names if is_temporary(name)])
-        write_text(temporary / "README.md", card)
+        # These and no others: a run that is still being written has more, and a stranger's folder may hold anything.
+        for name in (*FILES, *(name for name in BESIDE if (source / name).is_file())):
+            check_regular(source / name)
+            write_bytes(temporary / name, (source / name).read_bytes())
+        write_text(temporary / "README.md", model_card(temporary, folder.name, RunFolder(source.parent)))
 
 
-def origin(folder: Path) -> str:
-    """What made a model, in two sentences; a model saved from Python has no recipe."""
+def origin(folder: Path, run: RunFolder) -> str:
+    """What made a model, in two sentences; a model saved from Python has no recipe. run: that it may be of."""
     if not (folder / "recipe.json").exists():
         return f"A latent diffusion model of nanoldm {__version__}, saved without the recipe that it was trained by."
     with refusing(folder / "recipe.json"):
@@ -97,19 +103,19 @@ def origin(folder: Path) -> str:
         length = f"a wall-time budget of {duration(recipe.budget)}"
     annealed = "annealed to 0" if training.annealing == "cosine" else "constant"
     weights = "EMA weights" if training.ema_decay or training.ema_power else "the last weights"
-    plan = RunFolder(folder.parent).plan        # where this is the model of a run
-    if plan.exists():
-        weights += "" if read_plan(plan).finished else ", taken before the run had finished"
+    if run.plan.exists():
+        weights += "" if read_plan(run.plan).finished else ", taken before the run had finished"
     return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe {code(recipe.recipe)} on {code(recipe.data.name)}\n"
             f"({length}, learning rate {annealed}, {weights}).\n\n"
             "`recipe.json` holds every setting, `metrics.jsonl` every logged loss.")
 
 
-def model_card(folder: Path, name: str) -> str:
+def model_card(folder: Path, name: str, run: RunFolder | None = None) -> str:
+    """README.md for the model in `folder`, to be called `name`. run: where it came from (default: the folder above)."""
     lines = "\n".join(f"- {name}: {value}" for name, value in facts(folder).items())
     return f"""# {markdown(name)}
 
-{origin(folder)}
+{origin(folder, run or RunFolder(folder.parent))}
 
 {lines}
 

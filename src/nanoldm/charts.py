@@ -49,7 +49,8 @@ def training(runs: Mapping[str, Records]) -> Image.Image:
     for k, (name, records) in enumerate(runs.items()):
         draw_training(axes, text.label(name), records, f"C{k % 10}")
     for panel, (ax, title) in enumerate(zip(axes, TRAINING, strict=True)):
-        ax.set(title=title, xlabel="step", yscale="log" if panel in (0, 1, 4, 5) else "linear")
+        positive = all(any(value > 0 for value in line.get_ydata()) for line in ax.lines)
+        ax.set(title=title, xlabel="step", yscale="log" if panel in (0, 1, 4, 5) and positive else "linear")
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
         elif not ax.lines:

@@ -6,9 +6,11 @@ import io
 import itertools
 import os
 import re
+import shutil
+import signal
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from typing import Any
 
 from tyro.extras import subcommand_cli_from_dict
@@ -21,8 +23,9 @@ from nanoldm.text import plain
 
 # Reasons of an OSError that lie in a name or place that was given, not in the machine.
 PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS,
-          errno.EINVAL, errno.EILSEQ, errno.EXDEV}
+          errno.EINVAL, errno.EILSEQ, errno.EXDEV, errno.ENOTEMPTY}
 LONGEST_NUMBER = 30     # digits
+NARROWEST = 40          # columns of a terminal
 NAMES = {"an argument", "--out", "--images", "--mask", "--features"}        # what may be called by digits alone, in any script
 
 
@@ -52,6 +55,8 @@ def check_arguments(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> Callable[[], None]:
     """The command to run. Raises InputError with tyro's explanation on one line."""
     check_arguments(arguments)
+    if shutil.get_terminal_size().columns < NARROWEST:      # where tyro's help would never end
+        os.environ["COLUMNS"] = str(NARROWEST)
     explanation = io.StringIO()
     try:
         with redirect_stderr(explanation):
@@ -83,7 +88,11 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), 2 if isinstance(error, InputError) else 1
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or reason}", 2 if error.errno in PLACES else 1
+        given = error.errno in PLACES
+        mend = "give a path that exists and that you may use" if given else "make room or raise the limit, and give the command again"
+        return f"{place}{error.strerror or reason}: {mend}", 2 if given else 1
+    if "Too many open files" in reason:     # a RuntimeError of torch's
+        return f"{reason[:300]}: raise the limit (ulimit -n), and give the command again", 1
     if isinstance(error, MemoryError) or re.search("allocate memory|out of memory|not enough memory|bad_alloc|map segment", reason):
         return (f"there is not enough memory ({reason[:150] or 'MemoryError'}): ask for fewer images or a smaller batch, network or size, "
                 "or close other programs"), 1
@@ -93,7 +102,7 @@ def explain(error: Exception) -> tuple[str, int]:
 
 def main() -> None:
     """Entry point of `nanoldm`."""
-    open_streams()
+    errors = open_streams()
     if not sys.stderr.isatty():         # a log file needs few states of a progress bar; tqdm reads this when it is imported
         os.environ.setdefault("TQDM_MININTERVAL", "30")
     arguments = sys.argv[1:] or ["--help"]
@@ -101,15 +110,23 @@ def main() -> None:
         with interruptible():
             run(arguments)
     except KeyboardInterrupt as interruption:
-        print(f"nanoldm: {plain(interruption) or 'interrupted: all files are whole, and the same command may be given again'}",
-              file=sys.stderr)
-        sys.exit(130)
+        with suppress(ValueError):          # not the main thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)        # a second one would interrupt what is said of the first
+        os.dup2(errors, 2)
+        leave(str(interruption) or "interrupted: all files are whole, and the same command may be given again", 130)
     except Exception as error:
         if os.environ.get("NANOLDM_TRACEBACK"):
             raise
-        message, code = explain(error)
+        leave(*explain(error))
+    finally:
+        os.close(errors)
+
+
+def leave(message: str, code: int) -> None:
+    """Say why, where there is anybody to hear it, and exit."""
+    with suppress(OSError), lasting_output():
         print(f"nanoldm: {plain(message)}", file=sys.stderr)
-        sys.exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> None:

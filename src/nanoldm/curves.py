@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from nanoldm import charts, pictures
+from nanoldm.data.folder import open_image
 from nanoldm.errors import InputError
 from nanoldm.paths import check_apart, check_target
 from nanoldm.runs import RunFolder, find_model
@@ -53,11 +54,12 @@ def short_names(runs: Sequence[str | Path]) -> list[str]:
 
 def sample_frames(runs: Sequence[str | Path]) -> list[Image.Image]:
     """One frame for each step at which any run drew a grid: the latest grid of every run by then."""
-    sheets = {name: {int(re.findall(r"\d+", file.stem)[0]): file for file in sorted(RunFolder(run).samples.glob("step-*.png"))}
+    sheets = {name: {int(match[1]): file for file in sorted(RunFolder(run).samples.glob("step-*.png"))
+                     if (match := re.fullmatch(r"step-([0-9]{1,12})", file.stem))}
               for name, run in zip(short_names(runs), runs, strict=True)}
     sheets = {name: files for name, files in sheets.items() if files}
     frames = []
     for step in sorted({step for files in sheets.values() for step in files}):
         latest = {name: files[max((s for s in files if s <= step), default=min(files))] for name, files in sheets.items()}
-        frames.append(pictures.captioned(((name, Image.open(file).convert("RGB")) for name, file in latest.items()), across=True))
+        frames.append(pictures.captioned(((name, open_image(file)) for name, file in latest.items()), across=True))
     return frames

@@ -10,6 +10,7 @@ import torch
 
 from nanoldm.errors import InputError
 from nanoldm.limits import short
+from nanoldm.terminal import without_remarks
 
 
 def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.device:
@@ -46,7 +47,8 @@ def check_compiler(device: torch.device | str) -> None:
     if torch.device(device).type == "cpu" and not shutil.which(compiler):
         raise InputError(f"--compile needs a C++ compiler and there is no {compiler}: install it, name another in $CXX, or leave it out")
     try:
-        torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
+        with without_remarks():
+            torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
     except Exception as error:      # torch has many kinds for it
         reason = " ".join(str(error).split())[:150]
         raise InputError(f"--compile does not work here ({reason}): install a compiler for {device}, or leave it out") from None

@@ -7,7 +7,6 @@ saw a label: it tells by how many quarter turns an image was rotated (Gidaris et
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from nanoldm.atomic import is_temporary
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.errors import InputError
-from nanoldm.files import digest, is_temporary, load_module, load_tensors, read_json, refusing, save_tensors, write_json
+from nanoldm.files import digest, fill, load_module, load_tensors, read_json, refusing, save_tensors, write_json
 from nanoldm.limits import LARGEST_SEED, short, within
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
 from nanoldm.paths import check_folder, user_path
 from nanoldm.recipe import Data
-from nanoldm.saving import build_filled, check_size
+from nanoldm.saving import check_shapes, check_size
 from nanoldm.seeding import generator, seeded
 from nanoldm.text import shell
 from nanoldm.training import fit
@@ -179,6 +179,8 @@ def load_features(name: str | Path = "digits-v1") -> Features:
     facts, networks = read_json(folder / "features.json"), {}
     with refusing(folder / "features.json"):
         Data.model_validate(facts["data"])
+        if not isinstance(facts["name"], str):
+            raise ValueError("name is no text")
         for task, network in facts["networks"].items():
             file = folder / f"{task}.safetensors"
             if not file.exists() or sha256(file) != network["sha256"]:
@@ -186,7 +188,13 @@ def load_features(name: str | Path = "digits-v1") -> Features:
             sizes = {key: network[key] for key in ("image_channels", "image_size", "classes", "width", "features")}
             tensors, _ = load_tensors(file)
             check_size(sizes, tensors)
-            networks[task] = build_filled(partial(FeatureNet, **sizes), tensors).eval().requires_grad_(False)
-        if not networks:
-            raise ValueError(f"{facts['name']} names no networks")
+            with torch.device("meta"):
+                check_shapes(FeatureNet(**sizes).state_dict(), tensors)
+            networks[task] = FeatureNet(**sizes)
+            fill(networks[task], tensors)
+            networks[task].eval().requires_grad_(False)
+            if task not in TASKS or not 0 <= network["test_accuracy"] <= 1:
+                raise ValueError(f"{task} is no network with a test accuracy")
+        if "rotation" not in networks or len({tuple(network.config.values())[:2] for network in networks.values()}) > 1:
+            raise ValueError(f"{facts['name']} must name a network `rotation`, and all must judge images of one size")
     return Features(facts, networks)

@@ -1,92 +1,23 @@
-"""Files that are either whole or absent: written to a temporary name and renamed, and checked when read."""
+"""Texts, JSON and tensors in files: written whole (atomic.py), and checked when read."""
 
 import hashlib
 import json
-import os
-import platform
-import secrets
-import shutil
-import sys
-import time
-import zlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from nanoldm.atomic import replacing
 from nanoldm.errors import InputError
 from nanoldm.paths import cache_folder, check_regular
 
-# Temporary files and folders: ".nanoldm-HOST-PROCESS-RANDOM.tmp". They can be nobody else's, and tell whether their process still lives.
-TEMPORARY = f".nanoldm-{zlib.crc32(platform.node().encode()):08x}-"
-RENAME_ATTEMPTS = 20        # on Windows, where a file that somebody reads cannot be replaced: for two seconds
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-def temporary_beside(path: Path) -> Path:
-    """A name for a temporary file or folder beside `path`, after those that killed processes left there are removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for orphan in path.parent.glob(f"{TEMPORARY}*.tmp"):
-        process = orphan.name.removeprefix(TEMPORARY).split("-")[0]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            with suppress(OSError):
-                shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}.tmp")
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file called `name` is one of ours that is still being written, or was left by a killed process."""
-    return name.startswith(".nanoldm-") and name.endswith(".tmp")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds. A killed process leaves `path` as it was.
-
-    Raises OSError that names `path` when it cannot be written.
-    """
-    temporary = None
-    try:
-        temporary = temporary_beside(path)
-        temporary.open("x").close()         # refuses what is there; may be read by whoever may read the user's other files
-        yield temporary
-        with open(temporary, "r+b") as file:        # Windows flushes only what is open for writing
-            os.fsync(file.fileno())
-        rename(temporary, path)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
-    finally:
-        if temporary:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` for a new folder, which becomes `path` when the block succeeds."""
-    temporary = temporary_beside(path)
-    try:
-        yield temporary
-        rename(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def rename(source: Path, target: Path) -> None:
-    """os.replace, which Windows refuses while another process reads `target`: there it is tried again for a while."""
-    for _ in range(RENAME_ATTEMPTS if sys.platform == "win32" else 1):
-        try:
-            return os.replace(source, target)
-        except PermissionError as error:
-            failed = error
-            time.sleep(0.1 if sys.platform == "win32" else 0)
-    raise failed
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -99,7 +30,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Numbers that are not finite, which JSON does not have, become null."""
+    write_text(path, json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
+
+
+def without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {name: without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -119,14 +59,14 @@ def refusing(path: Path) -> Iterator[None]:
     """Turn what a foreign configuration causes into an InputError that names the file."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
         if isinstance(error, InputError) and str(path.parent) in str(error):
             raise
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} is not a configuration of nanoldm ({reason}): copy or export the whole folder again") from None
 
 
-def digest(tensors: Mapping[str, Tensor], **metadata: str) -> str:
+def digest(tensors: Mapping[str, Tensor], /, **metadata: str) -> str:
     """SHA-256 over metadata, then names, shapes, types and bytes of tensors, in order of name: equal weights, equal digest."""
     sha = hashlib.sha256("".join(f"{name}={metadata[name]}\n" for name in sorted(metadata)).encode())
     for name in sorted(tensors):
@@ -141,7 +81,7 @@ def weights_digest(module: torch.nn.Module) -> str:
     return digest(dict(module.named_parameters()))
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], /, **metadata: str) -> None:
     """Write a safetensors file that carries its own digest. Equal tensors and metadata make equal files, byte for byte."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = save(tensors, metadata := {"format": "pt", "sha256": digest(tensors, **metadata), **metadata})
@@ -153,32 +93,37 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> 
     write_bytes(path, len(header).to_bytes(8, "little") + header + content[8 + size :])
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file. Raises InputError that names the file if it is missing, truncated, altered or foreign."""
-    check_regular(path)
+def load_tensors(path: Path, mend: str = "copy or export it again") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file.
+
+    Raises InputError that names the file, and the mend, if it is missing, truncated, altered or foreign.
+    """
+    check_regular(path, mend)
     try:
         with safe_open(path, framework="pt") as file:
             metadata, names = file.metadata() or {}, file.keys()
             tensors = {name: file.get_tensor(name).clone() for name in names}      # the original is the file itself: Windows, for one,
     except (SafetensorError, OSError, ValueError, AttributeError) as error:        # would not let it be replaced
-        raise InputError(f"{path} is truncated or not a safetensors file ({' '.join(str(error).split())[:150]}): copy or export it "
-                         "again") from None
+        raise InputError(f"{path} is truncated or not a safetensors file ({' '.join(str(error).split())[:150]}): {mend}") from None
     own = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
     if "sha256" in metadata and metadata["sha256"] != digest(tensors, **own):
-        raise InputError(f"{path} is corrupt (its SHA-256 does not match): copy or export it again")
+        raise InputError(f"{path} is corrupt (its SHA-256 does not match): {mend}")
     return tensors, metadata
 
 
 def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors that `compute` returns, kept in the cache folder under `key`; a damaged file is computed again."""
+    """The tensors that `compute` returns, kept in the cache folder under `key`; a damaged or foreign file is computed again."""
     path = cache_folder() / "features" / f"{key}.safetensors"
     try:
-        return load_tensors(path)[0]
+        tensors, metadata = load_tensors(path)
+        if metadata.get("key", key) == key and all(tensor.isfinite().all() for tensor in tensors.values()):
+            return tensors
     except InputError:
-        tensors = compute()
-        with suppress(OSError, SafetensorError):        # a folder that cannot be written to costs time, not the result
-            save_tensors(path, tensors)
-        return tensors
+        pass
+    tensors = compute()
+    with suppress(OSError):             # a folder that cannot be written to costs time, not the result
+        save_tensors(path, tensors, key=key)
+    return tensors
 
 
 def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -192,6 +137,8 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is {given.dtype}, not {own.dtype}")
         if not given.to(own.dtype).isfinite().all():
             raise ValueError(f"{name} has numbers that are not finite")
+        if name.endswith("running_var") and (given < 0).any():
+            raise ValueError(f"{name} is a variance and has negative numbers")
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:

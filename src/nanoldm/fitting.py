@@ -80,7 +80,7 @@ def read_mask(mask: str) -> tuple[np.ndarray, str]:
     """An image file -> (bool (height, width): what it marks, what that is, in words).
 
     White marks, also white strokes on a transparent layer. Where the visible colours are no mask - all dark, a photograph, or a white page
-    with transparent holes - transparency marks, as in masks that editors and web services export.
+    with transparent holes - what is transparent marks, as in masks that editors and web services export.
     """
     if not user_path(mask).is_file():
         raise InputError(f"there is no mask {mask}: give an image file, white where it is to be painted, or {', '.join(HALVES)}")
@@ -89,7 +89,7 @@ def read_mask(mask: str) -> tuple[np.ndarray, str]:
     white, visible = grey > 127, alpha > 127
     edge = np.concatenate([visible[0], visible[-1], visible[:, 0], visible[:, -1]])
     shades = grey[visible]
-    photograph = ((shades > 64) & (shades < 192)).mean() > 0.1 if shades.size else False
+    photograph = ((shades > 16) & (shades < 240)).mean() > 0.1 if shades.size else False        # a mask is black and white
     holes = white[visible].all() and edge.mean() >= 0.5
     if not visible.all() and (not white[visible].any() or photograph or holes):
         return ~visible, "its transparent pixels"

@@ -60,7 +60,7 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
         print(describe(recipe, plan, seconds))
     sizes = disk(plan, first, second, size * size * channels)
     print(f"{readable(sum(sizes.values()))} of disk space: {', '.join(f'{kind} {readable(part)}' for kind, part in sizes.items())}")
-    there = "continue it" if not plan.finished else "make its model again, which is missing or damaged" if find_damage(run) else \
+    there = "continue it" if not plan.finished else "make its model again, which is missing or damaged" if find_damage(run, plan) else \
         "do nothing: it is finished"
     print(f"dry run: {run.path} holds this run already, and the command would {there}" if run.recipe.exists() else
           f"dry run: nothing was written. The run would be in {run.path}")

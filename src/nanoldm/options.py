@@ -63,7 +63,11 @@ def parse_numbers(option: str, text: str, example: str) -> list[int]:
 
 def parse_labels(text: str | None) -> list[int] | None:
     """--label 7, 0-9 or 3,5 -> the classes; none -> [-1]; not given -> None. Raises InputError."""
-    return None if text is None else [-1] if text == "none" else parse_numbers("--label", text, "7, 0-9 or 3,5, or none")
+    if text is None or text == "none":
+        return text and [-1]
+    labels = parse_numbers("--label", text, "7, 0-9 or 3,5, or none")
+    within("--label", max(labels), 0, LARGEST_SEED)
+    return labels
 
 
 def in_turn(labels: list[int] | None, count: int) -> list[int] | None:

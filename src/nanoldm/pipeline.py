@@ -12,7 +12,7 @@ from nanoldm.data import images_at_a_time
 from nanoldm.device import check_compiler
 from nanoldm.diffusion import ANCESTRAL, Clamped, Denoiser, Guided, corrupt, visited
 from nanoldm.diffusion.samplers.ddpm import check_signal
-from nanoldm.errors import InputError
+from nanoldm.errors import InputError, TrainingError
 from nanoldm.fast import default_fast, keep_fast, load_fast
 from nanoldm.limits import check_memory
 from nanoldm.models import ConvAE
@@ -68,9 +68,10 @@ class LatentDiffusion:
         sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr", clamp=False or guidance=2.
         Raises InputError for no seeds, negative seeds, or settings and labels that do not exist or do not fit the model.
         """
-        seeds, needed = checked_seeds(seeds), (len(seeds), *self.latent_shape)
-        if x_T is not None and x_T.shape != needed:
-            raise InputError(f"x_T is {tuple(x_T.shape)}: {len(seeds)} seeds of this model need {needed}")
+        seeds = checked_seeds(seeds)
+        needed = (len(seeds), *self.latent_shape)
+        if x_T is not None and not (isinstance(x_T, Tensor) and x_T.dtype == torch.float32 and x_T.shape == needed):
+            raise InputError(f"x_T is {getattr(x_T, 'dtype', '')} {tuple(getattr(x_T, 'shape', ()))}: {len(seeds)} seeds of this model need a tensor, float32 {needed}")
         settings = Sampling(steps=steps, **sampling)
         return self._sample_in_batches(seeds, x_T, settings, None, batch_size, progress, self.told(seeds, labels, settings), around)
 
@@ -198,6 +199,8 @@ class LatentDiffusion:
                 for x, _ in self._sample(seeds[part], x_T_part, sampling, start, labels_part, around):
                     bar.update(len(x))
                 images.append(self.decode(x))
+                if not images[-1].isfinite().all():
+                    raise TrainingError("the samples of this model are not finite numbers: its weights are damaged, or far too large")
         return torch.cat(images)
 
     def save_pretrained(self, folder: str | Path) -> None:

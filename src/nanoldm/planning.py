@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
 from nanoldm.data import ImageSet, images_at_a_time
@@ -14,7 +13,7 @@ from nanoldm.files import read_json, refusing
 from nanoldm.limits import check_memory
 from nanoldm.models import NETWORKS, ConvAE
 from nanoldm.options import duration
-from nanoldm.recipe import Config, Recipe
+from nanoldm.recipe import Config, Length, Recipe
 from nanoldm.stages import PROXY_LATENTS, Stage, autoencoder_stage, count_classes, denoiser_stage, encode
 
 AUTOENCODER_SHARE = 0.2     # of a budget, at most
@@ -25,11 +24,12 @@ SHOWS = 8                   # of them in a run, at most
 class Plan(Config):
     """plan.json: what is fixed when a run starts. A resumed run reads it instead of measuring again."""
 
-    autoencoder_steps: PositiveInt
-    denoiser_steps: PositiveInt
-    show_every: PositiveInt             # steps between two sample grids
+    autoencoder_steps: Length
+    denoiser_steps: Length
+    show_every: Length                  # steps between two sample grids
     images_sha256: str
     finished: bool = False
+    model_sha256: dict[str, str] | None = None      # of a finished run: each file of its model
 
 
 def read_plan(file: Path) -> Plan:

@@ -6,7 +6,7 @@ first models has as default what was meant before, so that runs and models of th
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nanoldm.limits import LARGEST_SEED, LARGEST_SIZE, MOST_IMAGES, MOST_TIMESTEPS
 
@@ -24,7 +24,7 @@ class Config(BaseModel):
         """A checked copy with some fields changed; a dictionary changes fields of a group: replace(training={"epochs": 20})."""
         current = self.model_dump()
         for name, value in changes.items():
-            current[name] = current[name] | value if isinstance(value, dict) else value
+            current[name] = (current[name] or {}) | value if isinstance(value, dict) else value
         return type(self).model_validate(current)
 
 
@@ -76,14 +76,14 @@ class Diffusion(Config):
 
 class Training(Config):
     optimizer: Literal["Adam", "AdamW", "Muon"]
-    learning_rate: PositiveFloat
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)]
     annealing: Literal["constant", "cosine"]    # cosine: to 0 over the whole run
     batch_size: Annotated[int, Field(gt=0, le=MOST_IMAGES)]
     epochs: Length | None           # the length is given in epochs or in steps
     steps: Length | None
-    gradient_clip: PositiveFloat | None
+    gradient_clip: Annotated[float, Field(gt=0, le=1e30)] | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
-    ema_power: PositiveFloat | None = None      # instead of ema_decay: a window that grows with the run
+    ema_power: Annotated[float, Field(gt=0, le=1e6)] | None = None      # instead of ema_decay: a window that grows with the run
 
     @model_validator(mode="after")
     def one_length(self):

@@ -1,17 +1,20 @@
 """What lies in a run folder: whether a run may begin or go on there, and whether a finished one is whole."""
 
+import hashlib
 import os
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 
+from nanoldm.atomic import is_temporary
 from nanoldm.errors import InputError
-from nanoldm.files import is_temporary, load_tensors, read_json, write_bytes
+from nanoldm.files import read_json, write_bytes
 from nanoldm.paths import check_folder
 from nanoldm.pipeline import LatentDiffusion
+from nanoldm.planning import Plan
 from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import LOCK, RunFolder
+from nanoldm.saving import FILES
 
 
 def check_one_process() -> None:
@@ -44,26 +47,28 @@ def left_by_a_start(file: Path) -> bool:
     return file.name == LOCK or is_temporary(file.name)
 
 
-def find_damage(run: RunFolder) -> str | None:
-    """What is wrong with the model of a finished run; None where it can be loaded and is that of the last checkpoint."""
+def model_files(run: RunFolder) -> dict[str, str]:
+    """SHA-256 of each file of a run's model, but for the few-step setting, which `compare --save` may change."""
+    files = [run.model / name for name in (*FILES, run.recipe.name, run.metrics.name)]
+    return {file.relative_to(run.model).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+
+
+def find_damage(run: RunFolder, plan: Plan) -> str | None:
+    """What is wrong with the model of a finished run; None where each of its files is as it was written."""
+    if plan.model_sha256 is not None:
+        found = model_files(run)
+        return next((str(run.model / name) for name, sha in plan.model_sha256.items() if found.get(name) != sha), None)
     if not (run.model / run.recipe.name).is_file():
         return f"{run.model / run.recipe.name} is missing"
     try:
-        model = LatentDiffusion.from_pretrained(run.model)
+        LatentDiffusion.from_pretrained(run.model)
     except InputError as error:
         return str(error).split(": ")[0]
-    try:
-        tensors = load_tensors(run.checkpoint("denoiser"))[0]
-    except InputError:
-        return None         # a finished run may do without its checkpoints
-    own, prefix = model.denoiser.network.state_dict(), "ema.denoiser.network."
-    prefix = prefix if any(name.startswith(prefix) for name in tensors) else "model.denoiser.network."
-    same = all(torch.equal(own[name], tensors.get(prefix + name, torch.empty(0))) for name in own)
-    return None if same else f"{run.model} is not of the last checkpoint"
+    return None
 
 
 def copy_records(run: RunFolder) -> None:
     """Recipe and log beside the model, so that it can be copied alone."""
     for file in (run.recipe, run.metrics):
-        if file.is_file():
+        if file.is_file() and file.stat().st_size:
             write_bytes(run.model / file.name, file.read_bytes())       # whole or absent: `sample` may be reading it

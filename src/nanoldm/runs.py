@@ -12,7 +12,7 @@ from nanoldm.paths import user_path
 from nanoldm.recipe import Data
 
 BUNDLED = Path(__file__).parent / "bundled" / "models"
-LOCK = ".lock"
+LOCK, LOCK_SECONDS = ".lock", 1.0       # for so long another process may only look whether a run is there
 
 
 class RunFolder:
@@ -33,7 +33,7 @@ class RunFolder:
         """No other process trains here meanwhile. The lock goes with the process. Raises InputError where another one has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.path / LOCK, timeout=0):
+            with FileLock(self.path / LOCK, timeout=LOCK_SECONDS):
                 yield
         except Timeout:
             raise InputError(f"another process is training in {self.path}: wait for it, or choose another folder with --out") from None

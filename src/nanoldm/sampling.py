@@ -39,6 +39,8 @@ class Sampling:
     guidance_interval: tuple[int, int] | None = None
 
     def __post_init__(self):
+        if self.steps is not None and not isinstance(self.steps, int):
+            raise InputError(f"{self.steps} steps: give a whole number")
         if self.sampler not in (None, *SAMPLERS):
             raise InputError(f"unknown sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}")
         if self.eta and self.sampler != "ddim":
@@ -100,8 +102,11 @@ def labels_for(classes: int, seeds: Sequence[int], given: int | Sequence[int] | 
     if given is None:
         drawn = [torch.randint(classes, (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
         return torch.stack(drawn) if drawn else None
-    labels = torch.as_tensor(given)
-    if labels.is_floating_point():
+    try:
+        labels = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError):        # of torch, for texts and for numbers without end
+        labels = torch.tensor(0.5)
+    if labels.is_floating_point() or labels.is_complex():
         raise InputError("labels are whole numbers: 0 for the first class, -1 for none")
     labels = labels.expand(len(seeds)) if labels.dim() == 0 else labels
     if len(labels) != len(seeds):

@@ -1,6 +1,6 @@
 """A saved model: one folder for each component with its configuration and, for a network, its weights, named as diffusers names them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.diffusion.schedule import linear_range
 from nanoldm.errors import InputError
 from nanoldm.files import fill, load_tensors, misfit, read_json, refusing, save_tensors, weights_digest, write_json
-from nanoldm.limits import MOST_TIMESTEPS, MOST_TOKENS
+from nanoldm.limits import LARGEST_SIZE, MOST_TIMESTEPS, MOST_TOKENS
 from nanoldm.models import NETWORKS, ConvAE
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
+FILES = ("model_index.json", "autoencoder/config.json", "autoencoder/" + WEIGHTS, "network/config.json", "network/" + WEIGHTS,
+         "scheduler/" + SCHEDULER)
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}     # our name -> diffusers' name
 PREDICTION_TYPES = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
-LAYERS = ("depth", "levels")                    # numbers of a configuration that count layers
+MOST_CLIP = 1e6         # of a normalised latent
+# Of the numbers of a configuration: which count layers, which may be 0, and what is no whole number.
+LAYERS, MAY_BE_NONE, NO_COUNTS = ("depth", "levels"), ("classes", "cells"), ("dropout", "position")
 
 
 def save_component(folder: Path, module: nn.Module, **belongs: str) -> None:
@@ -43,8 +47,13 @@ def load_component(folder: Path, classes: Mapping[str, type[nn.Module]], **belon
     with refusing(folder / CONFIG):
         build = classes[facts["class_name"]]
         check_size(config, tensors)
-    with misfit(folder / WEIGHTS), refusing(folder / CONFIG):
-        return build_filled(lambda: build(**config), tensors)
+        with torch.device("meta"):
+            own = build(**config).state_dict()
+    with misfit(folder / WEIGHTS):
+        check_shapes(own, tensors)
+        module = build(**config)
+        fill(module, tensors)
+    return module
 
 
 def belonging(autoencoder: ConvAE, schedule: NoiseSchedule, prediction: str) -> dict[str, str]:
@@ -57,23 +66,20 @@ def check_size(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None
     taken."""
     elements = sum(tensor.numel() for tensor in tensors.values())
     for name, value in config.items():
-        most = len(tensors) if name in LAYERS else max(elements, MOST_TOKENS)
-        if isinstance(value, int | float) and not 0 <= value <= most:
-            raise ValueError(f"{name} is {value:g}, which does not fit the weights beside it")
+        if name in NO_COUNTS:
+            continue
+        most = len(tensors) if name in LAYERS else MOST_TOKENS if name == "tokens" else max(elements, LARGEST_SIZE)
+        if type(value) is not int or not (name not in MAY_BE_NONE) <= value <= most:
+            raise ValueError(f"{name} is {str(value)[:30]}, which does not fit the weights beside it")
 
 
-def build_filled(build: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The module that `build` makes, with these weights. Raises ValueError where they do not fit: found out on a copy that takes no
-    memory (torch's meta device), before the module itself is made."""
-    with torch.device("meta"):
-        own = {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
+def check_shapes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless `tensors` have the names and shapes of `own`: those of a copy on torch's meta device, which takes no memory,
+    before the module itself is made."""
     for name in sorted(own.keys() | tensors.keys()):
-        given = tuple(tensors[name].shape) if name in tensors else None
-        if given != own.get(name):
-            raise ValueError(f"{name} is {given or 'missing'} in the weights and {own.get(name, 'absent')} in the configuration")
-    module = build()
-    fill(module, tensors)
-    return module
+        ours, given = (tuple(of[name].shape) if name in of else None for of in (own, tensors))
+        if ours != given:
+            raise ValueError(f"{name} is {given or 'missing'} in the weights and {ours or 'absent'} in the configuration")
 
 
 def scheduler_class(schedule: NoiseSchedule, prediction: str) -> list[str]:
@@ -103,8 +109,8 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
         kinds = {theirs: ours for ours, theirs in BETA_SCHEDULES.items()}
         predictions = {theirs: ours for ours, theirs in PREDICTION_TYPES.items()} | {"flow": "flow"}
         timesteps = config["num_train_timesteps"]
-        if type(timesteps) is not int or not timesteps <= MOST_TIMESTEPS or not 0 < config["clip_sample_range"] < float("inf"):
-            raise ValueError(f"num_train_timesteps must be a whole number up to {MOST_TIMESTEPS}, and clip_sample_range positive")
+        if type(timesteps) is not int or not timesteps <= MOST_TIMESTEPS or not 0 < config["clip_sample_range"] < MOST_CLIP:
+            raise ValueError(f"num_train_timesteps must be a whole number up to {MOST_TIMESTEPS}, clip_sample_range 0 to {MOST_CLIP:g}")
         plain = "beta_schedule" not in config and config["_class_name"] != "DDPMScheduler"
         kind = "rectified" if plain else kinds[config["beta_schedule"]]
         schedule = NoiseSchedule(kind, config["num_train_timesteps"])
@@ -130,11 +136,11 @@ def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sampl
 def load_model(folder: Path) -> tuple[ConvAE, Denoiser, float]:
     """(autoencoder, denoiser, clip_sample_range). Raises InputError for files that are missing, damaged or foreign, or of two models."""
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
-    autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
-    network = load_component(folder / "network", NETWORKS, **belonging(autoencoder, schedule, prediction))
-    ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (network.config["tokens"], network.config["channels"])
+    autoencoder, config = load_component(folder / "autoencoder", {"ConvAE": ConvAE}), read_json(folder / "network" / CONFIG)
+    ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (config.get("tokens"), config.get("channels"))
     if ours != theirs:
         raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): copy or export the whole folder again")
+    network = load_component(folder / "network", NETWORKS, **belonging(autoencoder, schedule, prediction))
     if not (autoencoder.latent_std > 0).all():
         raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: copy or export the whole folder again")
     return autoencoder, Denoiser(network, schedule, prediction), clip_sample_range

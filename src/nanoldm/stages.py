@@ -73,6 +73,8 @@ def build_autoencoder(recipe: Recipe, image_channels: int, image_size: int) -> C
 def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str = "cpu") -> Stage:
     """images: (N, C, S, S) uint8. Raises InputError for others."""
     check_images(images)
+    if not len(images):
+        raise InputError("there are no images to train on: give at least one")
     loss = ReconstructionLoss(build_autoencoder(recipe, *images.shape[1:3])).to(device)
     seed = generator(recipe.seed, AUTOENCODER).initial_seed()
     return Stage("autoencoder", loss, recipe.autoencoder_training, len(images), seed,

@@ -1,9 +1,11 @@
 """What a terminal, a pipe or Ctrl-C may do to a command. No torch here."""
 
+import logging
 import os
 import signal
 import sys
 import threading
+import warnings
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +14,10 @@ from typing import Any, TextIO
 AGAIN = 0.05        # seconds after which an interrupt that was lost is raised again
 
 
-def open_streams() -> None:
-    """Give a process that was started without standard input, output or error (`2>&-`) the null device in their place, lest a file that is
+def open_streams() -> int:
+    """A second number of standard error, which stays where the first is pointed elsewhere for a while (`without_remarks`).
+
+    Give a process that was started without standard input, output or error (`2>&-`) the null device in their place, lest a file that is
     opened later be taken for them; and let no character stop the output: those that the encoding lacks become ?."""
     for number in range(3):
         try:
@@ -26,6 +30,7 @@ def open_streams() -> None:
         stream = getattr(sys, name)
         with suppress(AttributeError, OSError):
             stream.reconfigure(errors="replace")
+    return os.dup(2)
 
 
 class Lasting:
@@ -66,9 +71,30 @@ def lasting_output(printable: Callable[..., str] | None = None) -> Iterator[None
     try:
         yield
     finally:
-        with suppress(ValueError):      # closed
-            sys.stdout.flush()
+        out, err = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = before
+        for stream in (out, err):
+            with suppress(ValueError):      # closed
+                stream.flush()
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """What libraries remark, C libraries among them, which write to the process's own standard error, is not shown."""
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    if sys.stderr:
+        sys.stderr.flush()
+    os.dup2(sink, 2)
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import sys
 import unicodedata
 from pathlib import Path
 
+LONGEST_LABEL = 30      # characters of a curve's name, beside which there must be room for the curve
+
 
 def plain(text: object, keep: str = "") -> str:
     r"""Text without control characters, which could move a terminal's cursor, break a line or hide a part: they become \n, \x1b, \u202e.
@@ -47,4 +49,6 @@ def python(text: object) -> str:
 
 def label(text: object) -> str:
     r"""Text for matplotlib, which reads $...$ as mathematics and leaves names that begin with _ out of legends."""
-    return re.sub("^_", " _", plain(text)).replace("$", r"\$")
+    name = plain(text)
+    name = name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL // 2]}...{name[-LONGEST_LABEL // 2 :]}"
+    return re.sub("^_", " _", name).replace("$", r"\$")

@@ -42,7 +42,7 @@ def is_record(record: Any) -> bool:
         return False
     values = [value for name, value in record.items() if name != "stage"]
     numbers = [number for value in values for number in (value if isinstance(value, list) and value else [value])]
-    plausible = all(type(number) is float or (type(number) is int and abs(number) < 2**53) for number in numbers)
+    plausible = all(type(number) in (int, float) and not 1e30 < abs(number) < math.inf for number in numbers)
     return plausible and record["step"] >= 0 and not isinstance(record.get("seconds", []), list) and 0 <= record["seconds"] < 1e12
 
 
@@ -81,9 +81,11 @@ class Interruption:
         self.previous = {number: signal.signal(number, self.request) for number in here}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        if self.requested and kind is None:         # after the last step
+            raise KeyboardInterrupt("stopped after the last step of a stage: the same command continues the run")
 
     def request(self, *_: object) -> None:
         if self.requested:

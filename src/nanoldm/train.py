@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,12 +13,13 @@ from nanoldm import pictures
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.device import check_compiler
 from nanoldm.errors import InputError
+from nanoldm.fast import load_fast
 from nanoldm.files import digest, load_tensors, save_tensors, weights_digest, write_json
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan, describe, make_plan, read_plan
 from nanoldm.recipe import Recipe
-from nanoldm.resuming import check_one_process, check_run, copy_records, find_damage
+from nanoldm.resuming import check_one_process, check_run, copy_records, find_damage, model_files
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
 from nanoldm.stages import (
@@ -59,7 +61,7 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
     check_run(run, recipe)
     train_set, test_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)
     plan = start_or_resume(run, recipe, train_set, device, began, compiled)
-    if plan.finished and (damage := find_damage(run)) is None:
+    if plan.finished and (damage := find_damage(run, plan)) is None:
         print(f"{run.path} is finished: nothing to do. Draw from it with: nanoldm sample {shell(run.path)}")
         return run
     if plan.finished:
@@ -74,7 +76,7 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
         labels = kept_cells(run, recipe, latents, **belongs) if recipe.diffusion.cells else train_set.labels
         train_denoiser(run, recipe, plan, autoencoder, latents, labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
         copy_records(run)
-        write_json(run.plan, plan.replace(finished=True).model_dump())
+        write_json(run.plan, plan.replace(finished=True, model_sha256=model_files(run)).model_dump())
     print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {shell(run.path)}")
     return run
 
@@ -126,7 +128,7 @@ def kept_cells(run: RunFolder, recipe: Recipe, latents: Tensor, **belongs: str) 
     file = run.checkpoint("cells")
     if not file.exists():
         save_tensors(file, {"cells": training_cells(recipe, latents)}, **belongs)
-    tensors, metadata = load_tensors(file)
+    tensors, metadata = load_tensors(file, "remove it, and the same command makes it again")
     cells, most = tensors.get("cells", torch.empty(0)), max(1, cell_count(recipe.diffusion.cells, len(latents)))
     fits = cells.shape == latents.shape[:1] and cells.dtype == torch.long and cells.min() >= 0 and cells.max() < most
     if not fits or any(metadata.get(name, value) != value for name, value in belongs.items()):
@@ -149,8 +151,8 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
         stage.loss_module.eval()
         sheets = [(f"{name}, step {step}", pictures.grid(model.generate(GRID_SEEDS))) for name, model in models.items()]
         pictures.save(pictures.captioned(sheets, across=True), run.samples / f"step-{step:06d}.png")
+        copy_records(run)       # first: where model_index.json is, all else is
         models["EMA weights"].save_pretrained(run.model)
-        copy_records(run)
         figures = {"test_loss": mean_loss(stage.loss_module, test), "test_loss_ema": mean_loss(stage.averaged, test),
                    "proxy": proxy_errors(stage.loss_module.denoiser, test_latents, test_labels, limit),
                    "proxy_ema": proxy_errors(stage.averaged.denoiser, test_latents, test_labels, limit)}
@@ -159,8 +161,11 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
 
     gates = getattr(stage.loss_module.denoiser.network, "gates", None)      # only a DiffusionNet has them
     watch = (lambda: {"gates": gates(recipe.diffusion.timesteps)}) if gates else dict
-    run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate, watch, autoencoder=weights_digest(autoencoder))
-    if find_damage(run):        # somebody removed it after the last step
+    trained = run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate, watch, autoencoder=weights_digest(autoencoder))
+    if not trained:             # nor shown: but the model may be missing
+        copy_records(run)
+        with suppress(InputError):      # the few-step setting that `compare --save` stored stays
+            models["EMA weights"].fast = load_fast(run.model, stage.averaged.denoiser.schedule)
         models["EMA weights"].save_pretrained(run.model)
 
 
@@ -173,8 +178,8 @@ def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int 
 
 
 def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluate: Callable[[int], Figures],
-              watch: Callable[[], Figures] = dict, **belongs: str) -> None:
-    """Train a stage to its end from its checkpoint, with progress bar, metrics and checkpoints.
+              watch: Callable[[], Figures] = dict, **belongs: str) -> bool:
+    """Train a stage to its end from its checkpoint, with progress bar, metrics and checkpoints -> whether there was a step left to take.
 
     evaluate(step) -> figures for the log is called every `show_every` steps and after the last, the cheap watch() with every line.
     belongs: digests that the checkpoint keeps (`save_checkpoint`).
@@ -205,3 +210,4 @@ def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluat
             if interrupted:
                 raise KeyboardInterrupt(f"{stage.name} stopped at step {step.number:,} of {steps:,}, checkpoint saved: "
                                         "the same command continues the run")
+    return start < steps

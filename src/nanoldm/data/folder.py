@@ -1,9 +1,5 @@
 """A folder of the user's own images."""
 
-import logging
-import os
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +12,12 @@ from nanoldm.data.imageset import ImageSet
 from nanoldm.errors import InputError
 from nanoldm.limits import check_memory
 from nanoldm.paths import user_path
+from nanoldm.terminal import without_remarks
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF")      # others may start programs, as EPS does
 DEFAULT_SIZE = 28
+MOST_PIXELS = 64_000_000        # of one picture; a small file may claim any number
 
 
 def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
@@ -55,17 +53,21 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def walk(folder: Path) -> list[Path]:
-    """All that lies below `folder` but is no folder and not hidden. A link back to a folder above is not followed: it would never end."""
-    found, left = [], [(folder, (folder.resolve(),))]
+    """All that lies below `folder` but is no folder and not hidden. Links are followed, but none to a folder that was seen already in the
+    same subfolder of `folder`, or lies above: that would take long, or never end."""
+    found, left, seen = [], [folder], {(None, folder.resolve())}
     while left:
-        here, above = left.pop()
+        here = left.pop()
         for path in here.iterdir():
             if path.name.startswith((".", "__")):
                 continue
             if not path.is_dir():
                 found.append(path)
-            elif (real := path.resolve()) not in above:
-                left.append((path, (*above, real)))
+                continue
+            top, real = path.relative_to(folder).parts[0], path.resolve()
+            if not {(top, real), (None, real)} & seen:
+                seen.add((top, real))
+                left.append(path)
     return found
 
 
@@ -114,6 +116,8 @@ def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
         raise InputError(f"{file} cannot be read as an image (it is no file): repair or remove it")
     try:
         with without_remarks(), Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels are more than {MOST_PIXELS // 10**6} millions: scale it down")
             mode, frames = image.mode, getattr(image, "n_frames", 1)
             image.seek(0)
             return eight_bits(ImageOps.exif_transpose(image)).convert("RGBA"), mode, frames
@@ -122,24 +126,6 @@ def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
     except Exception as error:      # of damaged files PIL raises a dozen kinds
         reason = "no image that is known here" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())[:150]
         raise InputError(f"{file} cannot be read as an image ({reason or type(error).__name__}): repair or remove it") from None
-
-
-@contextmanager
-def without_remarks():
-    """What PIL and libtiff, which writes to the process's own standard error, remark on a file is not shown: either it is read, or it is
-    refused in words of ours."""
-    level, saved, sink = logging.getLogger("PIL").level, os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    os.dup2(sink, 2)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
-        logging.getLogger("PIL").setLevel(level)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

@@ -37,7 +37,9 @@ class ImageSet:
 def check_images(images: Tensor) -> None:
     """Raise InputError unless images are uint8 (N, C, S, S) with one or three channels: other types would be read as another range, other
     shapes as other channels."""
-    square = images.dim() == 4 and images.shape[2] == images.shape[3]
+    if not isinstance(images, Tensor):
+        raise InputError(f"images are a {type(images).__name__}: give a torch tensor, such as torch.from_numpy(images)")
+    square = images.dim() == 4 and images.shape[2] == images.shape[3] > 0
     if images.dtype != torch.uint8 or not square or images.shape[1] not in (1, 3):
         hint = "to_bytes(images) makes them of floats in [0, 1]" if images.is_floating_point() else "images[:, None] adds a channel"
         raise InputError(f"images are {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}: give uint8 (N, C, S, S) with 1 or "

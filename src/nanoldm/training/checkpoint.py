@@ -10,6 +10,8 @@ from nanoldm.files import fill, load_tensors, save_tensors
 from nanoldm.training.ema import EMA
 from nanoldm.training.muon import state_names
 
+MEND = "remove the run folder to start again, or choose another with --out"
+
 
 def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None = None,
                     **belongs: str) -> None:
@@ -32,7 +34,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     steps: of the whole training, beyond which no checkpoint can be. belongs: as it was saved with.
     Raises InputError if the file is damaged, of another run, or altered.
     """
-    tensors, metadata = load_tensors(path)
+    tensors, metadata = load_tensors(path, MEND)
     try:
         step = int(metadata["step"])
         if step < 1 or (steps is not None and step > steps):
@@ -47,8 +49,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         return step
     except (RuntimeError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a checkpoint of this run ({' '.join(str(error).split())[:150]}): "
-                         "remove the run folder to start again, or choose another with --out") from None
+        raise InputError(f"{path} is not a checkpoint of this run ({' '.join(str(error).split())[:150]}): {MEND}") from None
 
 
 def optimizer_state(tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer, step: int) -> dict[int, dict[str, Tensor]]:
@@ -59,6 +60,7 @@ def optimizer_state(tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer
         state[index] = {name: tensors.pop(f"{index}.{name}", torch.empty(0)) for name in names}
         for name, tensor in state[index].items():
             fits = tensor.numel() == 1 and tensor.item() == step if name == "step" else tensor.shape == parameter.shape
+            fits &= name not in ("exp_avg_sq", "square") or bool((tensor >= 0).all())       # they are squares
             if not (fits and tensor.dtype == torch.float32 and tensor.isfinite().all()):
                 raise ValueError(f"the optimiser's {name} of parameter {index} is missing or not that of step {step}")
     if tensors:

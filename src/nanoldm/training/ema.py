@@ -29,6 +29,7 @@ class EMA:
     def update(self, k: int) -> None:
         """Take in the weights after step k = 1, 2, ..."""
         decay = (1 - 1 / k) ** (self.power + 1) if self.power else self.decay * (1 - self.decay ** (k - 1)) / (1 - self.decay**k)
-        torch._foreach_lerp_(list(self.module.parameters()), list(self.source.parameters()), 1 - decay)
+        if parameters := list(self.module.parameters()):
+            torch._foreach_lerp_(parameters, list(self.source.parameters()), 1 - decay)
         for own, new in zip(self.module.buffers(), self.source.buffers(), strict=True):
             own.copy_(new)
