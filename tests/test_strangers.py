@@ -29,7 +29,8 @@ def run(trained_run, tmp_path):
 
 @pytest.mark.parametrize(("part", "key", "value"), [
     ("network", "heads", 4.0), ("network", "classes", None), ("network", "classes", ""), ("network", "width", True),
-    ("network", "hidden", 0), ("network", "tokens", 65_537), ("autoencoder", "latent_channels", [6]), ("autoencoder", "image_size", 8.0), ("network", "kind", "new"),
+    ("network", "hidden", 0), ("network", "tokens", 65_537), ("network", "kind", "new"), ("autoencoder", "latent_channels", [6]),
+    ("autoencoder", "image_size", 8.0),
     ("scheduler", "clip_sample_range", 1e308), ("scheduler", "clip_sample_range", "3")])
 def test_values_of_a_configuration_that_no_network_has_are_refused(run, part, key, value):
     file = run / "model" / part / ("scheduler_config.json" if part == "scheduler" else "config.json")

@@ -68,10 +68,10 @@ class LatentDiffusion:
         sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr", clamp=False or guidance=2.
         Raises InputError for no seeds, negative seeds, or settings and labels that do not exist or do not fit the model.
         """
-        seeds = checked_seeds(seeds)
-        needed = (len(seeds), *self.latent_shape)
+        needed = (len(seeds := checked_seeds(seeds)), *self.latent_shape)
         if x_T is not None and not (isinstance(x_T, Tensor) and x_T.dtype == torch.float32 and x_T.shape == needed):
-            raise InputError(f"x_T is {getattr(x_T, 'dtype', '')} {tuple(getattr(x_T, 'shape', ()))}: {len(seeds)} seeds of this model need a tensor, float32 {needed}")
+            given = f"{getattr(x_T, 'dtype', '')} {tuple(getattr(x_T, 'shape', ()))}"
+            raise InputError(f"x_T is {given}: {len(seeds)} seeds of this model need a tensor, float32 {needed}")
         settings = Sampling(steps=steps, **sampling)
         return self._sample_in_batches(seeds, x_T, settings, None, batch_size, progress, self.told(seeds, labels, settings), around)
 
