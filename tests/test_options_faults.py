@@ -22,6 +22,8 @@ BAD = {
     "sample --guidance nan": "choose 1 (off) or another number from 0 to 1000",
     "sample --out way.gif --trajectory way.gif": "way.gif is given twice",
     "sample ~nosuchuser/model": "~nosuchuser/model: there is no such home folder",
+    "sample --out ~nosuchuser/a.png": "~nosuchuser/a.png: there is no such home folder",
+    "sample --out=~nosuchuser/a.png": "~nosuchuser/a.png: there is no such home folder",
     "evaluate --n 1000000000": "--n 1000000000: choose a number",
     "compare --n 1000000000": "--n 1000000000: choose a number",
     "interpolate --seeds 3,7 --frames 99999999": "--frames 99999999: choose a number from 2 to 10000",

@@ -18,6 +18,7 @@ from tyro.extras import subcommand_cli_from_dict
 from nanoldm import __version__
 from nanoldm.commands import COMMANDS
 from nanoldm.errors import InputError, TrainingError
+from nanoldm.paths import user_path
 from nanoldm.terminal import interruptible, lasting_output, open_streams
 from nanoldm.text import plain
 
@@ -52,9 +53,16 @@ def check_arguments(arguments: list[str]) -> None:
             raise InputError(f"{name} {value[:LONGEST_NUMBER]}...: give a smaller number")
 
 
+def expanded(argument: str) -> str:
+    """An argument with ~ as the home folder, also in --out=~/x, where no shell does it. Raises InputError where there is none."""
+    name, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{name}{equals}{user_path(value)}" if value.startswith("~") else argument
+
+
 def parse(arguments: list[str]) -> Callable[[], None]:
     """The command to run. Raises InputError with tyro's explanation on one line."""
     check_arguments(arguments)
+    arguments = [expanded(argument) for argument in arguments]
     if shutil.get_terminal_size().columns < NARROWEST:      # where tyro's help would never end
         os.environ["COLUMNS"] = str(NARROWEST)
     explanation = io.StringIO()
