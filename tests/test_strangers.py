@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nanoldm import LatentDiffusion
+from nanoldm import LatentDiffusion, pictures
 from nanoldm.atomic import TEMPORARY
 from nanoldm.card import describe, export
 from nanoldm.curves import draw_curves
@@ -96,10 +96,10 @@ def test_an_export_copies_the_files_of_a_model_and_no_others(run, tmp_path):
         "model_index.json", "autoencoder", "network", "scheduler", "recipe.json", "README.md"}
 
 
-def test_samples_that_are_no_numbers_are_an_error_and_no_grey_picture(tiny_pipeline):
+def test_pixels_that_are_no_numbers_are_an_error_and_no_black_picture(tiny_pipeline):
     shape = (2, *tiny_pipeline.latent_shape)
-    with pytest.raises(TrainingError, match="not finite"):
-        tiny_pipeline.generate([1, 2], 2, x_T=torch.full(shape, float("nan")))
+    with pytest.raises(TrainingError, match="pixels that are no numbers"):
+        pictures.grid(tiny_pipeline.generate([1, 2], 2, x_T=torch.full(shape, float("nan"))))
     with pytest.raises(InputError, match="need a tensor, float32"):
         tiny_pipeline.generate([1, 2], 2, x_T=torch.zeros(shape, dtype=torch.float64))
 

@@ -1,6 +1,7 @@
 """Curves and bars, drawn by matplotlib without a screen. Figures in, pictures out."""
 
 import io
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,7 +50,7 @@ def training(runs: Mapping[str, Records]) -> Image.Image:
     for k, (name, records) in enumerate(runs.items()):
         draw_training(axes, text.label(name), records, f"C{k % 10}")
     for panel, (ax, title) in enumerate(zip(axes, TRAINING, strict=True)):
-        positive = all(any(value > 0 for value in line.get_ydata()) for line in ax.lines)
+        positive = all(any(1e-30 < value < math.inf for value in line.get_ydata()) for line in ax.lines)
         ax.set(title=title, xlabel="step", yscale="log" if panel in (0, 1, 4, 5) and positive else "linear")
         if ax.get_legend_handles_labels()[1]:
             ax.legend()

@@ -97,6 +97,7 @@ def climb(pipeline: LatentDiffusion, test: Tensor, network: metrics.FeatureNet, 
     radius = metrics.radii(real, k)
 
     def coverage(name: str, made: Tensor, threshold: float) -> tuple[Rung, Image.Image]:
+        made = made.nan_to_num()        # what is no number is black here, which covers nothing
         value = metrics.density_coverage(metrics.extract(network, to_bytes(made))[0], real, radius, k)[1]
         return Rung(name, "coverage", value, "at least", threshold), pictures.grid(made[:SHOWN], SHOWN)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nanoldm.errors import InputError
+from nanoldm.errors import InputError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ def images_at_a_time(images: Tensor) -> int:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Floats in [0, 1], others limited to that -> uint8 0 ... 255."""
+    """Floats in [0, 1], others limited to that -> uint8 0 ... 255. Raises TrainingError for what is no number, which would become black."""
+    if images.isnan().any():
+        raise TrainingError("the images have pixels that are no numbers: the weights of this model are damaged, or far too large")
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
