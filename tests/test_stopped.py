@@ -47,8 +47,10 @@ def test_feature_networks_that_were_finished_are_taken_and_the_rest_is_trained(d
     again = train_features(data, tmp_path / "stopped", epochs=2)
     assert "classifier: finished before" in capsys.readouterr().out
     assert again.facts["networks"] == whole.facts["networks"]           # accuracies, and the SHA-256 of equal files
+    assert train_features(data, tmp_path / "stopped", epochs=2).facts == again.facts
+    assert "is finished: nothing to do" in capsys.readouterr().out
     with pytest.raises(InputError, match="exists: give the name of a new folder"):
-        train_features(data, tmp_path / "stopped", epochs=2)
+        train_features(data, tmp_path / "stopped", epochs=3)
 
 
 def test_feature_networks_of_other_options_or_a_users_folder_are_not_gone_on_with(data, tmp_path, monkeypatch):
@@ -70,6 +72,13 @@ def test_an_export_leaves_out_what_is_being_written_and_what_a_killed_one_left(t
     export(run, tmp_path / "exported")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["exported", "run"]
     assert not list((tmp_path / "exported").rglob("*.tmp"))
+
+
+def test_an_export_that_is_there_already_is_left_alone_and_another_is_refused(trained_run, tmp_path):
+    for _ in range(2):
+        export(trained_run, tmp_path / "exported")
+    with pytest.raises(InputError, match="exists: give the name of a new folder"):
+        export("mnist", tmp_path / "exported")
 
 
 def test_an_export_that_fails_leaves_nothing(trained_run, tmp_path, monkeypatch):

@@ -74,9 +74,14 @@ def describe(model: str | Path) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
-def export(run: str | Path, folder: Path) -> None:
-    """Copy the model of a run (or of an exported folder) to the new folder `folder`, with a model card. Raises InputError."""
+def export(run: str | Path, folder: Path) -> bool:
+    """Copy the model of a run (or of an exported folder) to the new folder `folder`, with a model card -> whether there was anything to
+    do: not where it is there already. Raises InputError for a folder that holds anything else."""
     source = find_model(run)
+    names = [*FILES, *(name for name in BESIDE if (source / name).is_file())]
+    if source.resolve() != folder.resolve() and all((folder / name).is_file() and (folder / name).read_bytes() == (source / name).read_bytes()
+                                                    for name in names):
+        return False
     if folder.exists():
         raise InputError(f"{folder} exists: give the name of a new folder")
     if source.resolve() in folder.resolve().parents:
@@ -85,10 +90,11 @@ def export(run: str | Path, folder: Path) -> None:
     LatentDiffusion.from_pretrained(source)     # refused before anything is written
     with replacing_folder(folder) as temporary:
         # These and no others: a run that is still being written has more, and a stranger's folder may hold anything.
-        for name in (*FILES, *(name for name in BESIDE if (source / name).is_file())):
+        for name in names:
             check_regular(source / name)
             write_bytes(temporary / name, (source / name).read_bytes())
         write_text(temporary / "README.md", model_card(temporary, folder.name, RunFolder(source.parent)))
+    return True
 
 
 def origin(folder: Path, run: RunFolder) -> str:

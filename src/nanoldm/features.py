@@ -106,8 +106,8 @@ def accuracy(network: FeatureNet, data: ImageSet, task: str = "classifier") -> f
 def train_features(data: Data, out: Path, *, epochs: float = 10, seed: int = 0, device: torch.device | str = "cpu") -> Features:
     """Train all networks that the data set allows on its training images, test them on its test images, write the folder `out`.
 
-    Where an earlier call was stopped, the networks that it had finished are taken as they are. Raises InputError if `out` holds anything
-    else or cannot be written to, and for epochs and seeds out of range.
+    Where an earlier call was stopped, the networks that it had finished are taken as they are; where it had finished all, nothing is done.
+    Raises InputError if `out` holds anything else or cannot be written to, and for epochs and seeds out of range.
     """
     if out.exists() and not (out.is_dir() and all(map(left_by_a_stop, out.iterdir()))):
         raise InputError(f"{out} exists: give the name of a new folder")
@@ -120,6 +120,11 @@ def train_features(data: Data, out: Path, *, epochs: float = 10, seed: int = 0, 
     facts = {"name": out.name, "data": data.model_dump(), "epochs": epochs, "seed": seed, "networks": {}}
     tasks = TASKS if (train.labels >= 0).all() and train.labels.max() > 0 else TASKS[1:]
     made_by = digest({"images": train.images, "labels": train.labels}, epochs=str(epochs), seed=str(seed))
+    if (out / "features.json").exists():
+        if any(load_tensors(file)[1].get("made_by") != made_by for file in out.glob("*.safetensors")):
+            raise InputError(f"{out} exists: give the name of a new folder")
+        print(f"{out} is finished: nothing to do. Judge with it by: nanoldm evaluate MODEL --features {shell(out)}")
+        return load_features(out)
     for task in tasks:
         file = out / f"{task}.safetensors"
         network = finished_network(file, train, task, made_by)
@@ -134,8 +139,8 @@ def train_features(data: Data, out: Path, *, epochs: float = 10, seed: int = 0, 
 
 
 def left_by_a_stop(file: Path) -> bool:
-    """Whether a training of feature networks that was stopped before it wrote features.json may have left this."""
-    return file.name in [f"{task}.safetensors" for task in TASKS] or is_temporary(file.name)
+    """Whether a training of feature networks may have left this."""
+    return file.name in ["features.json", *(f"{task}.safetensors" for task in TASKS)] or is_temporary(file.name)
 
 
 def finished_network(file: Path, data: ImageSet, task: str, made_by: str) -> FeatureNet | None:

@@ -109,5 +109,5 @@ def export(run: Positional[Annotated[str, arg(metavar="RUN")]], folder: Position
         folder: The new folder.
     """
     from nanoldm.card import export as write
-    write(run, folder)
-    print(f"wrote {folder}: draw from it with: nanoldm sample {shell(folder)}")
+    done = f"wrote {folder}" if write(run, folder) else f"{folder} holds this model already: nothing to do"
+    print(f"{done}. Draw from it with: nanoldm sample {shell(folder)}")
