@@ -79,8 +79,7 @@ def export(run: str | Path, folder: Path) -> bool:
     do: not where it is there already. Raises InputError for a folder that holds anything else."""
     source = find_model(run)
     names = [*FILES, *(name for name in BESIDE if (source / name).is_file())]
-    if source.resolve() != folder.resolve() and all((folder / name).is_file() and (folder / name).read_bytes() == (source / name).read_bytes()
-                                                    for name in names):
+    if source.resolve() != folder.resolve() and all(same(folder / name, source / name) for name in names):
         return False
     if folder.exists():
         raise InputError(f"{folder} exists: give the name of a new folder")
@@ -95,6 +94,10 @@ def export(run: str | Path, folder: Path) -> bool:
             write_bytes(temporary / name, (source / name).read_bytes())
         write_text(temporary / "README.md", model_card(temporary, folder.name, RunFolder(source.parent)))
     return True
+
+
+def same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def origin(folder: Path, run: RunFolder) -> str:
