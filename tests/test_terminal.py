@@ -91,7 +91,7 @@ def test_an_interrupt_that_python_would_lose_is_raised_again():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_a_command_with_one_line_and_leaves_no_half_file(number, trained_run, tmp_path):
     process = subprocess.Popen([*COMMAND, "sample", str(trained_run), "--n", "100000", "--threads", "1"], cwd=tmp_path, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                               env=os.environ | {"TQDM_MININTERVAL": "0.1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while "sampling" not in process.stderr.readline(9):
         time.sleep(0.01)
     process.send_signal(number)
