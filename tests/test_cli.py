@@ -85,7 +85,7 @@ BAD_INPUT = {
     "compare MODEL --grids karras": "unknown time grid 'karras'",
     "compare MODEL --passes 100 --samplers ddpm --grids trailing": "nothing to compare",
     "compare MODEL --passes 32 --save": "--save needs a choice of 16 network passes or fewer",
-    "compare mnist --save": "mnist is a bundled name",
+    "compare mnist --save": "mnist is bundled",
     "doctor no-such-model": "unknown model 'no-such-model'",
     "doctor MODEL": "train networks with: nanoldm features folder:",
     "doctor mnist --features no-such-networks": "no-such-networks holds no feature networks",

@@ -15,6 +15,7 @@ from nanoldm.compare import FAST_PASSES, candidates, check_saving, compare, tabl
 from nanoldm.diffusion import GRIDS, SAMPLERS, NoiseSchedule
 from nanoldm.errors import InputError
 from nanoldm.pipeline import LatentDiffusion
+from nanoldm.runs import BUNDLED
 from nanoldm.sampling import Sampling
 
 SETTINGS = ["--n", 40, "--seed", 3, "--passes", "3,12", "--samplers", "dpm++2m,heun", "--grids", "log-snr,trailing"]
@@ -179,8 +180,8 @@ def test_the_chart_has_a_line_for_every_curve_at_its_points(monkeypatch):
 
 
 def test_a_choice_is_not_saved_where_it_could_not_be_found_again(tmp_path):
-    with pytest.raises(InputError, match="mnist is a bundled name: copy it by nanoldm export mnist FOLDER"):
-        check_saving("mnist", tmp_path, [8])
+    with pytest.raises(InputError, match="mnist is bundled: copy it by nanoldm export mnist FOLDER"):
+        check_saving(BUNDLED / "mnist", [8])
     (tmp_path / "sampling.json").mkdir()
     with pytest.raises(InputError, match="is a folder"):
-        check_saving(tmp_path, tmp_path, [8])
+        check_saving(tmp_path, [8])

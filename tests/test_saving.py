@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,6 +195,15 @@ def test_an_existing_path_wins_over_a_bundled_name(tiny_pipeline, bundled):
     assert LatentDiffusion.from_pretrained("digits").clip_sample_range == 1.25
     shutil.rmtree("digits")
     assert LatentDiffusion.from_pretrained("digits").clip_sample_range == 3
+
+
+def test_a_folder_without_a_model_does_not_hide_a_bundled_one_and_a_run_without_one_does(tiny_pipeline, bundled):
+    images = Path("digits", "cat")          # the data of somebody who trains `digits` on it
+    images.mkdir(parents=True)
+    assert LatentDiffusion.from_pretrained("digits").clip_sample_range == 3
+    refused("./digits/cat", "holds no trained model")
+    Path("digits", "recipe.json").write_text("{}")
+    refused("digits", "digits holds a run without a trained model yet")
 
 
 def test_a_run_folder_stands_for_the_model_in_it(tiny_pipeline, tmp_path):

@@ -14,7 +14,8 @@ from nanoldm import LatentDiffusion, pictures
 from nanoldm.atomic import TEMPORARY
 from nanoldm.card import describe, export
 from nanoldm.curves import draw_curves
-from nanoldm.data.folder import find_images, open_image
+from nanoldm.data.image_file import open_rgba
+from nanoldm.data.layout import walk
 from nanoldm.errors import InputError, TrainingError
 from nanoldm.features import load_features
 from nanoldm.files import load_tensors, read_json, save_tensors, write_json, write_text
@@ -131,11 +132,11 @@ def test_folders_that_link_to_each_other_in_all_ways_are_read_once_for_each_clas
     for k in range(23):
         for name in "xy":
             (tmp_path / "set" / str(k) / name).symlink_to(tmp_path / "set" / str(k + 1))
-    assert len(find_images(tmp_path / "set")) == sum(range(1, 25))
+    assert len(walk(tmp_path / "set")) == sum(range(1, 25))
 
 
 def test_a_small_file_that_claims_a_huge_picture_is_refused(tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
     assert (tmp_path / "huge.png").stat().st_size < 20_000
     with pytest.raises(InputError, match="9000x9000 pixels are more than 64 millions: scale it down"):
-        open_image(tmp_path / "huge.png")
+        open_rgba(tmp_path / "huge.png")

@@ -20,10 +20,10 @@ from nanoldm.features import check_fit, load_features
 from nanoldm.files import write_json
 from nanoldm.judge import MEASURES, NEAREST, Judge
 from nanoldm.options import BEST, duration, seed_range
-from nanoldm.paths import check_folder, check_target, user_path
+from nanoldm.paths import check_folder, check_target
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.report import number, printed
-from nanoldm.runs import data_of, find_model
+from nanoldm.runs import BUNDLED, data_of, find_model
 from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 from nanoldm.text import shell
@@ -53,7 +53,7 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
     seeds = seed_range(n, seed)
     check_count(n)
     if save:
-        check_saving(model, folder, passes)
+        check_saving(folder, passes)
     drawings: dict[str, Drawing] = {}
     for name, chosen in ({"reference": Sampling()} | candidates(pipeline, passes, samplers, grids)).items():
         drawing = Drawing(pipeline, out / "samples" / f"{name}.npz", seeds, chosen)
@@ -87,11 +87,11 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
     return report
 
 
-def check_saving(model: str | Path, folder: Path, passes: Sequence[int]) -> None:
+def check_saving(folder: Path, passes: Sequence[int]) -> None:
     """Raise InputError, before any work, if the choice could not be stored with the model."""
-    if not user_path(model).exists():
-        raise InputError(f"--save writes into the model's folder, and {model} is a bundled name: copy it by nanoldm export {model} FOLDER, "
-                         "or give a path")
+    if folder.is_relative_to(BUNDLED):
+        raise InputError(f"--save writes into the model's folder, and {folder.name} is bundled: copy it by nanoldm export {folder.name} "
+                         "FOLDER, and give that folder")
     if min(passes, default=0) > FAST_PASSES:
         raise InputError(f"--save needs a choice of {FAST_PASSES} network passes or fewer: give --passes such a number")
     check_target(folder / FILE, ".json")

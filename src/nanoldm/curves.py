@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from nanoldm import charts, pictures
-from nanoldm.data.folder import open_image
+from nanoldm.data.image_file import on_page, open_rgba
 from nanoldm.errors import InputError
 from nanoldm.paths import check_apart, check_target
 from nanoldm.runs import RunFolder, find_model
@@ -61,5 +61,5 @@ def sample_frames(runs: Sequence[str | Path]) -> list[Image.Image]:
     frames = []
     for step in sorted({step for files in sheets.values() for step in files}):
         latest = {name: files[max((s for s in files if s <= step), default=min(files))] for name, files in sheets.items()}
-        frames.append(pictures.captioned(((name, open_image(file)) for name, file in latest.items()), across=True))
+        frames.append(pictures.captioned(((name, on_page(open_rgba(file)[0], "white")) for name, file in latest.items()), across=True))
     return frames

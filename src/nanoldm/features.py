@@ -21,7 +21,7 @@ from nanoldm.errors import InputError
 from nanoldm.files import digest, fill, load_module, load_tensors, read_json, refusing, save_tensors, write_json
 from nanoldm.limits import LARGEST_SEED, short, within
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
-from nanoldm.paths import check_folder, user_path
+from nanoldm.paths import check_folder, is_system_file, user_path
 from nanoldm.recipe import Data
 from nanoldm.saving import check_shapes, check_size
 from nanoldm.seeding import generator, seeded
@@ -139,8 +139,9 @@ def train_features(data: Data, out: Path, *, epochs: float = 10, seed: int = 0, 
 
 
 def left_by_a_stop(file: Path) -> bool:
-    """Whether a training of feature networks may have left this."""
-    return file.name in ["features.json", *(f"{task}.safetensors" for task in TASKS)] or is_temporary(file.name)
+    """Whether a training of feature networks, or the system, may have left this."""
+    ours = ["features.json", *(f"{task}.safetensors" for task in TASKS)]
+    return file.name in ours or is_temporary(file.name) or is_system_file(file.name)
 
 
 def finished_network(file: Path, data: ImageSet, task: str, made_by: str) -> FeatureNet | None:
@@ -177,7 +178,7 @@ def sha256(file: Path) -> str:
 def load_features(name: str | Path = "digits-v1") -> Features:
     """The bundled set of that name, or the folder. Raises InputError for a folder that is missing, damaged or altered."""
     folder = user_path(name)
-    if not folder.exists() and (BUNDLED / name / "features.json").exists():
+    if not (folder / "features.json").is_file() and (BUNDLED / name / "features.json").is_file():
         folder = BUNDLED / name
     if not (folder / "features.json").is_file():
         raise InputError(f"{name} holds no feature networks: train them with: nanoldm features DATA --out FOLDER")

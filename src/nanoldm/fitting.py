@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from torch import Tensor
 
 from nanoldm.data import to_float
-from nanoldm.data.folder import on_page, open_rgba
+from nanoldm.data.image_file import on_page, open_rgba
 from nanoldm.errors import InputError
 from nanoldm.paths import user_path
 

@@ -6,6 +6,15 @@ from pathlib import Path
 
 from nanoldm.errors import InputError
 
+# What systems and their file managers leave in a folder that somebody has looked into. Names that begin with a dot are theirs, too.
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin", "system volume information",
+                "lost+found"}
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file or folder called `name` was made by a system and not by a user."""
+    return name.lower() in SYSTEM_FILES or name == ".DS_Store" or name.startswith("._") or name == ".directory"
+
 
 def user_path(path: str | Path) -> Path:
     """`path` with ~ as the home folder. Raises InputError where there is no such user, or no home."""

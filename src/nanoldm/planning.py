@@ -10,8 +10,9 @@ from nanoldm.data import ImageSet, images_at_a_time
 from nanoldm.diffusion import LEVELS
 from nanoldm.errors import InputError
 from nanoldm.files import read_json, refusing
-from nanoldm.limits import check_memory
+from nanoldm.limits import LARGEST_SIZE, check_memory
 from nanoldm.models import NETWORKS, ConvAE
+from nanoldm.models.autoencoder import token_side
 from nanoldm.options import duration
 from nanoldm.recipe import Config, Length, Recipe
 from nanoldm.stages import PROXY_LATENTS, Stage, autoencoder_stage, count_classes, denoiser_stage, encode
@@ -69,10 +70,27 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
 
 
 def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str) -> None:
-    """Raise InputError if a run on the CPU would take more memory than there is."""
+    """Raise InputError if the images are of a size that the recipe cannot take, or a run on the CPU would take more memory than there
+    is."""
+    check_size(recipe, train_set.images.shape[-1])
     if torch.device(device).type == "cpu":
         check_memory(memory(recipe, train_set), f"{recipe.recipe} with {len(train_set):,} images",
                      "choose a smaller network, batch (training.batch_size) or --size, or fewer images")
+
+
+def check_size(recipe: Recipe, size: int) -> None:
+    """Raise InputError, with sizes that work, unless images of size x size become tokens that the network can cut into its patches."""
+    levels, patch = recipe.autoencoder.levels, recipe.network.patch
+
+    def fits(side: int) -> bool:
+        return side > 2 ** (levels - 1) and token_side(side, levels) % patch == 0
+
+    if not fits(size):
+        below, above = (next(filter(fits, sides), None) for sides in (range(size, 0, -4), range(size, LARGEST_SIZE + 1, 4)))
+        near = " or ".join(str(side) for side in (below, above) if side)
+        mend = f"give --size {near}" if near else "choose fewer levels (autoencoder.levels) or a smaller patch (network.patch)"
+        raise InputError(f"images of {size}x{size} pixels do not fit {recipe.recipe}, which halves their side {levels} times and cuts the "
+                         f"result into patches of {patch}x{patch}: {mend}")
 
 
 def memory(recipe: Recipe, train_set: ImageSet) -> float:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from nanoldm.atomic import is_temporary
 from nanoldm.errors import InputError
 from nanoldm.files import read_json, write_bytes
-from nanoldm.paths import check_folder
+from nanoldm.paths import check_folder, is_system_file
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan
 from nanoldm.recipe import Recipe, flat
@@ -43,8 +43,8 @@ def check_run(run: RunFolder, recipe: Recipe) -> None:
 
 
 def left_by_a_start(file: Path) -> bool:
-    """Whether a start that was killed before it wrote recipe.json may have left this."""
-    return file.name == LOCK or is_temporary(file.name)
+    """Whether a start that was killed before it wrote recipe.json, or the system, may have left this."""
+    return file.name == LOCK or is_temporary(file.name) or is_system_file(file.name)
 
 
 def model_files(run: RunFolder) -> dict[str, str]:

@@ -47,18 +47,21 @@ def bundled_models() -> list[str]:
 
 
 def find_model(model: str | Path) -> Path:
-    """The folder with model_index.json for a run folder, an exported folder or a bundled name; an existing path wins over a name.
+    """The folder with model_index.json for a run folder, an exported folder or a bundled name. A folder that holds a model, or a run
+    without one yet, wins over a bundled model of the same name.
 
     Raises InputError if there is none.
     """
     path, names = user_path(model), ", ".join(bundled_models())
-    if path.exists():
-        for folder in (path / "model", path):
-            if (folder / "model_index.json").is_file():
-                return folder
-        raise InputError(f"{path} holds no trained model: give a run folder, an exported folder or a bundled name ({names})")
+    for folder in (path / "model", path):
+        if (folder / "model_index.json").is_file():
+            return folder
+    if (path / "recipe.json").is_file():
+        raise InputError(f"{path} holds a run without a trained model yet: wait until its first pictures, or go on with nanoldm train")
     if str(model) in bundled_models():
         return BUNDLED / model
+    if path.exists():
+        raise InputError(f"{path} holds no trained model: give a run folder, an exported folder or a bundled name ({names})")
     raise InputError(f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of a run folder or an exported folder")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nanoldm.data import load
-from nanoldm.data.folder import open_image
+from nanoldm.data.image_file import open_rgba
 from nanoldm.errors import InputError
 
 
@@ -42,7 +42,7 @@ def test_a_format_that_starts_a_program_is_not_opened(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "drawing.eps")
     (tmp_path / "drawing.eps").rename(tmp_path / "drawing.png")
     with pytest.raises(InputError, match=r"drawing\.png cannot be read as an image \(no image that is known here\)"):
-        open_image(tmp_path / "drawing.png")
+        open_rgba(tmp_path / "drawing.png")
 
 
 FORMATS = {"PNG": {}, "GIF": {}, "BMP": {}, "WEBP": {}, "JPEG": {}, "TIFF": {"compression": "tiff_lzw"}}
@@ -61,7 +61,7 @@ def test_a_damaged_picture_is_read_or_refused_by_name_and_nothing_else_is_said(k
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         file.write_bytes(damaged[: chance.choice([len(damaged), chance.randrange(len(damaged))])])
         try:
-            assert open_image(file).mode == "RGB"
+            assert open_rgba(file)[0].mode == "RGBA"
         except InputError as error:
             refused.append(str(error))
     assert refused

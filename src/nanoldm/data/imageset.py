@@ -1,6 +1,6 @@
 """What every data set becomes: two tensors in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,10 +10,15 @@ from nanoldm.errors import InputError, TrainingError
 
 @dataclass(frozen=True)
 class ImageSet:
-    """images: (N, C, S, S) uint8, C = 1 or 3; labels: (N,) int64, -1 where an image has none. Raises InputError for others."""
+    """images: (N, C, S, S) uint8, C = 1 or 3; labels: (N,) int64, -1 where an image has none. Raises InputError for others.
+
+    class_names: of class 0, 1, ...; () where classes are only numbered. notes: what a user should know about how the images were read.
+    """
 
     images: Tensor
     labels: Tensor
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_images(self.images)
@@ -24,14 +29,14 @@ class ImageSet:
         return len(self.images)
 
     def select(self, index: Tensor | slice) -> "ImageSet":
-        return ImageSet(self.images[index], self.labels[index])
+        return replace(self, images=self.images[index], labels=self.labels[index])
 
     def resize(self, size: int | None) -> "ImageSet":
         """The same set at size x size pixels (antialiased); itself where it already is, or for None."""
         if size in (None, self.images.shape[-1]):
             return self
         from torchvision.transforms.v2.functional import resize
-        return ImageSet(torch.cat([resize(chunk, [size, size], antialias=True) for chunk in self.images.split(1000)]), self.labels)
+        return replace(self, images=torch.cat([resize(chunk, [size, size], antialias=True) for chunk in self.images.split(1000)]))
 
 
 def check_images(images: Tensor) -> None:

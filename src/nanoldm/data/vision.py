@@ -52,4 +52,5 @@ def as_image_set(dataset: Any, class_name: str) -> ImageSet:
         labels = labels[:, 0]
     if class_name == "EMNIST" and dataset.split == "letters":
         labels = labels - 1                          # stored as 1 ... 26
-    return ImageSet(images.contiguous(), labels.long())
+    names = tuple(name for name in getattr(dataset, "classes", ()) if name != "N/A")         # of the letters, class 0 is none
+    return ImageSet(images.contiguous(), labels.long(), names)

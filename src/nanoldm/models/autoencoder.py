@@ -9,6 +9,11 @@ from torch.nn import functional as F
 from nanoldm.errors import InputError
 
 
+def token_side(image_size: int, levels: int) -> int:
+    """Side of the square of tokens that an image becomes: halved `levels` times, rounding up."""
+    return -(-image_size // 2**levels)
+
+
 class ConvAE(nn.Module):
     """A plain (not variational) autoencoder: image (B, C, S, S) in [0, 1] <-> tokens (B, tokens, latent_channels).
 
@@ -34,9 +39,7 @@ class ConvAE(nn.Module):
                              "make one token of them")
         self.config = dict(image_size=image_size, image_channels=image_channels, hidden_channels=hidden_channels,
                            latent_channels=latent_channels, levels=levels)
-        sides = [image_size]
-        while len(sides) <= levels:
-            sides.append(-(-sides[-1] // 2))
+        sides = [token_side(image_size, level) for level in range(levels + 1)]
         self.grid, self.latent_channels = sides[-1], latent_channels
         channels = [image_channels, *(hidden_channels * 2**k for k in range(levels - 1)), latent_channels]
         layers = [(a, b, dict(kernel_size=4 - side % 2, stride=2, padding=1))     # halves an even side, and an odd one rounding up

@@ -1,0 +1,161 @@
+"""What lies where in a folder of images: training and test images, classes, and what is not read."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nanoldm.data.image_file import suffixes
+from nanoldm.errors import InputError
+from nanoldm.paths import is_system_file
+
+TRAIN = r"training|train|trn"
+TESTS = (r"testing|test|tst", r"validation|valid|val|evaluation|eval|dev")      # the first that is there is the test set
+
+
+@dataclass
+class Layout:
+    """Image files in order of path, each with the name of its class (None: it has none); what a user should know about them."""
+
+    train: list[tuple[Path, str | None]] = field(default_factory=list)
+    test: list[tuple[Path, str | None]] = field(default_factory=list)       # none: to be taken from the training images
+    classes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_layout(folder: Path) -> Layout:
+    """How the images below `folder` are sorted: by training and test set first or by class first, below one outer folder or none.
+
+    Raises InputError where there are no images, or none in one of two sets.
+    """
+    found, skipped = Layout(), Counter()
+    inner = unwrapped(folder)
+    if inner != folder:
+        found.notes.append(f"the images lie in {inner.relative_to(folder)}")
+    if split := find_split(inner):
+        train, test, others = split
+        found.notes.append(f"training images: {train.name}, test images: {test.name}")
+        beside = [other.name for other in others] + ["the images beside them"] * holds_images(inner)
+        found.notes += [f"not read: {', '.join(beside)}"] * bool(beside)
+        (found.train, found.classes), (found.test, _) = (sorted_by_class(unwrapped(part), skipped) for part in (train, test))
+        if new := sorted({name for _, name in found.test if name} - set(found.classes)):
+            found.notes.append(f"classes of test images alone, which get no label: {', '.join(new[:10])}")
+    elif splits := split_classes(inner):
+        names = sorted({part.name for parts in splits.values() for part in parts[:2]})
+        found.classes = in_order(splits)
+        found.notes.append(f"training and test images lie within each class: {', '.join(names)}")
+        for name in found.classes:
+            for images, part in zip((found.train, found.test), splits[name], strict=False):
+                images += [(file, name) for file in find_images(part, skipped)]
+    else:
+        found.train, found.classes = sorted_by_class(inner, skipped)
+    if skipped:
+        reasons = ", ".join(f"{count:,} {ending}" for ending, count in skipped.most_common(10))
+        found.notes.append(f"{sum(skipped.values()):,} files were skipped, since they are no images of a kind that is read: {reasons}")
+    return found
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """But for those that a system made or hides."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether images lie directly in it."""
+    return any(path.suffix.lower() in suffixes() and not is_hidden(path) for path in folder.iterdir() if path.is_file())
+
+
+def is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or is_system_file(path.name)
+
+
+def unwrapped(folder: Path) -> Path:
+    """`folder`, or where it holds one subfolder alone, that one if it is no class: if it holds sets or several classes itself."""
+    inner = subfolders(folder)
+    if len(inner) != 1 or holds_images(folder):
+        return folder
+    below = subfolders(inner[0])
+    if (len(below) > 1 and not holds_images(inner[0])) or (len(below) == 1 and unwrapped(inner[0]) != inner[0]):
+        return unwrapped(inner[0])
+    return folder
+
+
+def find_split(folder: Path) -> tuple[Path, Path, list[Path]] | None:
+    """(training set, test set, other subfolders) where two subfolders are called so: train and test, Training and Testing, train and val,
+    training_set and test_set, ... What beside these words is in the two names must be the same."""
+    parts = subfolders(folder)
+    for words in TESTS:
+        tests = {rest: part for part in parts if (rest := without(words, part.name)) is not None}
+        for part in parts:
+            if test := tests.get(without(TRAIN, part.name)):
+                return part, test, [other for other in parts if other not in (part, test)]
+    return None
+
+
+def without(words: str, name: str) -> str | None:
+    """A name without one of the words; None where it has none of them."""
+    rest, count = re.subn(rf"(?<![a-z])(?:{words})(?=[^a-z]|set|data|images|$)", "", name.lower(), count=1)
+    return rest if count else None
+
+
+def split_classes(folder: Path) -> dict[str, tuple[Path, Path, list[Path]]]:
+    """The split of each subfolder by its name; none unless all have one."""
+    splits = {part.name: find_split(part) for part in subfolders(folder) if not holds_images(part)}
+    return splits if all(splits.values()) and len(splits) == len(subfolders(folder)) and not holds_images(folder) else {}
+
+
+def sorted_by_class(folder: Path, skipped: Counter) -> tuple[list[tuple[Path, str | None]], list[str]]:
+    """(images below `folder` with their class, the subfolder that they lie in; all classes in order).
+
+    A subfolder without images is a class as well, if it is empty or all are numbers: the other classes keep theirs.
+    """
+    files = find_images(folder, skipped)
+    parts = [file.relative_to(folder).parts for file in files]
+    images = [(file, part[0] if len(part) > 1 else None) for file, part in zip(files, parts, strict=True)]
+    used, parts = {name for _, name in images if name}, subfolders(folder)
+    kept = all(is_number(part.name) for part in parts)
+    classes = [part.name for part in parts if kept or part.name in used or not walk(part)]
+    return images, in_order(classes) if used else []
+
+
+def is_number(name: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", name))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of classes in order: numbers count as numbers, also within a name, so that 2 comes before 10."""
+    names = list(names)
+    if all(map(is_number, names)):
+        return sorted(names, key=lambda name: (float(name), name))
+    return sorted(names, key=lambda name: ([(not part.isdecimal(), int(part) if part.isdecimal() else part)
+                                            for part in re.split(r"([0-9]+)", name) if part], name))
+
+
+def find_images(folder: Path, skipped: Counter) -> list[Path]:
+    """Image files below `folder` in order of path. Links are followed. What is no image is counted in `skipped` by its ending."""
+    files = walk(folder)
+    images = sorted(file for file in files if file.suffix.lower() in suffixes() and file.is_file())
+    skipped.update(file.suffix.lower() or "without an ending" if file.is_file() else "broken links" for file in set(files) - set(images))
+    if not images:
+        raise InputError(f"{folder} holds no images: put {', '.join(sorted(suffixes()))} files there, or in one subfolder for each class")
+    return images
+
+
+def walk(folder: Path) -> list[Path]:
+    """All that lies below `folder` but is no folder and not hidden. Links are followed, but none to a folder that was seen already in the
+    same subfolder of `folder`, or lies above: that would take long, or never end."""
+    found, left, seen = [], [folder], {(None, folder.resolve())}
+    while left:
+        here = left.pop()
+        for path in here.iterdir():
+            if is_hidden(path):
+                continue
+            if not path.is_dir():
+                found.append(path)
+                continue
+            top, real = path.relative_to(folder).parts[0], path.resolve()
+            if not {(top, real), (None, real)} & seen:
+                seen.add((top, real))
+                left.append(path)
+    return found
