@@ -112,7 +112,7 @@ def test_evaluate_judges_a_model_with_labels_by_them(nanoldm, conditional_run, t
 
 
 @pytest.mark.parametrize(("options", "match"), [
-    (["--label", "10"], "choose 0 to 9"), (["--label", "x"], "--label x: give numbers"), (["--guidance", "-1"], "guidance -1"),
+    (["--label", "10"], "choose 0 to 9"), (["--label", "x"], "knows no class 'x': choose 0 to 9"), (["--guidance", "-1"], "guidance -1"),
     (["--guidance-interval", "20-80"], "needs guidance"), (["--guidance", "2", "--guidance-interval", "80-20"], "guidance interval")])
 def test_bad_labels_and_guidance_are_one_line(nanoldm, conditional_run, options, match):
     failed = nanoldm("sample", conditional_run, "--n", 1, "--steps", 1, "--out", "refused.png", *options)

@@ -63,9 +63,10 @@ def test_the_first_loss_is_1_because_the_network_starts_by_predicting_zero(train
 
 
 def test_training_lowers_both_losses_on_images_it_has_not_seen(trained_run):
-    untrained = {"autoencoder": 0.65, "denoiser": 1.0}      # a coin's cross-entropy is 0.69; the MSE of predicting zero is 1
+    first = {record["stage"]: record["loss"] for record in reversed(records(trained_run)) if "loss" in record}
     tests = {record["stage"]: record["test_loss"] for record in records(trained_run) if "test_loss" in record}
-    assert all(tests[stage] < untrained[stage] for stage in untrained)
+    assert tests["autoencoder"] < first["autoencoder"]
+    assert tests["denoiser"] < 0.8 * first["denoiser"]
 
 
 def test_latents_of_the_training_set_are_normalised_by_the_saved_statistics(trained_run, digits):

@@ -1,5 +1,6 @@
 """What is known about a trained model: printed by `nanoldm info`, written as the model card by `nanoldm export`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def facts(model: str | Path) -> dict[str, str]:
                        f"x{autoencoder.config['image_channels']} -> {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
         "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, {denoiser.prediction}-prediction, "
                     f"x0 clamped to +-{pipeline.clip_sample_range:.2f}",
-        "labels": labels(denoiser),
+        "labels": labels(denoiser, pipeline.class_names),
         "--fast": "{steps} steps of {sampler} on the {grid} grid".format(**pipeline.fast),
         "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
     }
@@ -43,10 +44,10 @@ def facts(model: str | Path) -> dict[str, str]:
     return found
 
 
-def labels(denoiser: Any) -> str:
-    """What a Denoiser is told beside the noise level, in words."""
+def labels(denoiser: Any, names: Mapping[int, str] | None = None) -> str:
+    """What a Denoiser is told beside the noise level, in words. names: of its classes, where they have any."""
     if denoiser.classes:
-        return f"{denoiser.classes} classes"
+        return f"{denoiser.classes} classes" + (f": {', '.join(f'{number} {name}' for number, name in names.items())}" if names else "")
     return f"none ({denoiser.cells} cells)" if denoiser.cells else "none"
 
 

@@ -48,9 +48,9 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
     facts = {"images": f"{len(images):,} of {size}x{size}x{channels} pixels",
              "autoencoder": f"{count(autoencoder):,} parameters, {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
              "denoiser": f"{count(second.loss_module):,} parameters",
-             "labels": labels(second.loss_module.denoiser),
+             "labels": labels(second.loss_module.denoiser, train_set.names()),
              "memory": f"about {gigabytes(memory(recipe, train_set) + images.nbytes)}"}
-    print(f"{table(recipe, RECIPES[origin](), origin)}\n\n{aligned(facts)}\n", flush=True)
+    print("\n".join([table(recipe, RECIPES[origin](), origin), "", aligned(facts), *train_set.notes, ""]), flush=True)
     if run.plan.exists():       # decided when the run began
         plan = read_plan(run.plan)
         print(f"{plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, by {run.plan}")

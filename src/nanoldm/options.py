@@ -61,15 +61,6 @@ def parse_numbers(option: str, text: str, example: str) -> list[int]:
     return [number for numbers in ranges for number in numbers]
 
 
-def parse_labels(text: str | None) -> list[int] | None:
-    """--label 7, 0-9 or 3,5 -> the classes; none -> [-1]; not given -> None. Raises InputError."""
-    if text is None or text == "none":
-        return text and [-1]
-    labels = parse_numbers("--label", text, "7, 0-9 or 3,5, or none")
-    within("--label", max(labels), 0, LARGEST_SEED)
-    return labels
-
-
 def in_turn(labels: list[int] | None, count: int) -> list[int] | None:
     """[3, 5], 5 -> [3, 5, 3, 5, 3]: a label for each of `count` images."""
     return labels and [labels[k % len(labels)] for k in range(count)]

@@ -17,7 +17,7 @@ from nanoldm.fast import default_fast, keep_fast, load_fast
 from nanoldm.limits import check_memory
 from nanoldm.models import ConvAE
 from nanoldm.runs import find_model
-from nanoldm.sampling import Sampling, checked_seeds, labels_for
+from nanoldm.sampling import Labels, Sampling, checked_seeds, labels_for
 from nanoldm.saving import load_model, save_model
 from nanoldm.seeding import generator
 
@@ -28,11 +28,13 @@ class LatentDiffusion:
     clip_sample_range: the largest |normalised latent| of the training set, to which `Clamped` limits x0 while sampling.
     fast: steps, sampler and grid of its few-step setting, as `nanoldm compare --save` stored them (default: `default_fast`);
     generate(seeds, **model.fast) draws by it.
+    class_names: number -> name of the classes that had training images; labels may be given by name.
     """
 
-    def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, fast: Mapping[str, Any] | None = None):
+    def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, fast: Mapping[str, Any] | None = None,
+                 class_names: Mapping[int, str] | None = None):
         self.autoencoder, self.denoiser, self.clip_sample_range = autoencoder.eval(), denoiser.eval(), clip_sample_range
-        self.fast = dict(fast or default_fast(denoiser.schedule))
+        self.fast, self.class_names = dict(fast or default_fast(denoiser.schedule)), dict(class_names or {})
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +59,7 @@ class LatentDiffusion:
         """Images that are sampled at a time: on a CPU few enough for its cache, on a GPU enough to fill it (benchmarks/RESULTS.md)."""
         return 64 if self.device.type == "cpu" else 1000
 
-    def generate(self, seeds: Sequence[int], steps: int | None = None, *, labels: int | Sequence[int] | None = None,
+    def generate(self, seeds: Sequence[int], steps: int | None = None, *, labels: Labels = None,
                  x_T: Tensor | None = None, around: Callable[[nn.Module], nn.Module] | None = None,
                  batch_size: int | None = None, progress: bool = False, **sampling: Any) -> Tensor:
         """New images, one for each seed. Image k depends on seeds[k] (and labels[k]) alone, not on its neighbours or the batch size.
@@ -77,7 +79,7 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *,
-                     labels: int | Sequence[int] = -1, batch_size: int | None = None, progress: bool = False,
+                     labels: Labels = -1, batch_size: int | None = None, progress: bool = False,
                      **sampling: Any) -> tuple[Tensor, Tensor]:
         """Noise real images to timestep t (0 ... T-1), then run the reverse process -> (decoded x_t, result), one seed per image.
 
@@ -97,7 +99,7 @@ class LatentDiffusion:
         x_t = corrupt(x0, self.noise(seeds), alpha, sigma)
         return self.decode(x_t), self._sample_in_batches(seeds, x_t, settings, t, batch_size, progress, told)
 
-    def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, labels: int | Sequence[int] | None = None,
+    def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, labels: Labels = None,
                    **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
         settings = Sampling(steps=steps, **sampling)
@@ -144,14 +146,14 @@ class LatentDiffusion:
             check_signal(self.denoiser.schedule, timesteps[0], self.device)
         return timesteps
 
-    def labels(self, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> Tensor | None:
+    def labels(self, seeds: Sequence[int], labels: Labels = None) -> Tensor | None:
         """The class of each image (N,), -1 for none; None for a model without classes. labels: as given to `generate`.
 
         Raises InputError for labels that do not exist.
         """
-        return labels_for(self.denoiser.classes, seeds, labels)
+        return labels_for(self.denoiser.classes, seeds, labels, self.class_names)
 
-    def told(self, seeds: Sequence[int], labels: int | Sequence[int] | None, sampling: Sampling) -> Tensor | None:
+    def told(self, seeds: Sequence[int], labels: Labels, sampling: Sampling) -> Tensor | None:
         """What the network is told of each image: its label, or, if it was trained with cells, one drawn from the seed unless labels
         are given. The errors of `labels`; InputError where the guidance of `sampling` does not fit them."""
         found = labels_for(self.denoiser.cells, seeds) if self.denoiser.cells and labels is None else self.labels(seeds, labels)
@@ -205,7 +207,7 @@ class LatentDiffusion:
         """Write weights (safetensors) and configuration in diffusers' layout: model_index.json and one folder per component."""
         folder = Path(folder)
         keep_fast(folder, self.fast, self.denoiser.schedule)
-        save_model(folder, self.autoencoder, self.denoiser, self.clip_sample_range)
+        save_model(folder, self.autoencoder, self.denoiser, self.clip_sample_range, self.class_names)
 
     @classmethod
     def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> "LatentDiffusion":
@@ -214,5 +216,5 @@ class LatentDiffusion:
         Raises InputError if there is no such model, or a file of it is missing, truncated, altered or foreign.
         """
         folder = find_model(model)
-        autoencoder, denoiser, clip_sample_range = load_model(folder)
-        return cls(autoencoder, denoiser, clip_sample_range, load_fast(folder, denoiser.schedule)).to(device)
+        autoencoder, denoiser, clip_sample_range, names = load_model(folder)
+        return cls(autoencoder, denoiser, clip_sample_range, load_fast(folder, denoiser.schedule), names).to(device)

@@ -1,6 +1,6 @@
 """How images are drawn: the settings that every command which samples shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import index
@@ -8,6 +8,7 @@ from operator import index
 import torch
 from torch import Tensor
 
+from nanoldm.class_names import class_number, listed
 from nanoldm.diffusion import SAMPLERS, NoiseSchedule, ddim, visits
 from nanoldm.errors import InputError
 from nanoldm.limits import LARGEST_SEED, short, within
@@ -15,6 +16,7 @@ from nanoldm.seeding import generator
 
 MOST_GUIDANCE = 1000
 LABELS = 1      # the random stream of an image's label, beside that of its noise
+Labels = int | str | Sequence[int | str] | None     # one for all images, or one for each
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,22 @@ def checked_seeds(seeds: Sequence[int]) -> list[int]:
     return found
 
 
-def labels_for(classes: int, seeds: Sequence[int], given: int | Sequence[int] | None = None) -> Tensor | None:
+def labels_for(classes: int, seeds: Sequence[int], given: Labels = None, names: Mapping[int, str] | None = None) -> Tensor | None:
     """The class (or cell) of each image (N,), -1 for none; None for a model that knows no `classes`.
 
-    given: one label for all images, or one for each. Where none are given each seed draws one, all classes alike.
+    given: one label for all images, or one for each, as numbers or names. Where none are given each seed draws one, all classes alike.
+    names: of the classes that had training images (default: all of them had, and they have no names).
     Raises InputError for labels that do not exist, or not one for each seed.
     """
+    names = names or {}
+    known = torch.tensor(sorted(names) or list(range(classes)))
     if given is None:
-        drawn = [torch.randint(classes, (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
-        return torch.stack(drawn) if drawn else None
+        drawn = [torch.randint(len(known), (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
+        return known[torch.stack(drawn)] if drawn else None
+    if isinstance(given, str):
+        given = class_number(given, names)
+    elif isinstance(given, list | tuple):
+        given = [class_number(label, names) if isinstance(label, str) else label for label in given]
     try:
         labels = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):        # of torch, for texts and for numbers without end
@@ -111,7 +120,7 @@ def labels_for(classes: int, seeds: Sequence[int], given: int | Sequence[int] | 
     labels = labels.expand(len(seeds)) if labels.dim() == 0 else labels
     if len(labels) != len(seeds):
         raise InputError(f"{len(seeds)} images need as many labels, not {len(labels)}")
-    if wrong := labels[(labels < -1) | (labels >= classes)].tolist():
-        known = f"choose 0 to {classes - 1}, or -1 for none" if classes else "it was trained without labels: leave them out"
-        raise InputError(f"the model knows no label {wrong[0]}: {known}")
+    if wrong := labels[(labels != -1) & ~torch.isin(labels, known)].tolist():
+        mend = f"choose {listed(names) if names else f'0 to {classes - 1}'}, or -1 for none"
+        raise InputError(f"the model knows no label {wrong[0]}: {mend if classes else 'it was trained without labels: leave them out'}")
     return labels if classes else None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoldm import __version__
+from nanoldm.class_names import INDEX, read_class_names
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.diffusion.schedule import linear_range
 from nanoldm.errors import InputError
@@ -16,7 +17,7 @@ from nanoldm.limits import LARGEST_SIZE, MOST_TIMESTEPS, MOST_TOKENS
 from nanoldm.models import NETWORKS, ConvAE
 
 CONFIG, WEIGHTS, SCHEDULER = "config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"
-FILES = ("model_index.json", "autoencoder/config.json", "autoencoder/" + WEIGHTS, "network/config.json", "network/" + WEIGHTS,
+FILES = (INDEX, "autoencoder/config.json", "autoencoder/" + WEIGHTS, "network/config.json", "network/" + WEIGHTS,
          "scheduler/" + SCHEDULER)
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}     # our name -> diffusers' name
 PREDICTION_TYPES = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
@@ -122,19 +123,21 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
         return schedule, predictions[config["prediction_type"]], float(config["clip_sample_range"])
 
 
-def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float) -> None:
-    """All components, and model_index.json that names them."""
+def save_model(folder: Path, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, class_names: Mapping[int, str]) -> None:
+    """All components, and model_index.json that names them, and the classes."""
     save_component(folder / "autoencoder", autoencoder)
     save_component(folder / "network", denoiser.network, **belonging(autoencoder, denoiser.schedule, denoiser.prediction))
     save_scheduler(folder / "scheduler", denoiser.schedule, denoiser.prediction, clip_sample_range)
-    write_json(folder / "model_index.json", {      # last: where a new folder has it, the rest is whole
+    write_json(folder / INDEX, {      # last: where a new folder has it, the rest is whole
         "_class_name": "LatentDiffusion", "_nanoldm_version": __version__, "autoencoder": ["nanoldm", "ConvAE"],
         "network": ["nanoldm", type(denoiser.network).__name__],
-        "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction)})
+        "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction),
+        **({"id2label": {str(number): class_names[number] for number in sorted(class_names)}} if class_names else {})})
 
 
-def load_model(folder: Path) -> tuple[ConvAE, Denoiser, float]:
-    """(autoencoder, denoiser, clip_sample_range). Raises InputError for files that are missing, damaged or foreign, or of two models."""
+def load_model(folder: Path) -> tuple[ConvAE, Denoiser, float, dict[int, str]]:
+    """(autoencoder, denoiser, clip_sample_range, class_names). Raises InputError for files that are missing, damaged or foreign, or of two
+    models."""
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
     autoencoder, config = load_component(folder / "autoencoder", {"ConvAE": ConvAE}), read_json(folder / "network" / CONFIG)
     ours, theirs = (autoencoder.tokens, autoencoder.latent_channels), (config.get("tokens"), config.get("channels"))
@@ -143,4 +146,8 @@ def load_model(folder: Path) -> tuple[ConvAE, Denoiser, float]:
     network = load_component(folder / "network", NETWORKS, **belonging(autoencoder, schedule, prediction))
     if not (autoencoder.latent_std > 0).all():
         raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: copy or export the whole folder again")
-    return autoencoder, Denoiser(network, schedule, prediction), clip_sample_range
+    denoiser, names = Denoiser(network, schedule, prediction), read_class_names(folder)
+    if max(names, default=-1) >= denoiser.classes:
+        raise InputError(f"{folder / INDEX} names class {max(names)}, and the network knows {denoiser.classes}: copy or export the whole "
+                         "folder again")
+    return autoencoder, denoiser, clip_sample_range, names

@@ -70,11 +70,7 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
 
     with run.locked():
         autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
-        latents = encode_and_normalise(autoencoder, train_set.images)
-        test_latents = encode(autoencoder, test_set.images[:TEST_IMAGES])
-        belongs = {"autoencoder": weights_digest(autoencoder)}
-        labels = kept_cells(run, recipe, latents, **belongs) if recipe.diffusion.cells else train_set.labels
-        train_denoiser(run, recipe, plan, autoencoder, latents, labels, test_latents, test_set.labels[:TEST_IMAGES], compiled)
+        train_denoiser(run, recipe, plan, autoencoder, train_set, test_set, compiled)
         copy_records(run)
         write_json(run.plan, plan.replace(finished=True, model_sha256=model_files(run)).model_dump())
     print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {shell(run.path)}")
@@ -136,16 +132,21 @@ def kept_cells(run: RunFolder, recipe: Recipe, latents: Tensor, **belongs: str) 
     return cells
 
 
-def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, latents: Tensor, labels: Tensor,
-                   test_latents: Tensor, test_labels: Tensor, compiled: bool) -> None:
+def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, train_set: ImageSet, test_set: ImageSet,
+                   compiled: bool) -> None:
+    latents = encode_and_normalise(autoencoder, train_set.images)
+    test_latents, test_labels = encode(autoencoder, test_set.images[:TEST_IMAGES]), test_set.labels[:TEST_IMAGES]
+    belongs = {"autoencoder": weights_digest(autoencoder)}
+    labels = kept_cells(run, recipe, latents, **belongs) if recipe.diffusion.cells else train_set.labels
     stage = denoiser_stage(recipe, latents, compiled, labels)
     limit = latents.abs().max().item()
     # Uniform timesteps in every recipe: test losses of recipes can be compared, but not with training losses over other timesteps.
     test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
-    if classes := stage.loss_module.denoiser.classes:
+    names = train_set.names() if (classes := stage.loss_module.denoiser.classes) else None
+    if classes:
         test["label"] = known(test_labels, classes).to(test_latents.device)
     weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}
-    models = {name: LatentDiffusion(autoencoder, loss.denoiser, limit) for name, loss in weights.items()}
+    models = {name: LatentDiffusion(autoencoder, loss.denoiser, limit, class_names=names) for name, loss in weights.items()}
 
     def evaluate(step: int) -> Figures:
         stage.loss_module.eval()
@@ -161,7 +162,7 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
 
     gates = getattr(stage.loss_module.denoiser.network, "gates", None)      # only a DiffusionNet has them
     watch = (lambda: {"gates": gates(recipe.diffusion.timesteps)}) if gates else dict
-    trained = run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate, watch, autoencoder=weights_digest(autoencoder))
+    trained = run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate, watch, **belongs)
     if not trained:             # nor shown: but the model may be missing
         copy_records(run)
         with suppress(InputError):      # the few-step setting that `compare --save` stored stays

@@ -7,12 +7,12 @@ from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Device, Drawn, File, Model, Picture, Text, Threads
 from nanoldm.errors import InputError
-from nanoldm.options import BEST, parse_labels, parse_seeds
+from nanoldm.options import BEST, parse_seeds
 
 Input = Positional[Annotated[str, arg(metavar="IMAGE", help="An image file: fitted to the model's size, channels and polarity, which a "
                                       "message describes. Or test:3, an image of the model's own test set.")]]
-Towards = Annotated[str | None, arg(metavar="LABEL", help_behavior_hint="", help="Class of the results, for models that know labels: 7, or "
-                                    "several in turn, such as 0-9 (default: none).")]
+Towards = Annotated[str | None, arg(metavar="LABEL", help_behavior_hint="", help="Class of the results, for models that know labels: its "
+                                    "number or name, or several in turn, such as 0-9 or cat,dog (default: none).")]
 
 
 def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 0, label: Towards = None, sampling: Drawn = AS_USUAL,
@@ -29,8 +29,9 @@ def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 
     """
     numbers = parse_seeds(n, seed, None)
     from nanoldm import retouch
+    from nanoldm.class_names import labels_of
     from nanoldm.device import prepare_torch
-    retouch.img2img(model, image, t, numbers, parse_labels(label), sampling.drawing(model, t), out, prepare_torch(device, threads))
+    retouch.img2img(model, image, t, numbers, labels_of(model, label), sampling.drawing(model, t), out, prepare_torch(device, threads))
 
 
 def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MASK")], n: int = 8, seed: int = 0, label: Towards = None,
@@ -50,9 +51,10 @@ def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MAS
     """
     numbers = parse_seeds(n, seed, None)
     from nanoldm import retouch
+    from nanoldm.class_names import labels_of
     from nanoldm.device import prepare_torch
     settings = sampling.settings(model, grid="shifted")
-    retouch.inpaint(model, image, mask, numbers, parse_labels(label), settings, out, prepare_torch(device, threads))
+    retouch.inpaint(model, image, mask, numbers, labels_of(model, label), settings, out, prepare_torch(device, threads))
 
 
 def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
@@ -71,17 +73,18 @@ def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tu
         seeds: Two seeds, such as 3,7; the ends are the images that sample --sampler ddim (with --label none, or this label) draws.
         images: Two image files, or such as test:3, instead of seeds.
         frames: How many images, both ends included.
-        label: Class of all frames, for models that know labels, such as 7 (default: none).
+        label: Class of all frames, for models that know labels, such as 7 or cat (default: none).
         out: The frames, as a picture.
         gif: Also write them as an animation, there and back.
     """
     if (seeds is None) == (images is None):
         raise InputError("an interpolation needs two ends: give either --seeds 3,7 or --images A.png B.png")
-    numbers, labels = None if seeds is None else parse_seeds(None, None, seeds), parse_labels(label) or [-1]
+    from nanoldm import retouch
+    from nanoldm.class_names import labels_of
+    from nanoldm.device import prepare_torch
+    numbers, labels = None if seeds is None else parse_seeds(None, None, seeds), labels_of(model, label) or [-1]
     if len(labels) > 1:
         raise InputError(f"--label {label}: an interpolation stays within one class")
-    from nanoldm import retouch
-    from nanoldm.device import prepare_torch
     retouch.interpolate(model, numbers, images, frames, labels[0], sampling.settings(model), out, gif, prepare_torch(device, threads))
 
 
@@ -120,5 +123,6 @@ def vary(model: Model, image: Input, *, strength: float = 0.15, n: int = 8, seed
     """
     numbers = parse_seeds(n, seed, None)
     from nanoldm import retouch
+    from nanoldm.class_names import labels_of
     from nanoldm.device import prepare_torch
-    retouch.vary(model, image, strength, numbers, parse_labels(label), sampling.settings(model), out, prepare_torch(device, threads))
+    retouch.vary(model, image, strength, numbers, labels_of(model, label), sampling.settings(model), out, prepare_torch(device, threads))

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, Fields, File, Folder, Label, Model, Picture, Text, Threads
-from nanoldm.options import BEST, DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_fields, parse_labels, parse_seeds
+from nanoldm.options import BEST, DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_fields, parse_seeds
 from nanoldm.text import shell
 
 
@@ -70,7 +70,8 @@ def sample(model: Model = BEST, *, n: Count = None, seed: Count = None, seeds: T
             knows them.
         trajectory: Also write a GIF of the way there: x_t beside the estimate of x0.
     """
-    labels = parse_labels(label)
+    from nanoldm.class_names import labels_of
+    labels = labels_of(model, label)
     several = labels is not None and len(labels) > 1
     numbers = parse_seeds(n, seed, seeds, IMAGES_OF_EACH * len(labels) if several else DEFAULT_IMAGES)
     from nanoldm.device import prepare_torch

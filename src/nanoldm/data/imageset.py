@@ -28,6 +28,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def names(self) -> dict[int, str]:
+        """Number -> name of the classes that have images."""
+        return {number: self.class_names[number] for number in self.labels.unique().tolist() if 0 <= number < len(self.class_names)}
+
     def select(self, index: Tensor | slice) -> "ImageSet":
         return replace(self, images=self.images[index], labels=self.labels[index])
 

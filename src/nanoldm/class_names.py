@@ -1,0 +1,68 @@
+"""What a model's classes are called, and labels that users give by name or by number."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from nanoldm.errors import InputError
+from nanoldm.files import read_json, refusing
+from nanoldm.limits import LARGEST_SEED, within
+from nanoldm.options import parse_numbers
+from nanoldm.runs import find_model
+
+INDEX = "model_index.json"
+SHOWN = 20      # names in a message
+
+
+def read_class_names(folder: Path) -> dict[int, str]:
+    """Number -> name of the classes that the model in `folder` was trained on, from `id2label`, as diffusers calls it; {} where classes are
+    only numbered. Raises InputError that names the file if it is damaged."""
+    with refusing(folder / INDEX):
+        names = {int(number): name for number, name in read_json(folder / INDEX).get("id2label", {}).items()}
+        if not all(number >= 0 and isinstance(name, str) for number, name in names.items()):
+            raise ValueError("id2label must name classes from 0 on")
+    return names
+
+
+def labels_of(model: str | Path, text: str | None) -> list[int] | None:
+    """--label cat, 7, 0-9 or 3,5 -> the classes of `model`; none -> [-1]; not given -> None. Raises InputError."""
+    if text is None or text == "none":
+        return text and [-1]
+    return parse_labels(text, read_class_names(find_model(model)))
+
+
+def parse_labels(text: str, names: Mapping[int, str]) -> list[int]:
+    """As `labels_of`, of classes with these names."""
+    if text in names.values():      # it may hold a comma or a dash
+        return [class_number(text, names)]
+    found: list[int] = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*([0-9]{1,19})\s*-\s*([0-9]{1,19})\s*", part)
+        if names and (not ends or part.strip() in names.values()):
+            found.append(class_number(part.strip(), names))
+            continue
+        numbers = parse_numbers("--label", part, "7, 0-9 or 3,5, or none")
+        found += [class_number(str(number), names) for number in numbers] if names else numbers
+    within("--label", max(found), 0, LARGEST_SEED)
+    return found
+
+
+def class_number(name: str, names: Mapping[int, str]) -> int:
+    """The class of that name, in any case of letters where that leaves one; or of that number, unless the names are numbers themselves.
+
+    Raises InputError for one that does not exist.
+    """
+    for same in (str, str.casefold):
+        if len(found := [number for number, own in names.items() if same(own) == same(name)]) == 1:
+            return found[0]
+    if name.isdecimal() and len(name) < 20 and int(name) in names and not all(own.isdecimal() for own in names.values()):
+        return int(name)
+    raise InputError(f"the model knows no class {name!r}: choose {listed(names)}")
+
+
+def listed(names: Mapping[int, str]) -> str:
+    """Names for a message, with their numbers where these differ."""
+    if names and all(own == str(number) for number, own in names.items()) and len(names) == max(names) + 1:
+        return f"0 to {max(names)}"
+    texts = [own if own == str(number) else f"{own} ({number})" for number, own in sorted(names.items())]
+    return ", ".join([*texts[: SHOWN - 1], "...", texts[-1]] if len(texts) > SHOWN else texts) or "none: it was trained without classes"
