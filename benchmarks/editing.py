@@ -13,7 +13,7 @@ import torch
 from nanoldm.data import load, to_float
 from nanoldm.device import prepare_torch
 from nanoldm.editing import img2img, inpaint, interpolate, invert, vary
-from nanoldm.fitting import fit_mask
+from nanoldm.masks import fit_mask
 from nanoldm.pictures import captioned, grid, save
 from nanoldm.pipeline import LatentDiffusion
 
@@ -22,7 +22,7 @@ COLUMNS = 10
 prepare_torch("cpu", None)
 model, images = LatentDiffusion.from_pretrained("mnist-fast"), to_float(load("mnist")[1].images[:10])
 digit, other, seeds = images[:1], images[4:5], range(8)
-mask = fit_mask("right", 28)
+mask = fit_mask("right", 28).painted
 sketch = torch.where(mask, torch.full_like(digit, 0.5), digit)
 rows = {
     "img2img mnist-fast test:0 --t 60: input, reconstruction, results": torch.cat([digit, model.reconstruct(digit), img2img(

@@ -14,7 +14,8 @@ import torch
 
 from nanoldm.data import load, to_bytes, to_float
 from nanoldm.device import prepare_torch
-from nanoldm.features import load_features, train_network
+from nanoldm.feature_training import train_network
+from nanoldm.features import load_features
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract, frechet_distance
 from nanoldm.pipeline import LatentDiffusion
 

@@ -25,7 +25,7 @@ from nanoldm.diffusion import SAMPLERS, Estimate, ddpm, visited
 from nanoldm.diffusion.schedule import expand
 from nanoldm.editing import Known
 from nanoldm.features import load_features
-from nanoldm.fitting import fit_mask
+from nanoldm.masks import fit_mask
 from nanoldm.metrics import extract
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
@@ -55,7 +55,7 @@ def main() -> None:
     classifier, schedule = load_features("digits-v1").networks["classifier"], model.denoiser.schedule
     box = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
     box[..., 9:19, 9:19] = True
-    for name, mask in {"right half": fit_mask("right", 28), "box of 10x10": box}.items():
+    for name, mask in {"right half": fit_mask("right", 28).painted, "box of 10x10": box}.items():
         denoise, hole = model.prepared(Sampling()), mask.float()
         field = F.max_pool2d(F.pad(hole, [3] * 4), 10, 4).flatten() == 0
         own = F.max_pool2d(hole, 4).flatten() == 0

@@ -8,7 +8,7 @@ from nanoldm import editing
 from nanoldm.data import load, to_float
 from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
-from nanoldm.fitting import fit_mask
+from nanoldm.masks import fit_mask
 from nanoldm.models import NETWORKS
 from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
@@ -42,7 +42,7 @@ def model(run) -> LatentDiffusion:
 def test_cells_are_learnt():
     """Latents of two kinds, and nobody says which: told the cell, the network can be far better than without."""
     latents = torch.tensor([1.0, -1.0]).repeat(64)[:, None, None].expand(-1, 4, 6).contiguous()
-    recipe = override("mnist-conditional", {"diffusion.cells": "2"}, steps=150).replace(
+    recipe = override("mnist-conditional", {"diffusion.cells": "2"}, steps=600).replace(
         network={"width": 16, "heads": 2, "depth": 1}, diffusion={"prediction": "x0"}, training={"learning_rate": 1e-2})
     stage = denoiser_stage(recipe, latents)
     assert (stage.loss_module.denoiser.cells, stage.loss_module.denoiser.classes) == (2, 0)
@@ -74,7 +74,7 @@ def test_edits_go_without_cells(model):
     """So that they depend on the image, and an inversion leads back."""
     image = to_float(load("mnist")[1].resize(8).images[:1])
     for edit in (lambda **told: editing.img2img(model, image, 50, range(2), steps=3, **told),
-                 lambda **told: editing.inpaint(model, image, fit_mask("right", 8), range(2), steps=3, **told),
+                 lambda **told: editing.inpaint(model, image, fit_mask("right", 8).painted, range(2), steps=3, **told),
                  lambda **told: editing.vary(model, image, 0.2, range(2), steps=3, **told)):
         assert torch.equal(edit().images, edit(labels=-1).images)
     x_T, back = editing.invert(model, image, steps=20)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from nanoldm.data import load
 from nanoldm.errors import InputError
-from nanoldm.features import BUNDLED, accuracy, augment, load_features, rotate, sha256
+from nanoldm.feature_training import accuracy, augment, rotate
+from nanoldm.features import BUNDLED, load_features, sha256
 from nanoldm.files import digest
 from nanoldm.metrics import extract
 from nanoldm.seeding import generator

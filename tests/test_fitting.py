@@ -8,7 +8,8 @@ from PIL import Image
 from nanoldm.data import load, to_float
 from nanoldm.errors import InputError
 from nanoldm.features import load_features
-from nanoldm.fitting import fit_image, fit_mask, read_mask
+from nanoldm.fitting import fit_image
+from nanoldm.masks import fit_mask, read_mask
 from nanoldm.metrics import extract
 
 
@@ -52,7 +53,7 @@ def test_a_photo_of_a_digit_becomes_a_digit_of_mnist(test_set, drawn, tmp_path, 
     fitted = []
     for k in range(6):
         photo(test_set.images[k], **PLACES[place]).save(tmp_path / f"{k}.png")
-        image, done = fit_image(tmp_path / f"{k}.png", drawn)
+        image, done, *_ = fit_image(tmp_path / f"{k}.png", drawn)
         assert all(word in done for word in ("RGB -> grey", "inverted: the model draws light on dark", "cropped to the ink"))
         fitted.append(image)
     fitted = torch.cat(fitted)
@@ -75,7 +76,7 @@ def test_thin_lines_are_thickened_until_they_can_be_seen(drawn, tmp_path):
     sheet.paste(40, (300, 100, 304, 500))
     sheet.paste(40, (200, 100, 300, 104))
     sheet.save(tmp_path / "line.png")
-    image, done = fit_image(tmp_path / "line.png", drawn)
+    image, done, *_ = fit_image(tmp_path / "line.png", drawn)
     assert "strokes thickened" in done
     assert image.max() > 0.8
     assert 1 <= image[0, 0, 16].sum() <= 3           # the width of the line, in pixels
@@ -83,7 +84,7 @@ def test_thin_lines_are_thickened_until_they_can_be_seen(drawn, tmp_path):
 
 def test_what_has_the_models_size_and_polarity_is_taken_as_it_is(test_set, drawn, tmp_path):
     Image.fromarray(test_set.images[0, 0].numpy()).save(tmp_path / "digit.png")
-    image, done = fit_image(tmp_path / "digit.png", drawn)
+    image, done, *_ = fit_image(tmp_path / "digit.png", drawn)
     assert torch.equal(image, to_float(test_set.images[:1]))
     assert done == f"input {tmp_path / 'digit.png'}: 28x28 grey -> taken as it is"
     Image.fromarray(255 - test_set.images[0, 0].numpy()).save(tmp_path / "digit.png")
@@ -104,7 +105,7 @@ def test_transparency_16_bits_and_animations_show_the_same_digit(test_set, drawn
     said = {"black_on_nothing.png": "RGBA", "white_on_nothing.png": "RGBA", "deep.png": "16-bit grey",
             "moving.gif": "the first of 2 frames"}
     for name, kind in said.items():
-        image, done = fit_image(tmp_path / name, drawn)
+        image, done, *_ = fit_image(tmp_path / name, drawn)
         assert kind in done
         assert recognised(image, test_set.labels[:1]) == 1, name
 
@@ -112,10 +113,10 @@ def test_transparency_16_bits_and_animations_show_the_same_digit(test_set, drawn
 def test_other_data_is_cropped_and_resized_and_inverted_only_against_a_plain_background(tmp_path):
     Image.fromarray(np.full((60, 90, 3), (200, 30, 30), dtype=np.uint8)).save(tmp_path / "red.png")
     colour = torch.rand(8, 3, 16, 16)
-    image, done = fit_image(tmp_path / "red.png", colour)
+    image, done, *_ = fit_image(tmp_path / "red.png", colour)
     assert image.mul(255).round()[0, :, 5, 5].tolist() == [200, 30, 30]
     assert done.endswith("90x60 RGB -> cropped to a square, resized to 16x16")
-    image, done = fit_image(tmp_path / "red.png", torch.rand(8, 1, 16, 16))
+    image, done, *_ = fit_image(tmp_path / "red.png", torch.rand(8, 1, 16, 16))
     assert "inverted" not in done
     assert image.shape == (1, 1, 16, 16)
     clothes = torch.zeros(8, 1, 28, 28)
@@ -123,7 +124,7 @@ def test_other_data_is_cropped_and_resized_and_inverted_only_against_a_plain_bac
     page = Image.new("L", (56, 56), 255)
     page.paste(100, (10, 0, 46, 56))
     page.save(tmp_path / "shirt.png")
-    image, done = fit_image(tmp_path / "shirt.png", clothes)
+    image, done, *_ = fit_image(tmp_path / "shirt.png", clothes)
     assert done.endswith("inverted: the model draws light on dark, resized to 28x28")
     assert (image[0, 0, 14, 0], image[0, 0, 14, 14]) == pytest.approx((0, 155 / 255), abs=0.01)
     dark_on_light = 1 - clothes
@@ -144,7 +145,7 @@ def test_what_is_no_usable_image_is_refused_in_one_line(drawn, tmp_path):
 
 def test_a_single_pixel_fills_the_image_of_a_model_without_ink(tmp_path):
     Image.new("RGB", (1, 1), "red").save(tmp_path / "dot.png")
-    image, done = fit_image(tmp_path / "dot.png", torch.rand(8, 3, 16, 16))
+    image, done, *_ = fit_image(tmp_path / "dot.png", torch.rand(8, 3, 16, 16))
     assert torch.equal(image, torch.tensor([1.0, 0, 0])[None, :, None, None].expand(1, 3, 16, 16))
     assert done.endswith("1x1 RGB -> resized to 16x16")
 
@@ -153,13 +154,13 @@ def test_a_mask_is_white_where_it_is_to_be_painted(tmp_path):
     rows, columns = torch.meshgrid(torch.arange(28), torch.arange(28), indexing="ij")
     expected = {"left": columns < 14, "right": columns >= 14, "top": rows < 14, "bottom": rows >= 14}
     for half, painted in expected.items():
-        assert torch.equal(fit_mask(half, 28)[0, 0], painted)
+        assert torch.equal(fit_mask(half, 28).painted[0, 0], painted)
     Image.fromarray(np.uint8([[0, 255], [0, 0]])).save(tmp_path / "corner.png")
-    assert torch.equal(fit_mask(str(tmp_path / "corner.png"), 28)[0, 0], expected["right"] & expected["top"])
+    assert torch.equal(fit_mask(str(tmp_path / "corner.png"), 28).painted[0, 0], expected["right"] & expected["top"])
     layer = Image.new("RGBA", (2, 2), (255, 255, 255, 0))               # as image editors export it: all white, most of it transparent
     layer.putpixel((1, 0), (255, 255, 255, 255))
     layer.save(tmp_path / "layer.png")
-    assert torch.equal(fit_mask(str(tmp_path / "layer.png"), 28)[0, 0], expected["right"] & expected["top"])
+    assert torch.equal(fit_mask(str(tmp_path / "layer.png"), 28).painted[0, 0], expected["right"] & expected["top"])
     with pytest.raises(InputError, match=r"there is no mask middle: .* or left, right, top, bottom"):
         fit_mask("middle", 28)
     (tmp_path / "text.png").write_text("hello")
@@ -188,7 +189,7 @@ def test_a_mask_in_transparency_alone_is_read_as_editors_and_services_mean_it(tm
     layer.save(tmp_path / "mask.png")
     expected = torch.zeros(28, 28, dtype=torch.bool)
     expected[8:20, 14:20] = True
-    assert torch.equal(fit_mask(str(tmp_path / "mask.png"), 28)[0, 0], expected)
+    assert torch.equal(fit_mask(str(tmp_path / "mask.png"), 28).painted[0, 0], expected)
     assert read_mask(str(tmp_path / "mask.png"))[1] == words
 
 
@@ -197,6 +198,6 @@ def test_a_pixel_is_painted_where_any_painted_pixel_touches_it(tmp_path, side):
     pixels = np.zeros((side, side), dtype=np.uint8)
     pixels[side // 2, :] = 255                                          # a line one pixel wide
     Image.fromarray(pixels).save(tmp_path / "line.png")
-    rows = fit_mask(str(tmp_path / "line.png"), 28)[0, 0].all(1)
+    rows = fit_mask(str(tmp_path / "line.png"), 28).painted[0, 0].all(1)
     touched = [k for k in range(28) if k * side < (side // 2 + 1) * 28 and (k + 1) * side > side // 2 * 28]
     assert rows.nonzero()[:, 0].tolist() == touched

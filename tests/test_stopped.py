@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from nanoldm import features
+from nanoldm import feature_training
 from nanoldm.atomic import TEMPORARY
 from nanoldm.card import export, model_card
 from nanoldm.errors import InputError
-from nanoldm.features import train_features
+from nanoldm.feature_training import train_features
 from nanoldm.recipe import Data
 
 
@@ -22,14 +22,14 @@ def data(digits) -> Data:
 
 
 def stop_in(monkeypatch, task: str) -> None:
-    original = features.train_network
+    original = feature_training.train_network
 
     def stopped(images, name="classifier", **options):
         if name == task:
             raise KeyboardInterrupt
         return original(images, name, **options)
 
-    monkeypatch.setattr(features, "train_network", stopped)
+    monkeypatch.setattr(feature_training, "train_network", stopped)
 
 
 def stop_in_rotation(data, out, monkeypatch) -> None:

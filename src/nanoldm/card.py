@@ -14,12 +14,12 @@ from nanoldm.paths import check_folder, check_regular
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import read_plan
 from nanoldm.recipe import Recipe, flat
-from nanoldm.runs import RunFolder, find_model
+from nanoldm.runs import find_model
 from nanoldm.saving import FILES
 from nanoldm.text import code, markdown, python, shell
 from nanoldm.tracking import read_metrics
 
-BESIDE = ("recipe.json", "metrics.jsonl", FILE)         # what a model's folder may hold, too
+BESIDE = ("recipe.json", "plan.json", "metrics.jsonl", FILE)         # what a model's folder may hold, too
 
 
 def facts(model: str | Path) -> dict[str, str]:
@@ -93,7 +93,7 @@ def export(run: str | Path, folder: Path) -> bool:
         for name in names:
             check_regular(source / name)
             write_bytes(temporary / name, (source / name).read_bytes())
-        write_text(temporary / "README.md", model_card(temporary, folder.name, RunFolder(source.parent)))
+        write_text(temporary / "README.md", model_card(temporary, folder.name))
     return True
 
 
@@ -101,8 +101,8 @@ def same(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
-def origin(folder: Path, run: RunFolder) -> str:
-    """What made a model, in two sentences; a model saved from Python has no recipe. run: that it may be of."""
+def origin(folder: Path) -> str:
+    """What made a model, in two sentences; a model saved from Python has no recipe."""
     if not (folder / "recipe.json").exists():
         return f"A latent diffusion model of nanoldm {__version__}, saved without the recipe that it was trained by."
     with refusing(folder / "recipe.json"):
@@ -113,19 +113,19 @@ def origin(folder: Path, run: RunFolder) -> str:
         length = f"a wall-time budget of {duration(recipe.budget)}"
     annealed = "annealed to 0" if training.annealing == "cosine" else "constant"
     weights = "EMA weights" if training.ema_decay or training.ema_power else "the last weights"
-    if run.plan.exists():
-        weights += "" if read_plan(run.plan).finished else ", taken before the run had finished"
+    if (folder / "plan.json").exists():
+        weights += "" if read_plan(folder / "plan.json").finished else ", taken before the run had finished"
     return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe {code(recipe.recipe)} on {code(recipe.data.name)}\n"
             f"({length}, learning rate {annealed}, {weights}).\n\n"
             "`recipe.json` holds every setting, `metrics.jsonl` every logged loss.")
 
 
-def model_card(folder: Path, name: str, run: RunFolder | None = None) -> str:
-    """README.md for the model in `folder`, to be called `name`. run: where it came from (default: the folder above)."""
+def model_card(folder: Path, name: str) -> str:
+    """README.md for the model in `folder`, to be called `name`."""
     lines = "\n".join(f"- {name}: {value}" for name, value in facts(folder).items())
     return f"""# {markdown(name)}
 
-{origin(folder, run or RunFolder(folder.parent))}
+{origin(folder)}
 
 {lines}
 

@@ -103,10 +103,11 @@ def lines(x: Sequence[float], curves: Mapping[str, Sequence[float]], title: str,
     return picture(sheet)
 
 
-def against_passes(curves: Mapping[tuple[str, str], Points], reference: tuple[str, float, float], floor: float, ylabel: str) -> Image.Image:
+def against_passes(curves: Mapping[tuple[str, str], Points], reference: tuple[str, float, float], floor: float | None,
+                   ylabel: str) -> Image.Image:
     """One line for each (sampler, grid), by colour and by dashes: points (network passes, value, half an interval).
 
-    reference: name, value and half an interval of the band to reach; floor: what real images get.
+    reference: name, value and half an interval of the band to reach; floor: what as many real images get.
     """
     sheet, (ax,) = figure(1, 1, 4.6, 8.0)
     samplers, grids = (list(dict.fromkeys(names)) for names in zip(*curves, strict=True))
@@ -116,7 +117,8 @@ def against_passes(curves: Mapping[tuple[str, str], Points], reference: tuple[st
                     linestyle=("-", "--", ":")[grids.index(grid) % 3], marker="os^"[grids.index(grid) % 3], markersize=4, elinewidth=0.6)
     name, value, half = reference
     ax.axhspan(value - half, value + half, color="grey", alpha=0.25, linewidth=0, label=name)
-    ax.axhline(floor, color="black", linewidth=1, linestyle="-.", label="real images")
+    if floor is not None:
+        ax.axhline(floor, color="black", linewidth=1, linestyle="-.", label="real images")
     ticks = sorted({count for points in curves.values() for count, _, _ in points})
     ax.set(xscale="log", yscale="log", xlabel="network passes", ylabel=ylabel)
     ax.set_xticks(ticks, [str(count) for count in ticks], minor=False)

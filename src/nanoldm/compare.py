@@ -10,23 +10,23 @@ from PIL import Image
 from rich.table import Table
 
 from nanoldm import __version__, charts, pictures
-from nanoldm.data import load
 from nanoldm.diffusion import NoiseSchedule, visited
 from nanoldm.drawing import Drawing, seconds
 from nanoldm.errors import InputError
 from nanoldm.evaluate import BATCHES, check_count, intervals
 from nanoldm.fast import FILE, save_fast
-from nanoldm.features import check_fit, load_features
+from nanoldm.features import Features, check_fit, check_origin, load_features
 from nanoldm.files import write_json
 from nanoldm.judge import MEASURES, NEAREST, Judge
 from nanoldm.options import BEST, duration, seed_range
 from nanoldm.paths import check_folder, check_target
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.report import number, printed
-from nanoldm.runs import BUNDLED, data_of, find_model
+from nanoldm.runs import BUNDLED, find_model
 from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 from nanoldm.text import shell
+from nanoldm.trained_on import images_of
 
 PASSES, SAMPLERS, GRIDS = (4, 8, 16, 32), ("dpm++2m", "ab2", "ab3"), ("shifted", "log-snr")     # what is compared by default
 FAST_PASSES = 16        # --fast costs no more network passes than these
@@ -36,18 +36,19 @@ Row = dict[str, Any]
 
 
 def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: Sequence[int] = PASSES,
-            samplers: Sequence[str] = SAMPLERS, grids: Sequence[str] = GRIDS, features: str | Path = "digits-v1", save: bool = False,
-            out: Path | None = None, device: str = "cpu") -> dict[str, Any]:
+            samplers: Sequence[str] = SAMPLERS, grids: Sequence[str] = GRIDS, features: str | Path | Features = "digits-v1",
+            save: bool = False, out: Path | None = None, device: str = "cpu", data: str | None = None) -> dict[str, Any]:
     """Judge `n` images, of the seeds seed ... seed + n - 1, of every sampler on every grid at each number of network passes.
 
-    The reference is the model's default sampler with all its steps. `fast` of the report is chosen by RULE; `save` stores it with the
+    The reference is the model's default sampler with all its steps. data: judge by these images instead of those that the model was
+    trained on. `fast` of the report is chosen by RULE; `save` stores it with the
     model, where `nanoldm sample --fast` and `LatentDiffusion.fast` find it.
     Writes compare.json, compare.png and the samples to the folder `out` (default: compare/NAME), and returns the content of
     compare.json, which is a pure function of the arguments. Samples that are there already are not drawn again.
     Raises InputError for names, numbers and files that do not fit.
     """
     judges, folder = load_features(features), find_model(model)
-    pipeline, data = LatentDiffusion.from_pretrained(folder, device), data_of(folder)
+    pipeline = LatentDiffusion.from_pretrained(folder, device)
     out = out or Path("compare") / Path(model).resolve().name
     check_folder(out)
     seeds = seed_range(n, seed)
@@ -61,8 +62,9 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
     reference, *others = drawings.values()
     if not others:
         raise InputError(f"nothing to compare: all that is asked for is {reference.sampler} in {reference.passes} passes, the reference")
-    train, test = load(data.name, data.size, data.holdout)
+    data, train, test = images_of(model, data)
     check_fit(judges, test.images, data.name)
+    check_origin(judges, data, train)
 
     print(announcement(reference, others), flush=True)      # before it starts, also into a file
     began = time.monotonic()
@@ -71,7 +73,8 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
     report: dict[str, Any] = {
         "nanoldm": __version__, "model": str(model), "images": n, "first_seed": seed, "data": data.model_dump(),
         "features": judges.facts, "batches": BATCHES, "passes": sorted(set(passes)), "measure": measure(first), "reference": first,
-        "rows": rows, "real images": judge.real_images(n, generator(seed, 0, 1)), "rule": RULE, "fast": None}
+        "rows": rows, "real images": judge.real_images(n, generator(seed, 0, 1)),
+        "real_count": judge.real_count(n), "rule": RULE, "fast": None}
     if (best := winner(first, rows)) is not None:
         report["fast"] = {name: best[name] for name in ("steps", "sampler", "grid")}
     write_json(out / "compare.json", report)
@@ -170,8 +173,9 @@ def chart(report: dict[str, Any]) -> Image.Image:
     for row in report["rows"]:
         curves.setdefault((row["sampler"], row["grid"]), []).append((row["passes"], distance(row)["value"], distance(row)["interval"]))
     first, title = report["reference"], MEASURES[report["measure"]].title
+    floor = report["real images"][report["measure"]] if report["real_count"] == report["images"] else None      # else of another N
     band = f"{first['sampler']}, {first['passes']} passes"
-    return charts.against_passes(curves, (band, *distance(first).values()), report["real images"][report["measure"]], title)
+    return charts.against_passes(curves, (band, *distance(first).values()), floor, title)
 
 
 def table(report: dict[str, Any]) -> str:
@@ -196,6 +200,8 @@ def table(report: dict[str, Any]) -> str:
             line(row, "best" if distance(row)["value"] == best else "")
         sheet.add_section()
     line(first, "reference")
-    sheet.add_row("", "real images", "", "", *(number(real[name]) for name in shown), "", "")
+    count = report["real_count"]
+    sheet.add_row("", f"real images ({count:,})", "", "", *(number(real[name]) for name in shown), "", "" if count == report["images"] else
+                  f"not to be compared: {count:,} images, not {report['images']:,}")
     return printed(sheet, f"--fast: {fast['steps']} steps of {fast['sampler']} on the {fast['grid']} grid, chosen as {RULE}" if fast else
                    f"--fast: no choice, since all settings cost more than {FAST_PASSES} network passes")

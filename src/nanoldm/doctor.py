@@ -8,15 +8,15 @@ from PIL import Image
 from torch import Tensor
 
 from nanoldm import charts, metrics, pictures
-from nanoldm.data import load, to_bytes, to_float
+from nanoldm.data import to_bytes, to_float
 from nanoldm.diffusion import PREDICTIONS, corrupt
-from nanoldm.features import check_fit, load_features
+from nanoldm.features import Features, check_fit, check_origin, load_features
 from nanoldm.files import write_json
 from nanoldm.paths import check_folder
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.runs import data_of
 from nanoldm.seeding import generator
 from nanoldm.stages import known
+from nanoldm.trained_on import images_of
 
 IMAGES = 200                # for each rung with pictures
 LATENTS = 2000              # for the statistics
@@ -62,16 +62,19 @@ class Rung:
         return f"{self.name}: {self.measure} {self.value:.3f} ({self.limit} {self.threshold:g}): {'pass' if self.passed else 'FAIL'}"
 
 
-def examine(model: str | Path, *, features: str | Path = "digits-v1", out: Path | None = None, device: torch.device | str = "cpu") -> bool:
+def examine(model: str | Path, *, features: str | Path | Features = "digits-v1", out: Path | None = None,
+            device: torch.device | str = "cpu", data: str | None = None) -> bool:
     """Climb the ladder, print each rung, write doctor.png and doctor.json to `out` (default: doctor/NAME); True if all rungs hold.
+
+    data: test images of these instead of the model's own data.
 
     Raises InputError for a model, data or networks that cannot be loaded or do not fit.
     """
     pipeline, judges = LatentDiffusion.from_pretrained(model, device), load_features(features)
-    data = data_of(model)
-    real = load(data.name, data.size, data.holdout)[1]
+    data, train, real = images_of(model, data)
     test, labels = to_float(real.images[:LATENTS]), known(real.labels[:IMAGES], pipeline.denoiser.classes)
     check_fit(judges, test, data.name)
+    check_origin(judges, data, train)
     out = out or Path("doctor") / Path(model).resolve().name
     check_folder(out)
     rungs, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]

@@ -9,24 +9,25 @@ from torch.nn import functional as F
 
 from nanoldm import __version__, metrics
 from nanoldm.arrays import load_images
-from nanoldm.data import ImageSet, load, to_bytes, to_float
+from nanoldm.data import ImageSet, to_bytes, to_float
 from nanoldm.diffusion import LEVELS
 from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
 from nanoldm.fast import usual
-from nanoldm.features import BATCH_SIZE, check_fit, load_features, train_network
+from nanoldm.feature_training import BATCH_SIZE, train_network
+from nanoldm.features import Features, check_fit, check_origin, images_of_features, load_features
 from nanoldm.files import digest, write_json
-from nanoldm.judge import Judge, Observed
+from nanoldm.judge import NOISE, Judge, Observed
 from nanoldm.options import BEST, duration, seed_range
 from nanoldm.paths import check_folder
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipe import Data
-from nanoldm.report import table, write_html
-from nanoldm.runs import data_of, find_model
+from nanoldm.report import EQUAL, table, write_html
+from nanoldm.runs import find_model
 from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 from nanoldm.stages import encode, proxy_errors
 from nanoldm.tracking import read_metrics
+from nanoldm.trained_on import images_of
 from nanoldm.training.batches import epoch_length
 from nanoldm.use import count_steps
 
@@ -36,12 +37,13 @@ SCORE_STEPS, SCORE_WIDTH = 500, 16  # of the small network behind the classifica
 
 
 def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n: int = 10_000, seed: int = 0,
-             sampling: Sampling | None = None, features: str | Path = "digits-v1", out: Path | None = None,
-             device: torch.device | str = "cpu", compiled: bool = False) -> dict[str, Any]:
+             sampling: Sampling | None = None, features: str | Path | Features = "digits-v1", out: Path | None = None,
+             device: torch.device | str = "cpu", compiled: bool = False, data: str | None = None) -> dict[str, Any]:
     """Judge `n` images that `model` draws with seeds seed ... seed + n - 1, or the ready `samples` of an .npz file.
 
     sampling: how they are drawn (default: all steps of the default sampler; the few-step setting for models of fast recipes).
-    compiled: draw through torch.compile, which pays from some thousand images on.
+    compiled: draw through torch.compile, which pays from some thousand images on. data: measure by these images instead of those that the
+    model, or without a model the feature networks, were trained on.
     Writes report.json, report.html, the pictures in it and the samples drawn to the folder `out` (default: evaluation/NAME), and
     returns the content of report.json, which is a pure function of the arguments. A model given together with `samples` is judged
     by them, and its autoencoder and proxy are measured too.
@@ -52,7 +54,6 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     pipeline = None if model is None else LatentDiffusion.from_pretrained(model, device)
     if pipeline and compiled:
         pipeline.compile()
-    data = Data.model_validate(judges.facts["data"]) if model is None else data_of(model)
     out = out or Path("evaluation") / (samples.stem if samples else Path(model).resolve().name)
     check_folder(out)
     seeds = seed_range(n, seed)
@@ -60,8 +61,11 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     drawing = None if given else Drawing(pipeline, out / "samples.npz", seeds, sampling or usual(model, Sampling()))
     count = len(given) if given else n
     check_count(count)
-    train, test = load(data.name, data.size, data.holdout)
+    data, train, test = images_of(model, data) if model else images_of_features(judges, data)
     check_fit(judges, given.images if given else test.images, data.name)
+    check_origin(judges, data, train)
+    for note in train.notes:
+        print(f"images: {note}")
 
     if given and (given.labels >= 0).all():
         check_labels(given, train, test)
@@ -73,15 +77,20 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     judge = Judge(judges, train, test, progress=True)
     drawn = given or ImageSet(drawing.images(), drawing.labels())
     observed = judge.observe(drawn.images)
-    columns, records = {"samples": judge.summarise(observed), **judge.floors(len(drawn.images), seed)}, []
+    count, records = len(drawn.images), []
+    columns = {"samples": judge.summarise(observed), **judge.floors(count, seed)}
+    counts = {"samples": count, "real images": judge.real_count(count), "test set": len(test), "noise": min(count, NOISE)}
+    if counts["real images"] < count:       # figures of different N must not be compared
+        columns[EQUAL], counts[EQUAL] = judge.summarise(observed[: counts["real images"]]), counts["real images"]
     report: dict[str, Any] = {
         "nanoldm": __version__,
-        "judged": {"model": str(model) if model else None, "file": str(samples) if samples else None, "images": len(drawn.images),
+        "judged": {"model": str(model) if model else None, "file": str(samples) if samples else None, "images": count,
                    "images_sha256": digest({"images": drawn.images})} | (drawing.facts() if drawing else {}),
         "data": data.model_dump(), "features": judges.facts, "batches": BATCHES,
-    }
+        "counts": counts}
     if pipeline:
         columns["reconstructions"], report["reconstruction"] = reconstruction(judge, pipeline, test)
+        counts["reconstructions"] = len(test)
         records = read_metrics(find_model(model) / "metrics.jsonl")
         report["proxy"] = proxies(pipeline, records, test)
     report["measures"] = {name: {"value": value, "interval": interval}
@@ -156,12 +165,13 @@ def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: i
     """Do labelled samples show what their labels say, and can a network learn the classes from them?
 
     Classification accuracy score (Ravuri and Vinyals 2019, arXiv 1905.10887): a small network trained on the labelled samples alone,
-    tested on the real test set; beside it the same network trained on as many real images.
+    tested on the real test set; beside it the same network trained on as many real images (of a training set that has fewer, on all of
+    them, and on as many samples).
     """
     classes = class_count(judge.train_set, judge.test_set)
     order = torch.randperm(len(judge.train_set), generator=generator(seed, 0, 2))[: len(drawn)]
     found: dict[str, Any] = {}
-    for name, images in {"samples": drawn, "real images": judge.train_set.select(order)}.items():
+    for name, images in {"samples": drawn.select(slice(len(order))), "real images": judge.train_set.select(order)}.items():
         epochs = SCORE_STEPS / epoch_length(len(images), BATCH_SIZE)
         network = train_network(images, epochs=epochs, width=SCORE_WIDTH, seed=seed, device=device, classes=classes,
                                 name=f"score of {name}")

@@ -36,7 +36,7 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
         check_compiler(device)
     run = RunFolder(out)
     check_run(run, recipe)
-    train_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)[0]
+    train_set, test_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)
     check_room(recipe, train_set, device)
     images, (channels, size) = train_set.images, train_set.images.shape[1:3]
     first = autoencoder_stage(recipe, images, device)
@@ -50,13 +50,14 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
              "denoiser": f"{count(second.loss_module):,} parameters",
              "labels": labels(second.loss_module.denoiser, train_set.names()),
              "memory": f"about {gigabytes(memory(recipe, train_set) + images.nbytes)}"}
-    print("\n".join([table(recipe, RECIPES[origin](), origin), "", aligned(facts), *train_set.notes, ""]), flush=True)
+    notes = [f"images: {note}" for note in train_set.notes]
+    print("\n".join([table(recipe, RECIPES[origin](), origin), "", aligned(facts), *notes, ""]), flush=True)
     if run.plan.exists():       # decided when the run began
         plan = read_plan(run.plan)
         print(f"{plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, by {run.plan}")
     else:
         print("timing a few steps ...", flush=True)
-        plan, seconds = make_plan(recipe, train_set, device, "", began, compiled)
+        plan, seconds = make_plan(recipe, train_set, test_set, device, began, compiled)
         print(describe(recipe, plan, seconds))
     sizes = disk(plan, first, second, size * size * channels)
     print(f"{readable(sum(sizes.values()))} of disk space: {', '.join(f'{kind} {readable(part)}' for kind, part in sizes.items())}")

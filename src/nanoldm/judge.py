@@ -13,6 +13,7 @@ from nanoldm.seeding import generator
 
 COPY = 1 / 3        # a copy is three times nearer to one training image than to any other (Yoon et al. 2023, "Diffusion probabilistic
                     # models generalize when they fail to memorize")
+NOISE = 1000        # images of the floor "noise"
 Moments = tuple[Tensor, Tensor]
 
 
@@ -143,21 +144,25 @@ class Judge:
         return {name: found[name] for name in MEASURES if name in found and name not in leave_out}
 
     def real_images(self, n: int, stream: torch.Generator) -> dict[str, float]:
-        """The first of the floors."""
+        """The first of the floors, of real_count(n) images."""
         order = torch.randperm(len(self.train), generator=stream)
-        n_real = min(n, len(self.train) // 2)
-        return self.summarise(self.train[order[:n_real]], NEAREST, self._moments(self.train[order[n_real:]]))
+        count = self.real_count(n)
+        return self.summarise(self.train[order[:count]], NEAREST, self._moments(self.train[order[count:]]))
+
+    def real_count(self, n: int) -> int:
+        """How many training images stand beside n samples: as many, of a small set half of it."""
+        return min(n, len(self.train) // 2)
 
     def floors(self, n: int, seed: int) -> dict[str, dict[str, float]]:
         """What real images and noise get, beside which every other figure is to be read.
 
-            real images     n training images, drawn at random, against the others and the test set: the bias of finite samples
+            real images     real_count(n) training images, drawn at random, against the others and the test set: the bias of finite samples
             test set        as if it were samples: the training set against the test set
-            noise           up to 1,000 images of uniform noise
+            noise           images of uniform noise, NOISE at most
         """
         stream = generator(seed, 0, 1)
         real = self.real_images(n, stream)
-        noise = torch.randint(256, (min(n, 1000), *self.test_set.images.shape[1:]), dtype=torch.uint8, generator=stream)
+        noise = torch.randint(256, (min(n, NOISE), *self.test_set.images.shape[1:]), dtype=torch.uint8, generator=stream)
         return {"real images": real,
                 "test set": self.summarise(self.test, AGAINST_TEST),
                 "noise": self.summarise(self.observe(noise, "noise"))}

@@ -1,5 +1,6 @@
 """How long a run will take, and how many steps fit into a wall-time budget. Decided once, when a run starts, and stored."""
 
+import math
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from nanoldm.stages import PROXY_LATENTS, Stage, autoencoder_stage, count_classe
 AUTOENCODER_SHARE = 0.2     # of a budget, at most
 SHOW_SHARE = 0.05           # of the denoiser's time for sample grids and test losses, at most
 SHOWS = 8                   # of them in a run, at most
+FEWEST = {"autoencoder_training": 1000, "training": 2000}       # steps of a stage below which it learns little
 
 
 class Plan(Config):
@@ -28,7 +30,8 @@ class Plan(Config):
     autoencoder_steps: Length
     denoiser_steps: Length
     show_every: Length                  # steps between two sample grids
-    images_sha256: str
+    images_sha256: str                  # of the training images, with their labels where the network is told them
+    test_sha256: str | None = None      # the same of the test images
     finished: bool = False
     model_sha256: dict[str, str] | None = None      # of a finished run: each file of its model
 
@@ -39,7 +42,7 @@ def read_plan(file: Path) -> Plan:
         return Plan.model_validate(read_json(file))
 
 
-def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, images_sha256: str, began: float,
+def make_plan(recipe: Recipe, train_set: ImageSet, test_set: ImageSet, device: torch.device | str, began: float,
               compiled: bool = False) -> tuple[Plan, float]:
     """(plan, expected seconds from now). Times a few steps of both stages on copies that are thrown away."""
     probe = (recipe.budget or 0) * 0.015 + 1      # seconds of timing for each stage
@@ -57,7 +60,7 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
         shows = shows_within(steps_2 * step_2, show)
     else:
         left = recipe.budget - (time.monotonic() - began) - encoding
-        steps_1 = min(first.steps, int(AUTOENCODER_SHARE * left / step_1))
+        steps_1 = min(max(first.steps, few(recipe)["autoencoder_training"]), int(AUTOENCODER_SHARE * left / step_1))
         left -= steps_1 * step_1
         shows = shows_within(left, show)
         steps_2 = int((left - shows * show) / step_2)
@@ -66,7 +69,9 @@ def make_plan(recipe: Recipe, train_set: ImageSet, device: torch.device | str, i
             raise InputError(f"a budget of {recipe.budget:g} s is too short: start, timing, encoding, pictures take about {before:.0f} s "
                              f"here before there is time for one step of each stage: give --budget {3 * before:.0f}s or more")
     seconds = encoding + steps_1 * step_1 + steps_2 * step_2 + shows * show
-    return Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2, show_every=-(-steps_2 // shows), images_sha256=images_sha256), seconds
+    train_sha256, test_sha256 = (data.digest(recipe.diffusion.told_labels) for data in (train_set, test_set))
+    return Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2, show_every=-(-steps_2 // shows), images_sha256=train_sha256,
+                test_sha256=test_sha256), seconds
 
 
 def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str) -> None:
@@ -150,4 +155,21 @@ def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
     if plan.denoiser_steps < 3 * window:
         text += (f"\nnote: the EMA weights, from which samples are drawn, average about {window:,.0f} steps: in a run this short they "
                  "lag behind the raw weights; samples/ shows both")
-    return text
+    return text + "".join(f"\nnote: {note}" for note in short_stages(recipe, plan))
+
+
+def few(recipe: Recipe) -> dict[str, int]:
+    """Stage -> steps below which it learns little; 0 for one whose length is given in steps: that was meant."""
+    return {name: 0 if getattr(recipe, name).steps else least for name, least in FEWEST.items()}
+
+
+def short_stages(recipe: Recipe, plan: Plan) -> list[str]:
+    """Of few images an epoch is a few steps: what is too short, and what would be enough."""
+    steps, notes = {"autoencoder_training": plan.autoencoder_steps, "training": plan.denoiser_steps}, []
+    for name, least in few(recipe).items():
+        if steps[name] < least and recipe.budget is None:
+            epochs = math.ceil(least * getattr(recipe, name).epochs / steps[name])
+            what, option = {"training": ("the denoiser", "--epochs"), "autoencoder_training": ("the autoencoder", "--ae-epochs")}[name]
+            notes.append(f"{steps[name]:,} steps of {what} are too few to learn much, since few images make short epochs: give {option} "
+                         f"{epochs:,} for {least:,} steps, or --budget 20m, which chooses enough")
+    return notes

@@ -19,7 +19,8 @@ from nanoldm.files import write_text
 from nanoldm.judge import MEASURES, Judge, Observed
 
 TEMPLATE = Path(__file__).parent / "bundled" / "report.html.jinja"
-COLUMNS = ("real images", "test set", "reconstructions", "noise")       # the floors, beside the samples
+EQUAL = "samples, as many as real images"       # where the training set is too small for as many real images as samples
+COLUMNS = (EQUAL, "real images", "test set", "reconstructions", "noise")       # the floors, beside the samples
 SHOWN, PAIRS = 100, 16
 
 
@@ -33,7 +34,8 @@ def number(value: float | None) -> str:
 def rows(report: dict[str, Any]) -> list[list[str]]:
     """The lines of the main table as text: title, samples with interval, floors, what is good."""
     columns = [column for column in COLUMNS if any(column in figures for figures in report["measures"].values())]
-    head = ["measure", "samples", *columns, "good is"]
+    counts = report.get("counts", {})
+    head = ["measure", *(f"{name} ({counts[name]:,})" if name in counts else name for name in ("samples", *columns)), "good is"]
     return [head] + [[MEASURES[name].title, f"{number(figures['value'])} ± {number(figures['interval'])}",
                       *(number(figures.get(column)) for column in columns), MEASURES[name].good]
                      for name, figures in report["measures"].items()]
@@ -82,9 +84,9 @@ def title(report: dict[str, Any]) -> str:
 
 
 def explanation(report: dict[str, Any]) -> str:
-    return (f"± is half a 95 % interval from {report['batches']} disjoint batches of samples. real images: as many training images against "
-            "the others and the test set (what perfect samples would get); test set: judged as samples; reconstructions: "
-            "decode(encode(test)), the best that this autoencoder allows.")
+    return (f"(N): how many images; compare figures of equal N alone. ± is half a 95 % interval from {report['batches']} disjoint batches "
+            "of samples. real images: training images against the others and the test set (what as many perfect samples get); test set: "
+            "judged as samples; reconstructions: decode(encode(test)), the best that this autoencoder allows.")
 
 
 def write_html(out: Path, report: dict[str, Any], images: Tensor, judge: Judge, observed: Observed,

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from nanoldm.atomic import is_temporary
 from nanoldm.errors import InputError
-from nanoldm.files import read_json, write_bytes
+from nanoldm.files import read_json, write_bytes, write_json
 from nanoldm.paths import check_folder, is_system_file
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan
@@ -35,11 +35,33 @@ def check_run(run: RunFolder, recipe: Recipe) -> None:
         there = Recipe.model_validate(read_json(run.recipe))
     except ValidationError:
         raise InputError(f"{run.recipe} is not a recipe of this version: choose another folder with --out") from None
-    if there != recipe:
+    if there != in_place_of(there, recipe):
         changed = [f"{key} {old!r} there, {new!r} here" for (key, old), (_, new)
                    in zip(flat(there.model_dump()), flat(recipe.model_dump()), strict=True) if old != new]
         raise InputError(f"{run.path} holds a run of another recipe ({'; '.join(changed)}): "
                          "repeat the options it was started with, or choose another folder with --out")
+
+
+def in_place_of(there: Recipe, recipe: Recipe) -> Recipe:
+    """`recipe`, with the folder of images of `there` if both have one: whether these are the same images is told by their digest."""
+    folders = all(data.name.startswith("folder:") for data in (there.data, recipe.data))
+    return recipe.replace(data={"name": there.data.name}) if folders else recipe
+
+
+def note_place(run: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
+    """Where the folder of images has moved since the run began, its records name the new place. -> the plan of the run"""
+    there = Recipe.model_validate(read_json(run.recipe))
+    if there == recipe:
+        return plan
+    with run.locked():
+        write_json(run.recipe, recipe.model_dump())
+        if (run.model / run.recipe.name).is_file():
+            copy_records(run)
+        if plan.model_sha256:
+            plan = plan.replace(model_sha256={run.recipe.name: model_files(run)[run.recipe.name]})
+            write_json(run.plan, plan.model_dump())
+    print(f"the images of this run have moved from {there.data.name} to {recipe.data.name}: noted in {run.recipe}")
+    return plan
 
 
 def left_by_a_start(file: Path) -> bool:
@@ -68,7 +90,7 @@ def find_damage(run: RunFolder, plan: Plan) -> str | None:
 
 
 def copy_records(run: RunFolder) -> None:
-    """Recipe and log beside the model, so that it can be copied alone."""
-    for file in (run.recipe, run.metrics):
+    """Recipe, plan and log beside the model, so that it can be copied alone."""
+    for file in (run.recipe, run.plan, run.metrics):
         if file.is_file() and file.stat().st_size:
             write_bytes(run.model / file.name, file.read_bytes())       # whole or absent: `sample` may be reading it

@@ -14,12 +14,12 @@ from nanoldm.data import ImageSet, load, to_float
 from nanoldm.device import check_compiler
 from nanoldm.errors import InputError
 from nanoldm.fast import load_fast
-from nanoldm.files import digest, load_tensors, save_tensors, weights_digest, write_json
+from nanoldm.files import load_tensors, save_tensors, weights_digest, write_json
 from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan, describe, make_plan, read_plan
 from nanoldm.recipe import Recipe
-from nanoldm.resuming import check_one_process, check_run, copy_records, find_damage, model_files
+from nanoldm.resuming import check_one_process, check_run, copy_records, find_damage, model_files, note_place
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
 from nanoldm.stages import (
@@ -60,7 +60,7 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
     run = RunFolder(out)
     check_run(run, recipe)
     train_set, test_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)
-    plan = start_or_resume(run, recipe, train_set, device, began, compiled)
+    plan = start_or_resume(run, recipe, (train_set, test_set), device, began, compiled)
     if plan.finished and (damage := find_damage(run, plan)) is None:
         print(f"{run.path} is finished: nothing to do. Draw from it with: nanoldm sample {shell(run.path)}")
         return run
@@ -73,24 +73,27 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
         train_denoiser(run, recipe, plan, autoencoder, train_set, test_set, compiled)
         copy_records(run)
         write_json(run.plan, plan.replace(finished=True, model_sha256=model_files(run)).model_dump())
+        copy_records(run)
     print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {shell(run.path)}")
     return run
 
 
-def start_or_resume(run: RunFolder, recipe: Recipe, train_set: ImageSet, device: torch.device | str, began: float,
+def start_or_resume(run: RunFolder, recipe: Recipe, data: tuple[ImageSet, ImageSet], device: torch.device | str, began: float,
                     compiled: bool) -> Plan:
-    """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist."""
-    labels = {"labels": train_set.labels} if recipe.diffusion.told_labels else {}
-    images = digest({"images": train_set.images} | labels)
+    """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist. data: training set and test set."""
+    labelled = recipe.diffusion.told_labels
     if run.plan.exists():
         plan = read_plan(run.plan)
-        if plan.images_sha256 != images:
-            raise InputError(f"the images of {recipe.data.name}{' or their labels' * bool(labels)} have changed since the run in "
+        if plan.images_sha256 != data[0].digest(labelled):
+            raise InputError(f"the images of {recipe.data.name}{' or their labels' * labelled} have changed since the run in "
                              f"{run.path} began: choose another folder with --out")
+        plan = note_place(run, recipe, plan)
         if not plan.finished:
             print(f"resuming the run in {run.path}")
         return plan
-    plan, seconds = make_plan(recipe, train_set, device, images, began, compiled)
+    for note in data[0].notes:
+        print(f"images: {note}")
+    plan, seconds = make_plan(recipe, *data, device, began, compiled)
     print(describe(recipe, plan, seconds))
     with run.locked():
         if run.plan.exists():       # written while this one was planned

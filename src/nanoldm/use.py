@@ -7,14 +7,14 @@ from tqdm.auto import tqdm
 
 from nanoldm import pictures
 from nanoldm.arrays import save_npz
-from nanoldm.data import load, to_float
+from nanoldm.data import to_float
 from nanoldm.errors import InputError
 from nanoldm.options import in_turn
 from nanoldm.paths import check_apart, check_target
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.runs import data_of
 from nanoldm.sampling import Sampling
 from nanoldm.stages import known
+from nanoldm.trained_on import test_images_of
 
 GRID_LIMIT = 1024           # images in a grid that still can be looked at
 TRAJECTORY_LIMIT = 64
@@ -64,11 +64,10 @@ def denoise_test_images(model: str, t: int, seeds: list[int], sampling: Sampling
     """Noise the first test images of the model's own data to timestep t, denoise them, and write the comparison to `out`."""
     check_target(out, *pictures.FORMATS)
     pipeline = LatentDiffusion.from_pretrained(model, device)
-    data = data_of(model)
-    test = load(data.name, data.size, data.holdout)[1]
+    test = test_images_of(model)
     images, labels = to_float(test.images[: len(seeds)]), known(test.labels[: len(seeds)], pipeline.denoiser.classes)
     if len(images) < len(seeds):
-        raise InputError(f"--n {len(seeds)}: {data.name} has only {len(images)} test images")
+        raise InputError(f"--n {len(seeds)}: the model has only {len(images)} test images")
     if 0 <= t < pipeline.denoiser.schedule.timesteps:
         count_steps(pipeline, sampling, t)
     noised, result = pipeline.denoise_from(images, t, seeds, labels=labels, **vars(sampling), progress=True)

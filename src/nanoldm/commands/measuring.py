@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, Picture, Threads
+from nanoldm.commands.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, OtherData, Picture, Threads, Weak
 from nanoldm.errors import InputError
 from nanoldm.limits import LARGEST_SIZE, short
 from nanoldm.options import BEST, parse_names, parse_numbers
@@ -14,7 +14,8 @@ from nanoldm.options import BEST, parse_names, parse_numbers
 def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
                                    "an exported folder (default: mnist-fast, unless --samples is given).")]] = None, *,
              samples: File = None, n: Count = None, seed: int = 0, sampling: Drawn = AS_USUAL, features: FeatureFolder = "digits-v1",
-             out: Folder = None, compile: bool = False, device: Device = "auto", threads: Threads = None) -> None:
+             weak_features: Weak = False, data: OtherData = None, out: Folder = None, compile: bool = False,
+             device: Device = "auto", threads: Threads = None) -> None:
     """Measure how good samples are: distances to real images beside their floors, with intervals, as a table, JSON and HTML.
 
     Says first what it will cost. Samples and the features of real images are kept: a second call takes a minute. A model that knows
@@ -31,17 +32,18 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     """
     from nanoldm.device import prepare_torch
     from nanoldm.evaluate import evaluate as run
+    from nanoldm.features import load_features
     if samples and (sampling != AS_USUAL or n is not None or compile):
         raise InputError("--samples are drawn already: leave out --n, --compile and the options that say how to draw")
     drawn = None if samples else sampling.drawing(model or BEST)
-    run(model, samples=samples, n=10_000 if n is None else n, seed=seed, sampling=drawn, features=features, out=out, compiled=compile,
-        device=prepare_torch(device, threads))
+    run(model, samples=samples, n=10_000 if n is None else n, seed=seed, sampling=drawn,
+        features=load_features(features, weak_features), data=data, out=out, compiled=compile, device=prepare_torch(device, threads))
 
 
 def compare(model: Model = BEST, *, n: int = 1000, seed: int = 0, passes: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32",
             samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ab3", grids: Annotated[str, arg(metavar="NAMES")] =
-            "shifted,log-snr", features: FeatureFolder = "digits-v1", save: bool = False, out: Folder = None, device: Device = "auto",
-            threads: Threads = None) -> None:
+            "shifted,log-snr", features: FeatureFolder = "digits-v1", weak_features: Weak = False, data: OtherData = None,
+            save: bool = False, out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
     """Find the sampler that needs the fewest steps: distance to real images against network passes, as a table and a picture.
 
     All settings draw the same seeds. Says first what it will cost; samples are kept, so that a second call, or one after Ctrl-C, draws
@@ -63,12 +65,13 @@ def compare(model: Model = BEST, *, n: int = 1000, seed: int = 0, passes: Annota
     numbers = parse_numbers("--passes", passes, "4,8,16,32")
     from nanoldm.compare import compare as run
     from nanoldm.device import prepare_torch
-    run(model, n=n, seed=seed, passes=numbers, samplers=parse_names(samplers), grids=parse_names(grids), features=features, save=save,
-        out=out, device=prepare_torch(device, threads))
+    from nanoldm.features import load_features
+    run(model, n=n, seed=seed, passes=numbers, samplers=parse_names(samplers), grids=parse_names(grids),
+        features=load_features(features, weak_features), data=data, save=save, out=out, device=prepare_torch(device, threads))
 
 
-def doctor(model: Model = BEST, *, features: FeatureFolder = "digits-v1", out: Folder = None, device: Device = "auto",
-           threads: Threads = None) -> None:
+def doctor(model: Model = BEST, *, features: FeatureFolder = "digits-v1", weak_features: Weak = False, data: OtherData = None,
+           out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
     """Find where a model breaks: autoencoder, latent statistics, denoising from ever noisier images, sampling. Exit code 1 if it does.
 
     Example: nanoldm doctor runs/mnist-fast
@@ -78,7 +81,8 @@ def doctor(model: Model = BEST, *, features: FeatureFolder = "digits-v1", out: F
     """
     from nanoldm.device import prepare_torch
     from nanoldm.doctor import examine
-    if not examine(model, features=features, out=out, device=prepare_torch(device, threads)):
+    from nanoldm.features import load_features
+    if not examine(model, features=load_features(features, weak_features), data=data, out=out, device=prepare_torch(device, threads)):
         raise SystemExit(1)
 
 
@@ -97,7 +101,7 @@ def curves(runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]],
     draw_curves(runs, out, gif)
 
 
-def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Count = None, epochs: int = 10, seed: int = 0,
+def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Count = None, epochs: Count = None, seed: int = 0,
              out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
     """Train the networks that `evaluate` and `doctor` judge by, for other images than MNIST: a classifier, and one without labels.
 
@@ -106,12 +110,12 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
     Args:
         data: mnist, fashion-mnist, ..., or folder:PATH with your own images (class subfolders give labels).
         size: Side of the images in pixels, as the model has it.
-        epochs: Passes over the training images.
+        epochs: Passes over the training images (default: 10; of few images as many as make 500 steps).
         seed: Of initial weights, order and augmentation.
         out: The new folder (default: features/DATA).
     """
     from nanoldm.device import prepare_torch
-    from nanoldm.features import train_features
+    from nanoldm.feature_training import train_features
     from nanoldm.overrides import absolute
     from nanoldm.recipe import Data
     if size is not None and not 4 <= size <= LARGEST_SIZE:

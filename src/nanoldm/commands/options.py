@@ -25,6 +25,9 @@ File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Picture = Annotated[Path, arg(metavar="FILE")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 FeatureFolder = Annotated[str, arg(metavar="NAME", help="Feature networks: a bundled name, or a folder that `nanoldm features` wrote.")]
+Weak = Annotated[bool, FlagCreatePairsOff, arg(help="Judge by feature networks that are too often wrong, all the same.")]
+OtherData = Annotated[str | None, arg(metavar="DATA", help_behavior_hint="", help="Measure by these images instead of those that the model "
+                                      "was trained on: mnist, ..., or folder:PATH, also where that folder has moved or changed.")]
 Fields = UseAppendAction[Annotated[tuple[str, ...], arg(name="set", metavar="FIELD=VALUE", help_behavior_hint="")]]
 
 

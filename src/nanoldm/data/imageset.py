@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nanoldm.errors import InputError, TrainingError
+from nanoldm.files import digest
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def digest(self, labelled: bool) -> str:
+        """SHA-256 of the images and, if `labelled`, of their labels: the same wherever the files lie."""
+        return digest({"images": self.images} | ({"labels": self.labels} if labelled else {}))
 
     def names(self) -> dict[int, str]:
         """Number -> name of the classes that have images."""

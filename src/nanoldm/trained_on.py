@@ -1,0 +1,51 @@
+"""The images that a model was trained on, as they are now: what it is measured by."""
+
+from pathlib import Path
+
+from nanoldm.data import ImageSet, load
+from nanoldm.errors import InputError
+from nanoldm.files import read_json, refusing
+from nanoldm.overrides import absolute
+from nanoldm.planning import read_plan
+from nanoldm.recipe import Data, Recipe
+from nanoldm.runs import data_of, find_model
+
+
+def images_of(model: str | Path, instead: str | None = None) -> tuple[Data, ImageSet, ImageSet]:
+    """(what they are called, training set, test set) of a model's images.
+
+    instead: other images, such as "folder:PATH", which are brought to the model's size.
+    Raises InputError where the files have changed since the training, unless `instead` names what is to be used.
+    """
+    data = data_of(model)
+    if instead is not None:
+        size = read_json(find_model(model) / "autoencoder" / "config.json").get("image_size")
+        data = data.replace(name=absolute(instead), size=size if isinstance(size, int) else data.size)
+    train, test = load(data.name, data.size, data.holdout)
+    if instead is None and (change := find_change(model, train, test)):
+        raise InputError(f"{change}: put the earlier ones back, train again, or name the images to measure by, such as --data {data.name}")
+    return data, train, test
+
+
+def test_images_of(model: str | Path) -> ImageSet:
+    """A model's test set, to be looked at. Says so where the files have changed since the training."""
+    data = data_of(model)
+    train, test = load(data.name, data.size, data.holdout)
+    if change := find_change(model, train, test):
+        print(f"note: {change}")
+    return test
+
+
+def find_change(model: str | Path, train: ImageSet, test: ImageSet) -> str | None:
+    """What has changed in a model's images since its training, in words; None where nothing has, or nobody wrote it down."""
+    folder = find_model(model)
+    file = next((file for file in (folder / "plan.json", folder.parent / "plan.json") if file.is_file()), None)
+    if file is None or not (folder / "recipe.json").is_file():
+        return None
+    with refusing(folder / "recipe.json"):
+        recipe = Recipe.model_validate(read_json(folder / "recipe.json"))
+    plan, labelled = read_plan(file), recipe.diffusion.told_labels
+    for name, before, now in (("training", plan.images_sha256, train), ("test", plan.test_sha256, test)):
+        if before is not None and before != now.digest(labelled):
+            return f"the {name} images of {recipe.data.name}{' or their labels' * labelled} have changed since {model} was trained"
+    return None
