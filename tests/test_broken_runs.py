@@ -46,7 +46,7 @@ def test_two_processes_do_not_train_in_one_folder(digits, tmp_path):
 
 def test_of_two_runs_that_begin_in_one_folder_at_once_the_second_writes_nothing(digits, tmp_path, monkeypatch):
     recipe, run = tiny_recipe(digits, steps=2), RunFolder(tmp_path / "run")
-    ours = planning.make_plan(recipe, load(recipe.data.name, 8)[0], "cpu", "", time.monotonic())
+    ours = planning.make_plan(recipe, *load(recipe.data.name, 8), "cpu", time.monotonic())
 
     def while_another_one_begins(*_):
         write_json(run.recipe, recipe.replace(seed=1).model_dump())

@@ -107,7 +107,7 @@ BAD_INPUT = {
     "export MODEL MODEL": "exists: give the name of a new folder",
     "export MODEL FILE/deeper": "recipe.json is not a folder that you may write to",
     "train mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
-    "train mnist --set network.patch=2": "49 tokens are no square of 2x2 patches",
+    "train mnist --set network.patch=2": "into patches of 2x2: give --size 24 or 32",
     "train": "RECIPE",
     "train mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional, mnist, mnist-v",
     "recipes mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional",
@@ -208,7 +208,7 @@ def test_an_exported_model_draws_the_same_images_and_has_a_card(nanoldm, trained
 
 def test_the_card_of_a_run_that_was_stopped_says_so(trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    write_json(run / "plan.json", read_json(run / "plan.json") | {"finished": False})
+    write_json(run / "model" / "plan.json", read_json(run / "plan.json") | {"finished": False})
     for source, stopped in ((run, True), (trained_run, False)):
         export(source, tmp_path / f"copy-{stopped}")
         assert ("taken before the run had finished" in (tmp_path / f"copy-{stopped}" / "README.md").read_text()) == stopped

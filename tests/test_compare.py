@@ -164,8 +164,8 @@ def test_the_choice_follows_its_rule(rows, expected):
 
 def test_a_table_without_a_choice_says_so():
     report = {"reference": row(100, 10), "rows": [row(32, 9)], "fast": None, "passes": [32], "measure": "frechet_test", "batches": 10,
-              "real images": {"frechet_test": 1, "kernel_test": 0}, "images": 40, "model": "m", "first_seed": 0, "data": {"name": "d"},
-              "features": {"name": "f"}}
+              "real images": {"frechet_test": 1, "kernel_test": 0}, "images": 40, "real_count": 40, "model": "m", "first_seed": 0,
+              "data": {"name": "d"}, "features": {"name": "f"}}
     assert f"no choice, since all settings cost more than {FAST_PASSES} network passes" in table(report)
 
 

@@ -23,8 +23,8 @@ def clocked(monkeypatch):
 
 
 def plan_for(**changes):
-    recipe = RECIPES["mnist"]().replace(**changes)
-    return make_plan(recipe, ImageSet(IMAGES, torch.zeros(len(IMAGES), dtype=torch.long)), torch.device("cpu"), "", time.monotonic())
+    recipe, data = RECIPES["mnist"]().replace(**changes), ImageSet(IMAGES, torch.zeros(len(IMAGES), dtype=torch.long))
+    return make_plan(recipe, data, data, torch.device("cpu"), time.monotonic())
 
 
 def wall_time(plan):
@@ -45,9 +45,21 @@ def test_a_short_budget_does_not_go_to_the_autoencoder_alone(clocked):
     assert plan.denoiser_steps > 0
 
 
-def test_a_long_budget_gives_the_autoencoder_its_epochs_and_no_more(clocked):
-    plan, _ = plan_for(budget=36000)
-    assert plan.autoencoder_steps == 10 * (2560 // 128)
+def test_a_long_budget_gives_the_autoencoder_its_epochs_or_enough_steps_and_no_more(clocked):
+    assert plan_for(budget=36000)[0].autoencoder_steps == 1000 > 10 * (2560 // 128)
+    assert plan_for(budget=36000, autoencoder_training={"epochs": 100})[0].autoencoder_steps == 100 * (2560 // 128)
+    assert plan_for(budget=36000, autoencoder_training={"epochs": None, "steps": 3})[0].autoencoder_steps == 3      # meant so
+
+
+def test_epochs_of_few_images_that_make_too_few_steps_are_announced_with_the_option_to_set(clocked):
+    recipe = RECIPES["mnist"]()
+    said = describe(recipe, *plan_for())        # 200 steps of the autoencoder, 2,000 of the denoiser
+    assert "200 steps of the autoencoder are too few to learn much, since few images make short epochs: give --ae-epochs 50 for" in said
+    assert "of the denoiser are too few" not in said
+    said = describe(recipe.replace(training={"epochs": 3}), *plan_for(training={"epochs": 3}))
+    assert "30 steps of the denoiser are too few to learn much, since few images make short epochs: give --epochs 200 for" in said
+    chosen = {"autoencoder_training": {"epochs": None, "steps": 7}, "training": {"epochs": None, "steps": 7}}
+    assert "too few" not in describe(recipe.replace(**chosen), *plan_for(**chosen))
 
 
 def test_without_a_budget_the_recipe_decides(clocked):

@@ -94,7 +94,7 @@ def test_an_export_copies_the_files_of_a_model_and_no_others(run, tmp_path):
     (run / "model" / "metrics.jsonl").symlink_to("/dev/zero")
     export(run, tmp_path / "exported")
     assert {file.name for file in (tmp_path / "exported").iterdir()} == {
-        "model_index.json", "autoencoder", "network", "scheduler", "recipe.json", "README.md"}
+        "model_index.json", "autoencoder", "network", "scheduler", "recipe.json", "plan.json", "README.md"}
 
 
 def test_pixels_that_are_no_numbers_are_an_error_and_no_black_picture(tiny_pipeline):

@@ -6,13 +6,14 @@ from typing import Any
 
 from nanoldm import __version__
 from nanoldm.atomic import replacing_folder
+from nanoldm.class_names import listed
 from nanoldm.errors import InputError
 from nanoldm.fast import FILE, usually_fast
 from nanoldm.files import digest, read_json, refusing, write_bytes, write_text
 from nanoldm.options import duration
 from nanoldm.paths import check_folder, check_regular
 from nanoldm.pipeline import LatentDiffusion
-from nanoldm.planning import read_plan
+from nanoldm.planning import plan_of
 from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import find_model
 from nanoldm.saving import FILES
@@ -47,7 +48,7 @@ def facts(model: str | Path) -> dict[str, str]:
 def labels(denoiser: Any, names: Mapping[int, str] | None = None) -> str:
     """What a Denoiser is told beside the noise level, in words. names: of its classes, where they have any."""
     if denoiser.classes:
-        return f"{denoiser.classes} classes" + (f": {', '.join(f'{number} {name}' for number, name in names.items())}" if names else "")
+        return f"{denoiser.classes} classes" + (f": {listed(names)}" if names else "")
     return f"none ({denoiser.cells} cells)" if denoiser.cells else "none"
 
 
@@ -113,8 +114,8 @@ def origin(folder: Path) -> str:
         length = f"a wall-time budget of {duration(recipe.budget)}"
     annealed = "annealed to 0" if training.annealing == "cosine" else "constant"
     weights = "EMA weights" if training.ema_decay or training.ema_power else "the last weights"
-    if (folder / "plan.json").exists():
-        weights += "" if read_plan(folder / "plan.json").finished else ", taken before the run had finished"
+    if plan := plan_of(folder):
+        weights += "" if plan.finished else ", taken before the run had finished"
     return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe {code(recipe.recipe)} on {code(recipe.data.name)}\n"
             f"({length}, learning rate {annealed}, {weights}).\n\n"
             "`recipe.json` holds every setting, `metrics.jsonl` every logged loss.")

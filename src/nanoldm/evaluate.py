@@ -64,8 +64,6 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     data, train, test = images_of(model, data) if model else images_of_features(judges, data)
     check_fit(judges, given.images if given else test.images, data.name)
     check_origin(judges, data, train)
-    for note in train.notes:
-        print(f"images: {note}")
 
     if given and (given.labels >= 0).all():
         check_labels(given, train, test)

@@ -14,7 +14,7 @@ from nanoldm.data import ImageSet, load, to_float
 from nanoldm.errors import InputError
 from nanoldm.features import TASKS, Features, find_weak, load_features, sha256
 from nanoldm.files import digest, load_module, load_tensors, save_tensors, write_json
-from nanoldm.limits import LARGEST_SEED, within
+from nanoldm.limits import LARGEST_SEED, short, within
 from nanoldm.metrics import ClassificationLoss, FeatureNet, extract
 from nanoldm.paths import check_folder, is_system_file
 from nanoldm.recipe import Data
@@ -101,6 +101,8 @@ def train_features(data: Data, out: Path, *, epochs: float | None = None, seed: 
     check_folder(out)
     if epochs is not None and not 0 < epochs <= MOST_EPOCHS:
         raise InputError(f"--epochs {epochs:g}: epochs must be more than 0 and at most {MOST_EPOCHS:,}")
+    if seed < 0:
+        raise InputError(f"--seed {short(seed)}: seeds count from 0")
     within("--seed", seed, 0, LARGEST_SEED)
     train, test = load(data.name, data.size, data.holdout)
     for note in train.notes:

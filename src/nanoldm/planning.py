@@ -42,6 +42,12 @@ def read_plan(file: Path) -> Plan:
         return Plan.model_validate(read_json(file))
 
 
+def plan_of(folder: Path) -> Plan | None:
+    """The plan of the run that a model in `folder` is of; None for a model that says nothing about it. Raises InputError."""
+    file = next((file for file in (folder / "plan.json", folder.parent / "plan.json") if file.is_file()), None)
+    return file and read_plan(file)
+
+
 def make_plan(recipe: Recipe, train_set: ImageSet, test_set: ImageSet, device: torch.device | str, began: float,
               compiled: bool = False) -> tuple[Plan, float]:
     """(plan, expected seconds from now). Times a few steps of both stages on copies that are thrown away."""

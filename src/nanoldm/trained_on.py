@@ -6,7 +6,7 @@ from nanoldm.data import ImageSet, load
 from nanoldm.errors import InputError
 from nanoldm.files import read_json, refusing
 from nanoldm.overrides import absolute
-from nanoldm.planning import read_plan
+from nanoldm.planning import plan_of
 from nanoldm.recipe import Data, Recipe
 from nanoldm.runs import data_of, find_model
 
@@ -39,12 +39,12 @@ def test_images_of(model: str | Path) -> ImageSet:
 def find_change(model: str | Path, train: ImageSet, test: ImageSet) -> str | None:
     """What has changed in a model's images since its training, in words; None where nothing has, or nobody wrote it down."""
     folder = find_model(model)
-    file = next((file for file in (folder / "plan.json", folder.parent / "plan.json") if file.is_file()), None)
-    if file is None or not (folder / "recipe.json").is_file():
+    plan = plan_of(folder)
+    if plan is None or not (folder / "recipe.json").is_file():
         return None
     with refusing(folder / "recipe.json"):
         recipe = Recipe.model_validate(read_json(folder / "recipe.json"))
-    plan, labelled = read_plan(file), recipe.diffusion.told_labels
+    labelled = recipe.diffusion.told_labels
     for name, before, now in (("training", plan.images_sha256, train), ("test", plan.test_sha256, test)):
         if before is not None and before != now.digest(labelled):
             return f"the {name} images of {recipe.data.name}{' or their labels' * labelled} have changed since {model} was trained"

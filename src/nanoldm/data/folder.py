@@ -19,6 +19,7 @@ from nanoldm.paths import user_path
 DEFAULT_SIZE = 28
 PAGES = {"white": 255, "black": 0, "grey": 128}     # what transparent images may be laid on
 FAINT = 48              # of 255: a drawing whose strokes differ less than this from the page, in the mean, is faint
+FEW = 0.05              # of the transparent images may be faint
 EVEN = 8                # of 255: an image whose pixels differ less than this shows nothing
 SHOWN = 20              # classes that are named
 
@@ -74,7 +75,7 @@ def read_images(files: Sequence[Path], size: int) -> Tensor:
 def laid_on_page(images: Tensor) -> tuple[Tensor, list[str]]:
     """RGB and opacity (N, 4, S, S) -> (images (N, 3, S, S), or (N, 1, S, S) if all are grey; a note on the page where any shows).
 
-    The page is the first of PAGES on which the fewest transparent images are faint: white drawings would not be seen on white.
+    The page is the first of PAGES on which few transparent images are faint, or the fewest: white drawings would not be seen on white.
     """
     colours, opacity = images[:, :3], images[:, 3:]
     clear = (opacity < 255).flatten(1).any(1)
@@ -82,7 +83,7 @@ def laid_on_page(images: Tensor) -> tuple[Tensor, list[str]]:
     if clear.any():
         drawings = images[clear]
         faint = {name: sum(int(is_faint(part, page).sum()) for part in drawings.split(1000)) for name, page in PAGES.items()}
-        page = min(faint, key=faint.get)
+        page = next((name for name in PAGES if faint[name] <= FEW * len(drawings)), min(faint, key=faint.get))
         colours = torch.cat([composite(part, PAGES[page]) for part in images.split(1000)])
         note = [f"{len(drawings):,} images are transparent in part and were laid on {page}"
                 + (", since many of their colours would not be seen on white" if page != "white" else "")]
@@ -108,7 +109,7 @@ def describe_classes(labels: Tensor, classes: Sequence[str]) -> list[str]:
     if not classes:
         return []
     counts = torch.bincount(labels[labels >= 0], minlength=len(classes)).tolist()
-    names = [f"{k} {name} ({count:,})" for k, (name, count) in enumerate(zip(classes, counts, strict=True))]
+    names = [f"{k}{f': {name}' * (name != str(k))} ({count:,})" for k, (name, count) in enumerate(zip(classes, counts, strict=True))]
     shown = [*names[: SHOWN - 1], "...", names[-1]] if len(names) > SHOWN else names
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
     return [f"{len(classes):,} classes (training images): {', '.join(shown)}",

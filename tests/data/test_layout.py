@@ -1,0 +1,155 @@
+"""How people sort their folders of images, and what is said about them."""
+
+import itertools
+
+import pytest
+from PIL import Image
+
+from nanoldm.data import load
+from nanoldm.data.image_file import FORMATS, formats, suffixes
+from nanoldm.data.layout import in_order
+from nanoldm.errors import InputError
+
+
+def put(folder, *names, level=0):
+    """A small picture under each name, the k-th with the grey level `level` + k."""
+    for k, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), level + k).save(folder / name, format="PNG")
+
+
+def read(folder):
+    return load(f"folder:{folder}", 8)
+
+
+def levels(data):
+    return sorted(data.images[:, 0, 0, 0].tolist())
+
+
+def said(data):
+    return "\n".join(data.notes)
+
+
+def test_folders_called_by_numbers_are_numbered_as_numbers(tmp_path):
+    put(tmp_path, *(f"{name}/{k}.png" for name in (0, 1, 2, 10, 11) for k in range(2)))
+    train, _ = read(tmp_path)
+    assert train.class_names == ("0", "1", "2", "10", "11")
+    assert "5 classes (training images): 0 (2), 1 (2), 2 (1), 3: 10 (2), 4: 11 (2)" in said(train)
+
+
+@pytest.mark.parametrize(("names", "order"), [
+    (["b", "a", "B"], ["B", "a", "b"]), (["class10", "class2", "class1"], ["class1", "class2", "class10"]),
+    (["10", "-1", "2.5", "2"], ["-1", "2", "2.5", "10"]), (["010", "10", "9"], ["9", "010", "10"]), (["x", "10", "9"], ["9", "10", "x"])])
+def test_numbers_count_as_numbers_in_any_name(names, order):
+    assert in_order(names) == order
+
+
+def test_an_empty_class_folder_keeps_its_number(tmp_path):
+    put(tmp_path, *(f"{name}/{k}.png" for name in (0, 1, 3) for k in range(4)))
+    (tmp_path / "2").mkdir()
+    train, test = read(tmp_path)
+    assert sorted({*train.labels.tolist(), *test.labels.tolist()}) == [0, 1, 3]
+    assert train.names() == {0: "0", 1: "1", 3: "3"}
+    assert "without training images, and so never drawn: 2" in said(train)
+
+
+def test_a_class_folder_whose_files_are_not_read_keeps_its_number_among_numbers_and_is_no_class_among_names(tmp_path):
+    put(tmp_path, "0/a.png", "2/a.png", "2/b.png")
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "photo.heic").write_bytes(b"heic")
+    assert read(tmp_path)[0].class_names == ("0", "1", "2")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "all.json").write_text("{}")
+    assert read(tmp_path)[0].class_names == ("0", "2")
+
+
+def test_what_is_skipped_is_said_with_number_and_ending(tmp_path):
+    put(tmp_path, "a.png", "b.png", "__c.png", ".hidden.png", "._a.png")
+    for name in ("x.heic", "y.HEIC", "notes.txt", "README", "Thumbs.db", "desktop.ini", ".DS_Store"):
+        (tmp_path / name).write_text("no image")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    train, test = read(tmp_path)
+    assert len(train) + len(test) == 3
+    for part in ("5 files were skipped, since they are no images of a kind that is read: 2 .heic", "1 .txt", "1 without an ending",
+                 "1 broken links"):
+        assert part in said(train)
+
+
+def test_folders_that_systems_make_are_no_classes(tmp_path):
+    put(tmp_path, "cat/a.png", "dog/a.png", "__MACOSX/cat/a.png", ".git/a.png", "@eaDir/thumb.png", "cat/@eaDir/a.png", "__pet/a.png")
+    train, test = read(tmp_path)
+    assert train.class_names == ("__pet", "cat", "dog")
+    assert len(train) + len(test) == 3
+
+
+def test_every_format_that_is_documented_is_read(tmp_path):
+    endings = {kind: next(suffix for suffix, format_ in sorted(Image.registered_extensions().items()) if format_ == kind)
+               for kind in formats() if kind in Image.SAVE}
+    assert {".jfif", ".ppm", ".pgm", ".jp2", ".apng", ".tif"} <= suffixes()
+    for k, (kind, suffix) in enumerate(endings.items()):
+        Image.new("RGB", (8, 8), (40, 40, 40)).save(tmp_path / f"{k}{suffix.upper() if k % 2 else suffix}", format=kind)
+    train, test = read(tmp_path)
+    assert len(train) + len(test) == len(endings) >= len(FORMATS) - 2      # Pillow may be built without AVIF and JPEG 2000
+    assert not train.notes or not [note for note in train.notes if "skipped" in note]
+    assert all(abs(level - 40) <= 2 for level in itertools.chain(levels(train), levels(test)))
+
+
+SPLITS = [("train", "test"), ("Train", "Test"), ("training", "testing"), ("TRAIN", "VAL"), ("train", "validation"),
+          ("training_set", "test_set"), ("seg_train", "seg_test"), ("train", "valid"), ("trainset", "testset"), ("train-images", "test-images")]
+
+
+@pytest.mark.parametrize(("first", "second"), SPLITS)
+@pytest.mark.parametrize("outer", ["", "mnist_png/"])
+def test_usual_names_of_training_and_test_sets_are_recognised(tmp_path, first, second, outer):
+    put(tmp_path, *(f"{outer}{first}/{name}/{k}.png" for name in "ab" for k in range(2)))
+    put(tmp_path, *(f"{outer}{second}/{name}/0.png" for name in "ab"), level=100)
+    train, test = read(tmp_path)
+    assert (levels(train), levels(test)) == ([0, 1, 2, 3], [100, 101])
+    assert (train.class_names, train.labels.tolist(), test.labels.tolist()) == (("a", "b"), [0, 0, 1, 1], [0, 1])
+    assert f"training images: {first}, test images: {second}" in said(train)
+
+
+def test_a_validation_set_beside_a_test_set_is_left_out_and_named(tmp_path):
+    put(tmp_path, "train/a/0.png", "val/a/0.png", "test/a/0.png", "loose.png")
+    train, test = read(tmp_path)
+    assert (levels(train), levels(test)) == ([0], [2])
+    assert "not read: val, the images beside them" in said(train)
+
+
+def test_training_and_test_sets_may_lie_within_the_classes(tmp_path):
+    put(tmp_path, *(f"{name}/{part}/{k}.png" for name in ("2", "10") for part in ("train", "test") for k in range(2)))
+    train, test = read(tmp_path)
+    assert (levels(train), levels(test)) == ([0, 1, 4, 5], [2, 3, 6, 7])
+    assert (train.class_names, train.labels.tolist(), test.labels.tolist()) == (("2", "10"), [0, 0, 1, 1], [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("names", [("train", "car"), ("train", "test_tube"), ("training", "valley"), ("rain", "test"),
+                                   ("train_a", "test_b")])
+def test_classes_that_are_no_pair_stay_classes(tmp_path, names):
+    put(tmp_path, *(f"{name}/{k}.png" for name in names for k in range(3)))
+    train, _ = read(tmp_path)
+    assert sorted(train.class_names) == sorted(names)
+
+
+def test_two_outer_folders_are_looked_through_and_a_lonely_class_is_not(tmp_path):
+    put(tmp_path / "one", "data/images/a/0.png", "data/images/b/0.png", "data/images/b/1.png")
+    train, _ = read(tmp_path / "one")
+    assert train.class_names == ("a", "b")
+    assert "the images lie in data/images" in said(train).replace("\\", "/")
+    put(tmp_path / "two", "cat/0.png", "cat/1.png", "cat/young/2.png")
+    assert read(tmp_path / "two")[0].class_names == ("cat",)
+
+
+def test_of_many_classes_the_first_and_the_last_are_named(tmp_path):
+    put(tmp_path, *(f"{name}/{k}.png" for name in range(30) for k in range(2)))
+    note = next(note for note in read(tmp_path)[0].notes if "classes" in note)
+    assert note.startswith("30 classes")
+    assert "18 (2), ..., 29 (2)" in note
+
+
+def test_all_damaged_files_are_counted_and_the_first_is_named(tmp_path):
+    put(tmp_path, *(f"{k}.png" for k in range(12)))
+    for k in (3, 5, 7):
+        (tmp_path / f"{k}.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"3\.png cannot be read as an image .* \(and 2 more of 12 cannot be read\)"):
+        read(tmp_path)
