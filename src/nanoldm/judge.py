@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nanoldm import metrics
 from nanoldm.data import ImageSet, check_images, to_float
+from nanoldm.errors import InputError
 from nanoldm.features import Features, check_fit
 from nanoldm.files import cached, digest
 from nanoldm.seeding import generator
@@ -73,6 +74,8 @@ class Judge:
     def __init__(self, features: Features, train: ImageSet, test: ImageSet, progress: bool = False):
         self.networks, self.train_set, self.test_set, self.progress = features.networks, train, test, progress
         check_fit(features, train.images)
+        if len(test) <= metrics.NEIGHBOURS:
+            raise InputError(f"the test set has {len(test)} images, and at least {metrics.NEIGHBOURS + 1} are needed to judge by: add images")
         self.main = next(iter(self.networks))       # the classifier where there is one
         self.train, self.test = self._observe_real(train, "training images"), self._observe_real(test, "test images")
         self.train_moments, self.test_moments = (self._moments(real) for real in (self.train, self.test))

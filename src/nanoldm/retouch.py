@@ -21,7 +21,7 @@ from nanoldm.options import in_turn
 from nanoldm.paths import check_apart, check_target, user_path
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
-from nanoldm.trained_on import test_images_of
+from nanoldm.trained_on import own_test_set
 from nanoldm.use import count_steps
 
 Labels = list[int] | None
@@ -123,7 +123,7 @@ def test_images(model: str, name: str) -> Tensor:
     first, last = int(numbers[1]), int(numbers[2] or numbers[1])
     if last < first:
         raise InputError(f"{name}: count upwards, such as test:{last}-{first}")
-    test = test_images_of(model).images
+    test = own_test_set(model).images
     if not first <= last < len(test):
         raise InputError(f"{name}: the model has test images 0 to {len(test) - 1}")
     return to_float(test[first : last + 1])

@@ -27,7 +27,7 @@ def images_of(model: str | Path, instead: str | None = None) -> tuple[Data, Imag
     return data, train, test
 
 
-def test_images_of(model: str | Path) -> ImageSet:
+def own_test_set(model: str | Path) -> ImageSet:
     """A model's test set, to be looked at. Says so where the files have changed since the training."""
     data = data_of(model)
     train, test = load(data.name, data.size, data.holdout)

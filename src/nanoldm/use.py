@@ -14,7 +14,7 @@ from nanoldm.paths import check_apart, check_target
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
 from nanoldm.stages import known
-from nanoldm.trained_on import test_images_of
+from nanoldm.trained_on import own_test_set
 
 GRID_LIMIT = 1024           # images in a grid that still can be looked at
 TRAJECTORY_LIMIT = 64
@@ -64,7 +64,7 @@ def denoise_test_images(model: str, t: int, seeds: list[int], sampling: Sampling
     """Noise the first test images of the model's own data to timestep t, denoise them, and write the comparison to `out`."""
     check_target(out, *pictures.FORMATS)
     pipeline = LatentDiffusion.from_pretrained(model, device)
-    test = test_images_of(model)
+    test = own_test_set(model)
     images, labels = to_float(test.images[: len(seeds)]), known(test.labels[: len(seeds)], pipeline.denoiser.classes)
     if len(images) < len(seeds):
         raise InputError(f"--n {len(seeds)}: the model has only {len(images)} test images")

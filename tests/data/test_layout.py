@@ -95,7 +95,8 @@ def test_every_format_that_is_documented_is_read(tmp_path):
 
 
 SPLITS = [("train", "test"), ("Train", "Test"), ("training", "testing"), ("TRAIN", "VAL"), ("train", "validation"),
-          ("training_set", "test_set"), ("seg_train", "seg_test"), ("train", "valid"), ("trainset", "testset"), ("train-images", "test-images")]
+          ("training_set", "test_set"), ("seg_train", "seg_test"), ("train", "valid"), ("trainset", "testset"),
+          ("train-images", "test-images")]
 
 
 @pytest.mark.parametrize(("first", "second"), SPLITS)

@@ -2,9 +2,9 @@
 
 from nanoldm.metrics.classes import class_accuracy, confidence, distance_from_uniform, histogram
 from nanoldm.metrics.distances import frechet_distance, gaussian_distance, kernel_distance, mean_kernel, moments
-from nanoldm.metrics.neighbours import density_coverage, nearest, radii, squared_distances
+from nanoldm.metrics.neighbours import NEIGHBOURS, density_coverage, nearest, radii, squared_distances
 from nanoldm.metrics.network import ClassificationLoss, FeatureNet, extract
 
-__all__ = ["ClassificationLoss", "FeatureNet", "class_accuracy", "confidence", "density_coverage", "distance_from_uniform", "extract",
-           "frechet_distance", "gaussian_distance", "histogram", "kernel_distance", "mean_kernel", "moments", "nearest", "radii",
-           "squared_distances"]
+__all__ = ["NEIGHBOURS", "ClassificationLoss", "FeatureNet", "class_accuracy", "confidence", "density_coverage",
+           "distance_from_uniform", "extract", "frechet_distance", "gaussian_distance", "histogram", "kernel_distance", "mean_kernel",
+           "moments", "nearest", "radii", "squared_distances"]

@@ -7,6 +7,7 @@ from tqdm.auto import tqdm
 from nanoldm.errors import InputError
 
 ROWS = 500      # queries at a time: 500 x 60,000 distances are 120 MB
+NEIGHBOURS = 5          # of each real image: what lies nearer than the last of them is covered by it
 
 
 def squared_distances(queries: Tensor, references: Tensor) -> Tensor:
@@ -27,12 +28,12 @@ def nearest(queries: Tensor, references: Tensor, k: int = 1, progress: str | Non
     return torch.cat([part.values for part in found]).sqrt(), torch.cat([part.indices for part in found])
 
 
-def radii(real: Tensor, k: int = 5) -> Tensor:
+def radii(real: Tensor, k: int = NEIGHBOURS) -> Tensor:
     """Distance of each row of `real` (M, F) to its k-th nearest other row -> (M,)."""
     return nearest(real, real, k + 1)[0][:, k]      # the nearest of all is the row itself
 
 
-def density_coverage(samples: Tensor, real: Tensor, radius: Tensor, k: int = 5) -> tuple[float, float]:
+def density_coverage(samples: Tensor, real: Tensor, radius: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
     """(density, coverage) of `samples` (N, F) with respect to `real` (M, F), where `radius` = radii(real, k).
 
     Naeem et al. 2020, arXiv 2002.09797, eqs. 4 and 5.
