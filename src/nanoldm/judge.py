@@ -75,7 +75,7 @@ class Judge:
         self.networks, self.train_set, self.test_set, self.progress = features.networks, train, test, progress
         check_fit(features, train.images)
         if len(test) <= metrics.NEIGHBOURS:
-            raise InputError(f"the test set has {len(test)} images, and at least {metrics.NEIGHBOURS + 1} are needed to judge by: add images")
+            raise InputError(f"the test set has {len(test)} images, and {metrics.NEIGHBOURS + 1} are needed to judge by: add images")
         self.main = next(iter(self.networks))       # the classifier where there is one
         self.train, self.test = self._observe_real(train, "training images"), self._observe_real(test, "test images")
         self.train_moments, self.test_moments = (self._moments(real) for real in (self.train, self.test))
