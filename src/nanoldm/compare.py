@@ -62,9 +62,10 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
     reference, *others = drawings.values()
     if not others:
         raise InputError(f"nothing to compare: all that is asked for is {reference.sampler} in {reference.passes} passes, the reference")
+    asked = data is not None
     data, train, test = images_of(model, data)
     check_fit(judges, test.images, data.name)
-    check_origin(judges, data, train)
+    check_origin(judges, data, train, asked)
 
     print(announcement(reference, others), flush=True)      # before it starts, also into a file
     began = time.monotonic()

@@ -71,10 +71,11 @@ def examine(model: str | Path, *, features: str | Path | Features = "digits-v1",
     Raises InputError for a model, data or networks that cannot be loaded or do not fit.
     """
     pipeline, judges = LatentDiffusion.from_pretrained(model, device), load_features(features)
+    asked = data is not None
     data, train, real = images_of(model, data)
     test, labels = to_float(real.images[:LATENTS]), known(real.labels[:IMAGES], pipeline.denoiser.classes)
     check_fit(judges, test, data.name)
-    check_origin(judges, data, train)
+    check_origin(judges, data, train, asked)
     out = out or Path("doctor") / Path(model).resolve().name
     check_folder(out)
     rungs, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]

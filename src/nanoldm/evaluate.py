@@ -61,9 +61,10 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     drawing = None if given else Drawing(pipeline, out / "samples.npz", seeds, sampling or usual(model, Sampling()))
     count = len(given) if given else n
     check_count(count)
+    asked = data is not None
     data, train, test = images_of(model, data) if model else images_of_features(judges, data)
     check_fit(judges, given.images if given else test.images, data.name)
-    check_origin(judges, data, train)
+    check_origin(judges, data, train, asked)
 
     if given and (given.labels >= 0).all():
         check_labels(given, train, test)
@@ -85,7 +86,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
         "judged": {"model": str(model) if model else None, "file": str(samples) if samples else None, "images": count,
                    "images_sha256": digest({"images": drawn.images})} | (drawing.facts() if drawing else {}),
         "data": data.model_dump(), "features": judges.facts, "batches": BATCHES,
-        "counts": counts}
+        "counts": counts, "class_names": train.class_names}
     if pipeline:
         columns["reconstructions"], report["reconstruction"] = reconstruction(judge, pipeline, test)
         counts["reconstructions"] = len(test)

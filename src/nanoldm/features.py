@@ -42,14 +42,15 @@ def check_fit(features: Features, images: Tensor, data: str = "DATA") -> None:
                          f"{shape(channels, size)}: {retrain(data, size)}")
 
 
-def check_origin(features: Features, data: Data, train: ImageSet) -> None:
-    """Raise InputError unless the networks were trained on that data: on the same images, wherever they lie, or by the same name."""
+def check_origin(features: Features, data: Data, train: ImageSet, asked: bool) -> None:
+    """Raise InputError unless the networks were trained on that data: on the same images, wherever they lie, or by the same name, if the
+    images are the same still, or are `asked` for as they are now."""
     name, theirs, sha = features.facts["name"], features.facts["data"], features.facts.get("images_sha256")
     if sha is not None and sha == train.digest(labelled=True):
         return
     if theirs["name"] != data.name:
         raise InputError(f"{name} was trained on {theirs['name']}, and this is {data.name}: {retrain(data.name, train.images.shape[-1])}")
-    if sha is not None and theirs == data.model_dump():
+    if sha is not None and theirs == data.model_dump() and not asked:
         raise InputError(f"the images of {data.name} have changed since {name} was trained on them: "
                          f"{retrain(data.name, train.images.shape[-1])}")
 

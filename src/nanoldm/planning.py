@@ -44,8 +44,8 @@ def read_plan(file: Path) -> Plan:
 
 def plan_of(folder: Path) -> Plan | None:
     """The plan of the run that a model in `folder` is of; None for a model that says nothing about it. Raises InputError."""
-    file = next((file for file in (folder / "plan.json", folder.parent / "plan.json") if file.is_file()), None)
-    return file and read_plan(file)
+    files = [folder / "plan.json"] + [folder.parent / "plan.json"] * (folder.name == "model")       # older runs have it there alone
+    return next((read_plan(file) for file in files if file.is_file()), None)
 
 
 def make_plan(recipe: Recipe, train_set: ImageSet, test_set: ImageSet, device: torch.device | str, began: float,

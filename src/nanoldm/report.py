@@ -51,6 +51,8 @@ def notes(report: dict[str, Any]) -> list[tuple[str, str]]:
     if "proxy" in report:
         found += [(f"proxy, {name}", f"{charts.mean(values):.4f} (mean squared error of x0 over {len(values)} levels)")
                   for name, values in report["proxy"].items() if name != "log_snr"]
+    if names := report.get("class_names"):
+        found.append(("classes", ", ".join(f"{number}: {name}" for number, name in enumerate(names))))
     for name, value in report.get("class_conditional", {}).items():
         found.append((name, " ".join(number(part) for part in value) if isinstance(value, list) else f"{value:.4f}"))
     return found
