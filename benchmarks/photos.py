@@ -85,6 +85,11 @@ def turned(page: Pixels, random: Random, tone: int) -> Pixels:
     return np.asarray(image.rotate(random.uniform(-15, 15), Image.Resampling.BICUBIC, expand=True, fillcolor=tone), float)
 
 
+def block(digit: Tensor, random: Random) -> Pixels:
+    """Dark ink as bold as a poster's, on light paper."""
+    return 225 * (1 - 0.75 * placed(enlarged(digit, 120, 6), (240, 240), (random.integers(20, 100), random.integers(20, 100))))
+
+
 def widths(random: Random, low: int = 10, high: int = 60) -> list[int]:
     return random.integers(low, high, 4).tolist()
 
@@ -112,6 +117,7 @@ SCENES: dict[str, Callable[[Tensor, Random], Pixels]] = {
     "cropped, bold": lambda digit, _: 225 * (1 - 0.8 * cropped(digit, bold=5)),
     "cropped, very bold": lambda digit, _: 225 * (1 - 0.8 * cropped(digit, bold=12)),
     "cropped, very bold, light on dark": lambda digit, _: 20 + 210 * cropped(digit, bold=12),
+    "bold block letters": lambda digit, random: block(digit, random),
     "cropped, 20 pixels": lambda digit, _: 255 * (1 - cropped(digit, side=28)),
 }
 

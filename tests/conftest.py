@@ -12,6 +12,7 @@ from PIL import Image
 from nanoldm.data import load
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.models import ConvAE, DiffusionNet
+from nanoldm.overrides import override
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.seeding import seeded
 
@@ -88,3 +89,28 @@ def tiny_features(nanoldm, digits) -> Path:
     trained = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 60, "--out", "tiny-features", "--threads", 1)
     assert trained.returncode == 0, trained.stderr
     return nanoldm.folder / "tiny-features"
+
+
+@pytest.fixture(scope="session")
+def animals(tmp_path_factory):
+    """A folder of 50 digits each under the names of two classes, and an empty class."""
+    folder, images = tmp_path_factory.mktemp("animals"), load("mnist")[1]
+    for name, digit in (("bird", 0), ("fish, big", 1), ("cat", 2)):
+        (folder / name).mkdir()
+        for k, image in enumerate(images.images[images.labels == digit][: 50 if digit != 1 else 0, 0]):
+            Image.fromarray(image.numpy()).save(folder / name / f"{k}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def animal_recipe(animals):
+    """A network that is told the class, for a run of seconds."""
+    return override("mnist-conditional", {"network.width": 16, "network.heads": 2, "network.depth": 1}, data=f"folder:{animals}", size=8,
+                    steps=3, ae_epochs=2)
+
+
+@pytest.fixture(scope="session")
+def animal_run(animal_recipe, tmp_path_factory) -> Path:
+    """A finished run on them. Shared: do not change it."""
+    from nanoldm.train import train
+    return train(animal_recipe, tmp_path_factory.mktemp("runs") / "animals").path

@@ -16,7 +16,7 @@ SOURCE = Path(nanoldm.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 BOTTOM = ("models", "diffusion", "data", "training", "metrics")         # packages that never import each other
 SHARED = {"nanoldm.errors", "nanoldm.seeding", "nanoldm.files", "nanoldm.paths", "nanoldm.limits", "nanoldm.terminal",
-          "nanoldm.atomic"}
+          "nanoldm.atomic", "nanoldm.text"}
 
 
 def module_name(file: Path) -> str:

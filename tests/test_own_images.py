@@ -2,56 +2,23 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from nanoldm import LatentDiffusion
 from nanoldm.card import describe, export
 from nanoldm.class_names import labels_of, parse_labels
-from nanoldm.data import load
 from nanoldm.errors import InputError
-from nanoldm.evaluate import evaluate
 from nanoldm.feature_training import train_features
 from nanoldm.features import load_features
 from nanoldm.files import read_json, write_json
 from nanoldm.overrides import override
 from nanoldm.recipe import Data
+from nanoldm.sampling import labels_for
 from nanoldm.train import train
-from nanoldm.trained_on import images_of, own_test_set
 
 NAMES = {0: "bird", 2: "Cat", 3: "12"}
-
-
-@pytest.fixture(scope="module")
-def animals(tmp_path_factory):
-    """Four classes of digits under other names, one of them empty."""
-    folder, images = tmp_path_factory.mktemp("animals"), load("mnist")[1]
-    for name, digit in (("bird", 0), ("fish, big", 1), ("cat", 2)):
-        (folder / name).mkdir()
-        for k, image in enumerate(images.images[images.labels == digit][: 50 if digit != 1 else 0, 0]):
-            Image.fromarray(image.numpy()).save(folder / name / f"{k}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def recipe(animals):
-    return override("mnist-conditional", {"network.width": 16, "network.heads": 2, "network.depth": 1}, data=f"folder:{animals}", size=8,
-                    steps=3, ae_epochs=2)
-
-
-@pytest.fixture(scope="module")
-def finished(recipe, tmp_path_factory) -> Path:
-    """Shared: do not change it."""
-    return train(recipe, tmp_path_factory.mktemp("runs") / "animals").path
-
-
-@pytest.fixture
-def moved(animals, finished, tmp_path):
-    """(a copy of the run, a copy of its images that it has not seen yet)."""
-    return shutil.copytree(finished, tmp_path / "run"), shutil.copytree(animals, tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize(("text", "labels"), [
@@ -69,15 +36,31 @@ def test_names_that_are_numbers_are_meant_before_numbers():
             parse_labels(unknown, names)
 
 
+@pytest.mark.parametrize("names", [{0: "-1", 1: "0", 2: "1"}, {0: "0.5", 1: "1", 2: "2.5"}])
+def test_numbers_of_any_kind_are_names(names):
+    assert [parse_labels(name, names) for name in names.values()] == [[0], [1], [2]]
+    with pytest.raises(InputError, match="knows no class '2'"):
+        parse_labels("2", names)
+
+
+def test_without_names_labels_in_text_are_numbers():
+    assert labels_for(10, range(2), "7").tolist() == [7, 7]
+    assert labels_for(10, range(2), ["7", 3]).tolist() == [7, 3]
+    with pytest.raises(InputError, match="knows no class 'cat': choose 0 to 9"):
+        labels_for(10, range(2), "cat")
+    with pytest.raises(InputError, match="trained without labels"):
+        labels_for(0, range(2), "cat")
+
+
 @pytest.mark.parametrize("text", ["dog", "1", "0-3", "bird,dog", "-1"])
 def test_a_class_that_does_not_exist_or_has_no_images_is_refused_with_those_that_do(text):
     with pytest.raises(InputError, match=r"the model knows no class '(dog|1|-1)': choose bird \(0\), Cat \(2\), 12 \(3\)"):
         parse_labels(text, NAMES)
 
 
-def test_class_names_travel_with_the_model_and_empty_classes_are_never_drawn(finished, tmp_path, capsys):
-    export(finished, tmp_path / "copy")
-    for folder in (finished, tmp_path / "copy"):
+def test_class_names_travel_with_the_model_and_empty_classes_are_never_drawn(animal_run, tmp_path):
+    export(animal_run, tmp_path / "copy")
+    for folder in (animal_run, tmp_path / "copy"):
         model = LatentDiffusion.from_pretrained(folder)
         assert model.class_names == {0: "bird", 1: "cat"}       # fish has no images, but would have been class 2
         assert labels_of(folder, "cat,0") == [1, 0]
@@ -86,14 +69,14 @@ def test_class_names_travel_with_the_model_and_empty_classes_are_never_drawn(fin
             assert model.labels(range(3), given).tolist() == ([1] * 3 if given == "cat" else [1, 1, -1])
         with pytest.raises(InputError, match=r"knows no class 'dog': choose bird \(0\), cat \(1\)"):
             model.generate(range(2), labels="dog")
-    assert "2 classes: bird (0), cat (1)" in describe(finished)
+    assert "2 classes: bird (0), cat (1)" in describe(animal_run)
     assert "bird (0), cat (1)" in (tmp_path / "copy" / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_class_without_images_between_others_is_not_drawn(tiny_pipeline, recipe, tmp_path, animals):
+def test_a_class_without_images_between_others_is_not_drawn(animal_recipe, tmp_path, animals):
     data = shutil.copytree(animals, tmp_path / "data")
     (data / "aardvark").mkdir()
-    run = train(recipe.replace(data={"name": f"folder:{data}"}), tmp_path / "run")
+    run = train(animal_recipe.replace(data={"name": f"folder:{data}"}), tmp_path / "run")
     model = LatentDiffusion.from_pretrained(run.path)
     assert model.class_names == {1: "bird", 2: "cat"}
     assert set(model.labels(range(40)).tolist()) == {1, 2}
@@ -101,81 +84,14 @@ def test_a_class_without_images_between_others_is_not_drawn(tiny_pipeline, recip
         model.generate(range(2), labels=0)
 
 
-def test_names_of_classes_that_the_network_does_not_know_are_refused(finished, tmp_path):
-    export(finished, tmp_path / "copy")
+def test_names_of_classes_that_the_network_does_not_know_are_refused(animal_run, tmp_path):
+    export(animal_run, tmp_path / "copy")
     index = tmp_path / "copy" / "model_index.json"
     for wrong, words in (({"7": "dog"}, "names class 7, and the network knows 2"), ({"0": 3}, "id2label must name classes"),
                          ({"x": "y"}, "not a configuration"), ([1], "not a configuration")):
         write_json(index, read_json(index) | {"id2label": wrong})
         with pytest.raises(InputError, match=words):
             LatentDiffusion.from_pretrained(tmp_path / "copy")
-
-
-def test_images_that_moved_continue_the_run_and_are_noted(recipe, moved, capsys):
-    run, elsewhere = moved
-    weights = (run / "model" / "network" / "diffusion_pytorch_model.safetensors").read_bytes()
-    train(recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
-    assert f"have moved from {recipe.data.name} to folder:{elsewhere}" in capsys.readouterr().out
-    for file in (run / "recipe.json", run / "model" / "recipe.json"):
-        assert read_json(file)["data"]["name"] == f"folder:{elsewhere}"
-    assert (run / "model" / "network" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
-    train(recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
-    said = capsys.readouterr().out
-    assert "is finished: nothing to do" in said
-    assert "have moved" not in said
-
-
-def test_other_images_elsewhere_do_not_continue_the_run(recipe, moved):
-    run, elsewhere = moved
-    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
-    with pytest.raises(InputError, match=r"the images of folder:.*elsewhere or their labels have changed since the run in .*run began"):
-        train(recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
-
-
-@pytest.mark.parametrize("part", ["training", "test"])
-def test_images_that_were_replaced_since_the_training_are_not_measured_by(part, recipe, moved, capsys):
-    run, elsewhere = moved
-    train(recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
-    assert len(images_of(run)[1]) == 90
-    files = sorted(elsewhere.rglob("*.png"))
-    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(files[9 if part == "test" else 0])
-    assert images_of(run, f"folder:{elsewhere}")[0].name == f"folder:{elsewhere}"       # asked for
-    own_test_set(run)
-    assert f"note: the {part} images of folder:{elsewhere} or their labels have changed since {run} was trained" in capsys.readouterr().out
-    export(run, run.parent / "copy")
-    for model in (run, run.parent / "copy"):
-        with pytest.raises(InputError, match=rf"the {part} images of .* have changed since .* was trained: put .*--data folder:"):
-            evaluate(model, n=20, features=tiny(run.parent))
-
-
-def tiny(folder):
-    """Feature networks of the size of these images, for what is refused before they are used."""
-    if not (folder / "features").exists():
-        train_features(Data(name="mnist", size=8, holdout=59_900), folder / "features", epochs=1)
-    return load_features(folder / "features", weak=True)
-
-
-def test_feature_networks_belong_to_images_wherever_they_lie(animals, finished, tmp_path):
-    elsewhere = shutil.copytree(animals, tmp_path / "elsewhere")
-    features = train_features(Data(name=f"folder:{animals}", size=8, holdout=0), tmp_path / "features", epochs=1)
-    report = evaluate(finished, n=20, features=features, data=f"folder:{elsewhere}", out=tmp_path / "report")
-    assert report["data"]["name"] == f"folder:{elsewhere}"
-    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
-    with pytest.raises(InputError, match=r"features was trained on folder:.*animals.*, and this is folder:.*elsewhere"):
-        evaluate(finished, n=20, features=features, data=f"folder:{elsewhere}", out=tmp_path / "report")
-
-
-def test_every_column_says_of_how_many_images_it_is_and_only_equal_numbers_are_compared(animals, finished, tmp_path, capsys):
-    features = train_features(Data(name=f"folder:{animals}", size=8, holdout=0), tmp_path / "features", epochs=1)
-    report = evaluate(finished, n=60, features=features, out=tmp_path / "report")
-    assert report["counts"] == {"samples": 60, "real images": 45, "samples, as many as real images": 45, "test set": 10, "noise": 60,
-                                "reconstructions": 10}
-    said = " ".join(capsys.readouterr().out.split())
-    for words in ("(60)", "(45)", "(10)", "compare figures of equal N alone"):
-        assert words in said
-    few = evaluate(finished, n=20, features=features, out=tmp_path / "report")["measures"]
-    assert report["measures"]["frechet_train"]["samples, as many as real images"] != report["measures"]["frechet_train"]["value"]
-    assert few["frechet_train"]["value"] != report["measures"]["frechet_train"]["value"]
 
 
 def test_feature_networks_that_guess_are_refused_unless_asked_for(animals, tmp_path):
@@ -197,17 +113,17 @@ def test_feature_networks_that_guess_are_refused_unless_asked_for(animals, tmp_p
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini", "._run", ".directory"])
-def test_a_new_folder_that_a_system_has_looked_into_takes_a_run(name, recipe, tmp_path):
+def test_a_new_folder_that_a_system_has_looked_into_takes_a_run(name, animal_recipe, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).write_text("a system's")
-    assert train(recipe, tmp_path / "run").model.is_dir()
+    assert train(animal_recipe, tmp_path / "run").model.is_dir()
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / name).write_text("a system's")
-    train_features(Data(name=recipe.data.name, size=8, holdout=0), tmp_path / "features", epochs=1)
+    train_features(Data(name=animal_recipe.data.name, size=8, holdout=0), tmp_path / "features", epochs=1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="exists and is not a run folder"):
-        train(recipe, tmp_path / "mine")
+        train(animal_recipe, tmp_path / "mine")
 
 
 def test_a_size_that_does_not_fit_is_answered_with_those_that_do(animals, tmp_path):
@@ -215,3 +131,18 @@ def test_a_size_that_does_not_fit_is_answered_with_those_that_do(animals, tmp_pa
         with pytest.raises(InputError, match=rf"{size}x{size} pixels do not fit mnist-fast, .* patches of 2x2: give --size {near}$"):
             train(override("mnist-fast", data=f"folder:{animals}", size=size), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_reads_names_and_says_what_it_found(nanoldm, animals, animal_run, animal_recipe, tmp_path):
+    (tmp_path / "mnist-fast").mkdir()           # the data of somebody, with the name of a bundled model
+    options = ["--data", f"folder:{animals}", "--size", 8, "--steps", 3, "--ae-epochs", 2, "--threads", 1, "--dry-run"]
+    dry = nanoldm("train", "mnist-conditional", *options, cwd=tmp_path)
+    assert "images: 3 classes (training images): 0: bird (45), 1: cat (45), 2: fish, big (0)" in dry.stdout
+    assert "2 classes: bird (0), cat (1)" in dry.stdout
+    drawn = nanoldm("sample", animal_run, "--label", "cat,bird", "--n", 4, "--steps", 2, "--npz", "pets.npz", cwd=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    assert np.load(tmp_path / "pets.npz")["labels"].tolist() == [1, 0, 1, 0]
+    refused = nanoldm("sample", animal_run, "--label", "dog", cwd=tmp_path)
+    assert (refused.returncode, refused.stderr) == (2, "nanoldm: the model knows no class 'dog': choose bird (0), cat (1)\n")
+    bundled = nanoldm("sample", "mnist-fast", "--n", 1, cwd=tmp_path)
+    assert bundled.returncode == 0, bundled.stderr

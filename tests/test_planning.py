@@ -54,10 +54,10 @@ def test_a_long_budget_gives_the_autoencoder_its_epochs_or_enough_steps_and_no_m
 def test_epochs_of_few_images_that_make_too_few_steps_are_announced_with_the_option_to_set(clocked):
     recipe = RECIPES["mnist"]()
     said = describe(recipe, *plan_for())        # 200 steps of the autoencoder, 2,000 of the denoiser
-    assert "200 steps of the autoencoder are too few to learn much, since few images make short epochs: give --ae-epochs 50 for" in said
+    assert "200 steps of the autoencoder are too few to learn much: few images make short epochs: give --ae-epochs 50 for" in said
     assert "of the denoiser are too few" not in said
     said = describe(recipe.replace(training={"epochs": 3}), *plan_for(training={"epochs": 3}))
-    assert "30 steps of the denoiser are too few to learn much, since few images make short epochs: give --epochs 200 for" in said
+    assert "30 steps of the denoiser are too few to learn much: few images make short epochs: give --epochs 200 for" in said
     chosen = {"autoencoder_training": {"epochs": None, "steps": 7}, "training": {"epochs": None, "steps": 7}}
     assert "too few" not in describe(recipe.replace(**chosen), *plan_for(**chosen))
 

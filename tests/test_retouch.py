@@ -82,3 +82,23 @@ def test_bad_input_is_one_line_and_writes_nothing(line, trained_run, files, monk
     (message,) = capsys.readouterr().err.splitlines()
     assert BAD[line] in message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_polarity_of_a_file_can_be_reversed_and_fitting_left_out(nanoldm, tmp_path):
+    page = np.full((60, 60), 255, dtype=np.uint8)
+    page[20:40, 26:34] = 0
+    Image.fromarray(page).save(tmp_path / "page.png")
+    mask = np.zeros((60, 60), dtype=np.uint8)
+    mask[:, 30:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    said = {}
+    for option in ("", "--invert", "--no-fit"):
+        done = nanoldm("inpaint", "mnist-fast", "page.png", "--mask", "mask.png", "--n", 1, "--steps", 2, "--sampler", "ddim",
+                       *option.split(), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said[option] = done.stdout
+    assert "inverted: the model draws light on dark" in said[""]
+    assert "(not as you want it? --no-fit, --invert)" in said[""]
+    assert "not inverted, as asked" in said["--invert"]
+    assert "60x60 grey -> resized to 28x28\n" in said["--no-fit"]
+    assert all("its white pixels, cropped as the picture" in text for text in said.values())

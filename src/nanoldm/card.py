@@ -9,7 +9,7 @@ from nanoldm.atomic import replacing_folder
 from nanoldm.class_names import listed
 from nanoldm.errors import InputError
 from nanoldm.fast import FILE, usually_fast
-from nanoldm.files import digest, read_json, refusing, write_bytes, write_text
+from nanoldm.files import digest, read_json, refusing, write_bytes, write_json, write_text
 from nanoldm.options import duration
 from nanoldm.paths import check_folder, check_regular
 from nanoldm.pipeline import LatentDiffusion
@@ -20,7 +20,7 @@ from nanoldm.saving import FILES
 from nanoldm.text import code, markdown, python, shell
 from nanoldm.tracking import read_metrics
 
-BESIDE = ("recipe.json", "plan.json", "metrics.jsonl", FILE)         # what a model's folder may hold, too
+BESIDE = ("recipe.json", "metrics.jsonl", FILE)         # what a model's folder may hold, too
 
 
 def facts(model: str | Path) -> dict[str, str]:
@@ -94,6 +94,8 @@ def export(run: str | Path, folder: Path) -> bool:
         for name in names:
             check_regular(source / name)
             write_bytes(temporary / name, (source / name).read_bytes())
+        if plan := plan_of(source):         # of older runs it lies beside the model
+            write_json(temporary / "plan.json", plan.model_dump())
         write_text(temporary / "README.md", model_card(temporary, folder.name))
     return True
 

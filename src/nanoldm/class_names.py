@@ -4,14 +4,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from nanoldm.data.layout import is_number
 from nanoldm.errors import InputError
 from nanoldm.files import read_json, refusing
 from nanoldm.limits import LARGEST_SEED, within
 from nanoldm.options import parse_numbers
 from nanoldm.runs import find_model
+from nanoldm.text import listing
 
 INDEX = "model_index.json"
-SHOWN = 20      # names in a message
 
 
 def read_class_names(folder: Path) -> dict[int, str]:
@@ -55,9 +56,10 @@ def class_number(name: str, names: Mapping[int, str]) -> int:
     for same in (str, str.casefold):
         if len(found := [number for number, own in names.items() if same(own) == same(name)]) == 1:
             return found[0]
-    if name.isdecimal() and len(name) < 20 and int(name) in names and not all(own.isdecimal() for own in names.values()):
+    if name.isdecimal() and len(name) < 20 and int(name) in names and not all(map(is_number, names.values())):
         return int(name)
-    raise InputError(f"the model knows no class {name!r}: choose {listed(names)}")
+    raise InputError(f"the model knows no class {name!r}: "
+                     + (f"choose {listed(names)}" if names else "it was trained without labels, so leave them out"))
 
 
 def listed(names: Mapping[int, str]) -> str:
@@ -65,4 +67,4 @@ def listed(names: Mapping[int, str]) -> str:
     if names and all(own == str(number) for number, own in names.items()) and len(names) == max(names) + 1:
         return f"0 to {max(names)}"
     texts = [own if own == str(number) else f"{own} ({number})" for number, own in sorted(names.items())]
-    return ", ".join([*texts[: SHOWN - 1], "...", texts[-1]] if len(texts) > SHOWN else texts) or "none: it was trained without classes"
+    return listing(texts)

@@ -40,9 +40,9 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
             save: bool = False, out: Path | None = None, device: str = "cpu", data: str | None = None) -> dict[str, Any]:
     """Judge `n` images, of the seeds seed ... seed + n - 1, of every sampler on every grid at each number of network passes.
 
-    The reference is the model's default sampler with all its steps. data: judge by these images instead of those that the model was
-    trained on. `fast` of the report is chosen by RULE; `save` stores it with the
+    The reference is the model's default sampler with all its steps. `fast` of the report is chosen by RULE; `save` stores it with the
     model, where `nanoldm sample --fast` and `LatentDiffusion.fast` find it.
+    data: judge by these images instead of those that the model was trained on.
     Writes compare.json, compare.png and the samples to the folder `out` (default: compare/NAME), and returns the content of
     compare.json, which is a pure function of the arguments. Samples that are there already are not drawn again.
     Raises InputError for names, numbers and files that do not fit.

@@ -20,6 +20,7 @@ from nanoldm.options import duration
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
 
+STREAMS = "128 bits"    # how seeds become noise: images that were drawn from other streams are not reused
 SAVE_EVERY = 256        # images: as many are lost when the drawing is stopped
 
 
@@ -40,7 +41,7 @@ class Drawing:
         self.key = digest(weights, schedule=f"{schedule.kind} {schedule.timesteps}", prediction=pipeline.denoiser.prediction,
                           limit=str(pipeline.clip_sample_range), visits=str(visits(self.sampler, self.timesteps)), sampler=self.sampler,
                           eta=str(float(sampling.eta)), clamp=str(sampling.clamp),
-                          guidance=f"{float(sampling.guidance)} {sampling.guidance_interval}")
+                          guidance=f"{float(sampling.guidance)} {sampling.guidance_interval}", streams=STREAMS)
         self.drawn = self._read()
         self.missing = [seed for seed in seeds if seed not in self.drawn]
 

@@ -80,7 +80,8 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     columns = {"samples": judge.summarise(observed), **judge.floors(count, seed)}
     counts = {"samples": count, "real images": judge.real_count(count), "test set": len(test), "noise": min(count, NOISE)}
     if counts["real images"] < count:       # figures of different N must not be compared
-        columns[EQUAL], counts[EQUAL] = judge.summarise(observed[: counts["real images"]]), counts["real images"]
+        counts[EQUAL] = counts["real images"]
+        columns[EQUAL] = judge.summarise(observed[shuffled(count, 4)[: counts[EQUAL]]])
     report: dict[str, Any] = {
         "nanoldm": __version__,
         "judged": {"model": str(model) if model else None, "file": str(samples) if samples else None, "images": count,
@@ -116,14 +117,18 @@ def check_count(count: int) -> None:
 def intervals(judge: Judge, observed: Observed, leave_out: tuple[str, ...] = ()) -> list[float]:
     """Half the width of a 95 % interval for each measure, from its spread over disjoint batches of the samples.
 
-    t s / sqrt(batches), with s the standard deviation between the batches' figures. The batches are drawn at random, since a file may be
-    sorted. A small batch has the same upward bias as every other one, which leaves the spread alone; a bootstrap would draw images twice
-    and move the distance itself.
+    t s / sqrt(batches), with s the standard deviation between the batches' figures. The batches are drawn at random. A small batch has the
+    same upward bias as every other one, which leaves the spread alone; a bootstrap would draw images twice and move the distance itself.
     """
-    order = torch.randperm(len(observed), generator=generator(0, 0, 3))
+    order = shuffled(len(observed), 3)
     parts = [judge.summarise(observed[part], leave_out) for part in order.tensor_split(BATCHES)]
     spread = torch.tensor([list(part.values()) for part in parts], dtype=torch.float64).std(0)
     return (QUANTILE * spread / len(parts) ** 0.5).tolist()
+
+
+def shuffled(count: int, stream: int) -> torch.Tensor:
+    """The numbers of `count` samples in an order drawn at random, always the same: a file of samples may be sorted."""
+    return torch.randperm(count, generator=generator(0, 0, stream))
 
 
 def reconstruction(judge: Judge, pipeline: LatentDiffusion, test: ImageSet) -> tuple[dict[str, float], dict[str, float]]:
@@ -170,7 +175,8 @@ def class_conditional(judge: Judge, drawn: ImageSet, observed: Observed, seed: i
     classes = class_count(judge.train_set, judge.test_set)
     order = torch.randperm(len(judge.train_set), generator=generator(seed, 0, 2))[: len(drawn)]
     found: dict[str, Any] = {}
-    for name, images in {"samples": drawn.select(slice(len(order))), "real images": judge.train_set.select(order)}.items():
+    as_many = drawn.select(shuffled(len(drawn), 5)[: len(order)])
+    for name, images in {"samples": as_many, "real images": judge.train_set.select(order)}.items():
         epochs = SCORE_STEPS / epoch_length(len(images), BATCH_SIZE)
         network = train_network(images, epochs=epochs, width=SCORE_WIDTH, seed=seed, device=device, classes=classes,
                                 name=f"score of {name}")

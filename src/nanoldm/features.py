@@ -20,6 +20,7 @@ from nanoldm.overrides import absolute
 from nanoldm.paths import user_path
 from nanoldm.recipe import Data
 from nanoldm.saving import check_shapes, check_size
+from nanoldm.text import shell
 
 BUNDLED = Path(__file__).parent / "bundled" / "features"
 TASKS = ("classifier", "rotation")
@@ -50,7 +51,7 @@ def check_origin(features: Features, data: Data, train: ImageSet, asked: bool) -
         return
     if theirs["name"] != data.name:
         raise InputError(f"{name} was trained on {theirs['name']}, and this is {data.name}: {retrain(data.name, train.images.shape[-1])}")
-    if sha is not None and theirs == data.model_dump() and not asked:
+    if sha is not None and theirs["holdout"] == data.holdout and not asked:
         raise InputError(f"the images of {data.name} have changed since {name} was trained on them: "
                          f"{retrain(data.name, train.images.shape[-1])}")
 
@@ -60,12 +61,12 @@ def images_of_features(features: Features, instead: str | None = None) -> tuple[
     nobody knows the model."""
     data = Data.model_validate(features.facts["data"])
     if instead is not None:
-        data = data.replace(name=absolute(instead))
+        data = data.replace(name=absolute(instead), size=next(iter(features.networks.values())).config["image_size"])
     return data, *load(data.name, data.size, data.holdout)
 
 
 def retrain(data: str, size: int) -> str:
-    return f"train networks with: nanoldm features {data} --size {size} --out FOLDER, and give --features FOLDER"
+    return f"train networks with: nanoldm features {shell(data)} --size {size} --out FOLDER, and give --features FOLDER"
 
 
 def find_weak(networks: dict[str, dict[str, Any]]) -> str | None:
@@ -76,7 +77,7 @@ def find_weak(networks: dict[str, dict[str, Any]]) -> str | None:
         if network["test_accuracy"] < (least := chance + ENOUGH * (1 - chance)):
             return (f"the {task} network is right on {network['test_accuracy']:.0%} of its test images only, by chance it would be "
                     f"{chance:.0%}, and below {least:.0%} its figures say little: train it longer (nanoldm features DATA --epochs N), or "
-                    "give --weak-features to judge by it all the same")
+                    "give --weak-features (load_features(..., weak=True)) to judge by it all the same")
     return None
 
 

@@ -14,7 +14,7 @@ from nanoldm.listing import aligned, table
 from nanoldm.planning import Plan, any_labels, check_room, describe, make_plan, memory, read_plan
 from nanoldm.recipe import Recipe
 from nanoldm.recipes import RECIPES
-from nanoldm.resuming import check_run, find_damage
+from nanoldm.resuming import check_run, check_same_images, find_damage
 from nanoldm.runs import RunFolder
 from nanoldm.stages import Stage, autoencoder_stage, denoiser_stage
 from nanoldm.train import LOG_EVERY
@@ -54,6 +54,7 @@ def forecast(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu"
     print("\n".join([table(recipe, RECIPES[origin](), origin), "", aligned(facts), *notes, ""]), flush=True)
     if run.plan.exists():       # decided when the run began
         plan = read_plan(run.plan)
+        check_same_images(run, recipe, plan, (train_set, test_set))
         print(f"{plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, by {run.plan}")
     else:
         print("timing a few steps ...", flush=True)

@@ -66,7 +66,7 @@ def make_plan(recipe: Recipe, train_set: ImageSet, test_set: ImageSet, device: t
         shows = shows_within(steps_2 * step_2, show)
     else:
         left = recipe.budget - (time.monotonic() - began) - encoding
-        steps_1 = min(max(first.steps, few(recipe)["autoencoder_training"]), int(AUTOENCODER_SHARE * left / step_1))
+        steps_1 = min(max(first.steps, least_steps(recipe)["autoencoder_training"]), int(AUTOENCODER_SHARE * left / step_1))
         left -= steps_1 * step_1
         shows = shows_within(left, show)
         steps_2 = int((left - shows * show) / step_2)
@@ -164,18 +164,19 @@ def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
     return text + "".join(f"\nnote: {note}" for note in short_stages(recipe, plan))
 
 
-def few(recipe: Recipe) -> dict[str, int]:
+def least_steps(recipe: Recipe) -> dict[str, int]:
     """Stage -> steps below which it learns little; 0 for one whose length is given in steps: that was meant."""
     return {name: 0 if getattr(recipe, name).steps else least for name, least in FEWEST.items()}
 
 
 def short_stages(recipe: Recipe, plan: Plan) -> list[str]:
-    """Of few images an epoch is a few steps: what is too short, and what would be enough."""
+    """What is too short to learn much, and what would be enough."""
     steps, notes = {"autoencoder_training": plan.autoencoder_steps, "training": plan.denoiser_steps}, []
-    for name, least in few(recipe).items():
-        if steps[name] < least and recipe.budget is None:
+    for name, least in least_steps(recipe).items():
+        if steps[name] < least:
             epochs = math.ceil(least * getattr(recipe, name).epochs / steps[name])
             what, option = {"training": ("the denoiser", "--epochs"), "autoencoder_training": ("the autoencoder", "--ae-epochs")}[name]
-            notes.append(f"{steps[name]:,} steps of {what} are too few to learn much, since few images make short epochs: give {option} "
-                         f"{epochs:,} for {least:,} steps, or --budget 20m, which chooses enough")
+            mend = "give a longer --budget" if recipe.budget else (f"few images make short epochs: give {option} {epochs:,} for {least:,} "
+                                                                   "steps, or --budget 20m, which chooses enough")
+            notes.append(f"{steps[name]:,} steps of {what} are too few to learn much: {mend}")
     return notes

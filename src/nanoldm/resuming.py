@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from nanoldm.atomic import is_temporary
+from nanoldm.data import ImageSet
 from nanoldm.errors import InputError
 from nanoldm.files import read_json, write_bytes, write_json
 from nanoldm.paths import check_folder, is_system_file
@@ -37,7 +39,7 @@ def check_run(run: RunFolder, recipe: Recipe) -> None:
         raise InputError(f"{run.recipe} is not a recipe of this version: choose another folder with --out") from None
     if there != in_place_of(there, recipe):
         changed = [f"{key} {old!r} there, {new!r} here" for (key, old), (_, new)
-                   in zip(flat(there.model_dump()), flat(recipe.model_dump()), strict=True) if old != new]
+                   in zip(flat(there.model_dump()), flat(in_place_of(there, recipe).model_dump()), strict=True) if old != new]
         raise InputError(f"{run.path} holds a run of another recipe ({'; '.join(changed)}): "
                          "repeat the options it was started with, or choose another folder with --out")
 
@@ -48,18 +50,31 @@ def in_place_of(there: Recipe, recipe: Recipe) -> Recipe:
     return recipe.replace(data={"name": there.data.name}) if folders else recipe
 
 
+def check_same_images(run: RunFolder, recipe: Recipe, plan: Plan, data: Sequence[ImageSet]) -> None:
+    """Raise InputError unless the run there began with these images. data: training set and test set."""
+    labelled, there = recipe.diffusion.told_labels, read_json(run.recipe)["data"]["name"]
+    for before, now in zip((plan.images_sha256, plan.test_sha256), data, strict=True):
+        if before is not None and before != now.digest(labelled):       # older plans do not know the test images
+            what = f"the images of {recipe.data.name}{' or their labels' * labelled}"
+            raise InputError(f"{what} have changed since the run in {run.path} began: choose another folder with --out"
+                             if there == recipe.data.name else
+                             f"{what} are not those of {there}, with which the run in {run.path} began: choose another folder with --out")
+
+
 def note_place(run: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
     """Where the folder of images has moved since the run began, its records name the new place. -> the plan of the run"""
     there = Recipe.model_validate(read_json(run.recipe))
     if there == recipe:
         return plan
     with run.locked():
+        # The run's own recipe last: if this is killed before, the same command does it again.
+        if plan.model_sha256 and (run.model / run.recipe.name).is_file():
+            write_json(run.model / run.recipe.name, recipe.model_dump())
+            plan = plan.replace(model_sha256={run.recipe.name: model_files(run)[run.recipe.name]})
+            write_json(run.plan, plan.model_dump())
         write_json(run.recipe, recipe.model_dump())
         if (run.model / run.recipe.name).is_file():
             copy_records(run)
-        if plan.model_sha256:
-            plan = plan.replace(model_sha256={run.recipe.name: model_files(run)[run.recipe.name]})
-            write_json(run.plan, plan.model_dump())
     print(f"the images of this run have moved from {there.data.name} to {recipe.data.name}: noted in {run.recipe}")
     return plan
 

@@ -107,10 +107,11 @@ def labels_for(classes: int, seeds: Sequence[int], given: Labels = None, names: 
     if given is None:
         drawn = [torch.randint(len(known), (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
         return known[torch.stack(drawn)] if drawn else None
+    named = names or {number: str(number) for number in range(classes)}
     if isinstance(given, str):
-        given = class_number(given, names)
+        given = class_number(given, named)
     elif isinstance(given, list | tuple):
-        given = [class_number(label, names) if isinstance(label, str) else label for label in given]
+        given = [class_number(label, named) if isinstance(label, str) else label for label in given]
     try:
         labels = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):        # of torch, for texts and for numbers without end
@@ -121,6 +122,6 @@ def labels_for(classes: int, seeds: Sequence[int], given: Labels = None, names: 
     if len(labels) != len(seeds):
         raise InputError(f"{len(seeds)} images need as many labels, not {len(labels)}")
     if wrong := labels[(labels != -1) & ~torch.isin(labels, known)].tolist():
-        mend = f"choose {listed(names) if names else f'0 to {classes - 1}'}, or -1 for none"
+        mend = f"choose {listed(named)}, or -1 for none"
         raise InputError(f"the model knows no label {wrong[0]}: {mend if classes else 'it was trained without labels: leave them out'}")
     return labels if classes else None

@@ -43,7 +43,7 @@ def peel(grey: np.ndarray, region: np.ndarray, level: float) -> tuple[np.ndarray
     sheet = largest(region & ~touching(region & (dark == tone), ring))
     paper, ink = sheet & (dark != tone), sheet & (dark == tone)
     if (SHEET * region.sum() < sheet.sum() < 0.98 * region.sum() and INKED * sheet.sum() < ink.sum() < 0.5 * sheet.sum()
-            and rectangular(sheet) and width(paper) > width(ink) and sharp(grey, sheet, region, dark)):
+            and rectangular(sheet) and width(paper) > width(ink) and not all_holes(ink) and sharp(grey, sheet, region, dark)):
         return ndimage.binary_erosion(sheet, iterations=2), "a frame"
     labels, count = ndimage.label(region & (dark != tone), ALL_NEIGHBOURS)
     sizes = np.bincount(labels.ravel())
@@ -88,6 +88,16 @@ def filled(pixels: np.ndarray, region: np.ndarray) -> np.ndarray:
     return pixels[tuple(ndimage.distance_transform_edt(~region, return_distances=False, return_indices=True))]
 
 
+def all_holes(ink: np.ndarray) -> bool:
+    """Whether what seems to be ink on a sheet are but the holes of a bold 0 or 8: parts that fill their bounding box and are no lines."""
+    labels, _ = ndimage.label(ink, ALL_NEIGHBOURS)
+    for number, place in enumerate(ndimage.find_objects(labels), 1):
+        part = labels[place] == number
+        if part.sum() > 0.05 * ink.sum() and (part.mean() < 0.7 or max(part.shape) > 3 * min(part.shape)):
+            return False
+    return True
+
+
 def largest(mask: np.ndarray) -> np.ndarray:
     """The largest part of a mask that hangs together."""
     labels, count = ndimage.label(mask)
@@ -114,7 +124,7 @@ def rectangular(mask: np.ndarray) -> bool:
 
 
 def sharp(grey: np.ndarray, part: np.ndarray, region: np.ndarray, dark: np.ndarray) -> bool:
-    """Whether the boundary of a part is an edge between the tones, and not a shadow that fades."""
+    """Whether the boundary of a part is an edge between the tones, and not a shadow that fades. part, region, dark: masks (H, W)."""
     boundary = part & ~ndimage.binary_erosion(part, border_value=1) & ndimage.binary_erosion(region, iterations=3)
     if not boundary.any():
         return True

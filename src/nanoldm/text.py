@@ -6,8 +6,10 @@ import shlex
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
+MOST_NAMES = 20         # in a message
 LONGEST_LABEL = 30      # characters of a curve's name, beside which there must be room for the curve
 
 
@@ -40,6 +42,11 @@ def shell(path: str | Path) -> str:
     word = plain(path)
     word = f"./{word}" if word.startswith("-") else word
     return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names one after the other; of many the first ones and the last."""
+    return ", ".join([*names[: MOST_NAMES - 1], "...", names[-1]] if len(names) > MOST_NAMES else names)
 
 
 def python(text: object) -> str:

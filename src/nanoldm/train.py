@@ -19,7 +19,7 @@ from nanoldm.models import ConvAE
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan, describe, make_plan, read_plan
 from nanoldm.recipe import Recipe
-from nanoldm.resuming import check_one_process, check_run, copy_records, find_damage, model_files, note_place
+from nanoldm.resuming import check_one_process, check_run, check_same_images, copy_records, find_damage, model_files, note_place
 from nanoldm.runs import RunFolder
 from nanoldm.seeding import generator
 from nanoldm.stages import (
@@ -81,12 +81,9 @@ def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", b
 def start_or_resume(run: RunFolder, recipe: Recipe, data: tuple[ImageSet, ImageSet], device: torch.device | str, began: float,
                     compiled: bool) -> Plan:
     """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist. data: training set and test set."""
-    labelled = recipe.diffusion.told_labels
     if run.plan.exists():
         plan = read_plan(run.plan)
-        if plan.images_sha256 != data[0].digest(labelled):
-            raise InputError(f"the images of {recipe.data.name}{' or their labels' * labelled} have changed since the run in "
-                             f"{run.path} began: choose another folder with --out")
+        check_same_images(run, recipe, plan, data)
         plan = note_place(run, recipe, plan)
         if not plan.finished:
             print(f"resuming the run in {run.path}")

@@ -9,28 +9,49 @@ from nanoldm.overrides import absolute
 from nanoldm.planning import plan_of
 from nanoldm.recipe import Data, Recipe
 from nanoldm.runs import data_of, find_model
+from nanoldm.text import shell
 
 
 def images_of(model: str | Path, instead: str | None = None) -> tuple[Data, ImageSet, ImageSet]:
     """(what they are called, training set, test set) of a model's images.
 
     instead: other images, such as "folder:PATH", which are brought to the model's size.
-    Raises InputError where the files have changed since the training, unless `instead` names what is to be used.
+    Raises InputError where the files have changed since the training, unless `instead` names what is to be used; and for images whose
+    channels are not the model's.
     """
-    data = data_of(model)
     if instead is not None:
-        size = read_json(find_model(model) / "autoencoder" / "config.json").get("image_size")
-        data = data.replace(name=absolute(instead), size=size if isinstance(size, int) else data.size)
+        return other_images(model, instead)
+    data = data_of(model)
     train, test = load(data.name, data.size, data.holdout)
-    if instead is None and (change := find_change(model, train, test)):
-        raise InputError(f"{change}: put the earlier ones back, train again, or name the images to measure by, such as --data {data.name}")
+    if change := find_change(model, train, test):
+        raise InputError(f"{change}: put the earlier ones back, train again, or name the images to measure by: --data {shell(data.name)}")
+    return data, train, test
+
+
+def other_images(model: str | Path, name: str) -> tuple[Data, ImageSet, ImageSet]:
+    """As `images_of`, of images that a user names. Where they are the model's own at another place, the same ones are held out."""
+    folder = find_model(model)
+    config = read_json(folder / "autoencoder" / "config.json")
+    data = Data(name=absolute(name), size=config.get("image_size"), holdout=0)
+    train, test = load(data.name, data.size)
+    if (channels := train.images.shape[1]) != config.get("image_channels"):
+        raise InputError(f"the images of {data.name} have {channels} channels, {model} draws {config.get('image_channels')}: name others")
+    holdout = data_of(model).holdout if (folder / "recipe.json").is_file() else 0
+    if 0 < holdout < len(train):
+        own = load(data.name, data.size, holdout)
+        if find_change(model, *own) is None:
+            return data.replace(holdout=holdout), *own
     return data, train, test
 
 
 def own_test_set(model: str | Path) -> ImageSet:
     """A model's test set, to be looked at. Says so where the files have changed since the training."""
     data = data_of(model)
-    train, test = load(data.name, data.size, data.holdout)
+    try:
+        train, test = load(data.name, data.size, data.holdout)
+    except InputError as error:
+        raise InputError(f"{model} was trained on {data.name}, which cannot be read any more ({str(error).split(': ')[0]}): put the images "
+                         "back, or name image files instead of test:K") from None
     if change := find_change(model, train, test):
         print(f"note: {change}")
     return test

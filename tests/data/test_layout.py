@@ -95,7 +95,8 @@ def test_every_format_that_is_documented_is_read(tmp_path):
 
 
 SPLITS = [("train", "test"), ("Train", "Test"), ("training", "testing"), ("TRAIN", "VAL"), ("train", "validation"),
-          ("training_set", "test_set"), ("seg_train", "seg_test"), ("train", "valid"), ("trainset", "testset"),
+          ("training_set", "test_set"), ("seg_train", "seg_test"), ("train", "test1"), ("trainval", "test"),
+          ("train", "valid"), ("trainset", "testset"),
           ("train-images", "test-images")]
 
 
@@ -122,6 +123,49 @@ def test_training_and_test_sets_may_lie_within_the_classes(tmp_path):
     train, test = read(tmp_path)
     assert (levels(train), levels(test)) == ([0, 1, 4, 5], [2, 3, 6, 7])
     assert (train.class_names, train.labels.tolist(), test.labels.tolist()) == (("2", "10"), [0, 0, 1, 1], [0, 0, 1, 1])
+
+
+def test_of_split_classes_empty_ones_keep_their_number_and_others_must_be_split_alike(tmp_path):
+    put(tmp_path, *(f"{name}/{part}/{k}.png" for name in "02" for part in ("train", "test", "val") for k in range(2)), "0/loose.png")
+    (tmp_path / "1").mkdir()
+    train, test = read(tmp_path)
+    assert (train.class_names, train.labels.tolist(), test.labels.tolist()) == (("0", "1", "2"), [0, 0, 2, 2], [0, 0, 2, 2])
+    assert "not read: val, the images beside them (in 0)\nnot read: val (in 2)" in said(train)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "read.txt").write_text("no images")
+    assert read(tmp_path)[0].class_names == ("0", "1", "2")
+    put(tmp_path, "1/a.png")
+    with pytest.raises(InputError, match=r"1 holds images, but no training and test set as 0 beside it does: sort all classes alike"):
+        read(tmp_path)
+
+
+def test_test_images_lie_as_deep_as_training_images(tmp_path):
+    put(tmp_path, "train/images/a/0.png", "train/images/b/0.png", "test/images/b/0.png")
+    train, test = read(tmp_path)
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1], [1])
+
+
+def test_a_lonely_set_is_read_as_a_class_and_that_is_said(tmp_path):
+    put(tmp_path, "train/0.png", "train/1.png", "more/2.png")
+    assert "train is read as a class, since no other folder has the name of its test or training set" in said(read(tmp_path)[0])
+
+
+def test_long_chains_and_loops_of_folders_end(tmp_path):
+    deep = tmp_path.joinpath(*"abcdefghijklmnopqrstuvwxyz" * 2)
+    put(deep, "x/0.png", "y/0.png", "y/1.png")
+    assert read(tmp_path)[0].class_names == ("x", "y")
+    loop = tmp_path / "loop"
+    loop.mkdir()
+    (loop / "again").symlink_to(loop)
+    with pytest.raises(InputError, match="loop holds no images"):
+        read(loop)
+
+
+def test_a_link_to_what_lies_above_is_not_followed(tmp_path):
+    put(tmp_path, "other/secret.png", "set/cat/0.png", "set/dog/0.png")
+    (tmp_path / "set" / "cat" / "up").symlink_to(tmp_path)
+    train, test = read(tmp_path / "set")
+    assert len(train) + len(test) == 2
 
 
 @pytest.mark.parametrize("names", [("train", "car"), ("train", "test_tube"), ("training", "valley"), ("rain", "test"),

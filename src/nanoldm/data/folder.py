@@ -10,18 +10,18 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.data.image_file import open_rgba
-from nanoldm.data.imageset import ImageSet
+from nanoldm.data.imageset import ImageSet, images_at_a_time
 from nanoldm.data.layout import find_layout
 from nanoldm.errors import InputError
 from nanoldm.limits import check_memory
 from nanoldm.paths import user_path
+from nanoldm.text import listing
 
 DEFAULT_SIZE = 28
 PAGES = {"white": 255, "black": 0, "grey": 128}     # what transparent images may be laid on
 FAINT = 48              # of 255: a drawing whose strokes differ less than this from the page, in the mean, is faint
 FEW = 0.05              # of the transparent images may be faint
 EVEN = 8                # of 255: an image whose pixels differ less than this shows nothing
-SHOWN = 20              # classes that are named
 
 
 def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
@@ -49,7 +49,7 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
     is_test[-1] |= not is_test.any()
     if layout.test:
         is_test = torch.arange(len(images)) >= len(layout.train)
-    notes = [*layout.notes, *page, *describe_classes(labels[~is_test], layout.classes), *warnings(images[~is_test])]
+    notes = [*layout.notes, *page, *suspicions(images[~is_test])]
     whole = ImageSet(images, labels, tuple(layout.classes), tuple(notes))
     return whole.select(~is_test), whole.select(is_test)
 
@@ -82,9 +82,10 @@ def laid_on_page(images: Tensor) -> tuple[Tensor, list[str]]:
     note = []
     if clear.any():
         drawings = images[clear]
-        faint = {name: sum(int(is_faint(part, page).sum()) for part in drawings.split(1000)) for name, page in PAGES.items()}
+        size = images_at_a_time(images)
+        faint = {name: sum(int(is_faint(part, page).sum()) for part in drawings.split(size)) for name, page in PAGES.items()}
         page = next((name for name in PAGES if faint[name] <= FEW * len(drawings)), min(faint, key=faint.get))
-        colours = torch.cat([composite(part, PAGES[page]) for part in images.split(1000)])
+        colours = torch.cat([composite(part, PAGES[page]) for part in images.split(size)])
         note = [f"{len(drawings):,} images are transparent in part and were laid on {page}"
                 + (", since many of their colours would not be seen on white" if page != "white" else "")]
     grey = (colours[:, :1] == colours).all()
@@ -104,19 +105,20 @@ def composite(images: Tensor, page: int) -> Tensor:
     return (images[:, :3] * opacity + page * (1 - opacity)).round().to(torch.uint8)
 
 
-def describe_classes(labels: Tensor, classes: Sequence[str]) -> list[str]:
-    """Which number is which subfolder, with its training images."""
+def describe_classes(data: ImageSet) -> list[str]:
+    """Which number is which subfolder, with its training images, and how many images have none."""
+    classes, labels = data.class_names, data.labels
     if not classes:
         return []
     counts = torch.bincount(labels[labels >= 0], minlength=len(classes)).tolist()
     names = [f"{k}{f': {name}' * (name != str(k))} ({count:,})" for k, (name, count) in enumerate(zip(classes, counts, strict=True))]
-    shown = [*names[: SHOWN - 1], "...", names[-1]] if len(names) > SHOWN else names
-    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
-    return [f"{len(classes):,} classes (training images): {', '.join(shown)}",
-            *[f"without training images, and so never drawn: {', '.join(empty[:SHOWN])}"] * bool(empty)]
+    empty, loose = [name for name, count in zip(classes, counts, strict=True) if not count], int((labels < 0).sum())
+    return [f"{len(classes):,} classes (training images): {listing(names)}",
+            *[f"without training images, and so never drawn: {listing(empty)}"] * bool(empty),
+            *[f"in no class, since they lie in no subfolder: {loose:,} images"] * bool(loose)]
 
 
-def warnings(images: Tensor) -> list[str]:
+def suspicions(images: Tensor) -> list[str]:
     """What is suspicious about a training set."""
     even = int((images.amax((2, 3)).int() - images.amin((2, 3)).int() < EVEN).all(1).sum())
     if 2 * even >= len(images):

@@ -38,12 +38,13 @@ def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
     if file.exists() and not file.is_file():        # a pipe would never end
         raise InputError(f"{file} cannot be read as an image (it is no file): repair or remove it")
     try:
-        with without_remarks(), Image.open(pixels_of(file), formats=formats()) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels are more than {MOST_PIXELS // 10**6} millions: scale it down")
-            mode, frames = image.mode, getattr(image, "n_frames", 1)
-            image.seek(0)
-            return eight_bits(upright(image)).convert("RGBA"), mode, frames
+        with without_remarks():
+            try:
+                return decode(file)
+            except Exception:       # Pillow may have stumbled over a PNG's texts or colour profile
+                if (pixels := pixels_of(file)) is None:
+                    raise
+            return decode(pixels)
     except MemoryError:
         raise
     except Exception as error:      # of damaged files PIL raises a dozen kinds
@@ -51,11 +52,21 @@ def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
         raise InputError(f"{file} cannot be read as an image ({reason or type(error).__name__}): repair or remove it") from None
 
 
-def pixels_of(file: Path) -> Path | io.BytesIO:
-    """The file; a PNG without the texts, colour profiles and other blocks beside its pixels, over which Pillow may stumble."""
+def decode(source: Path | io.BytesIO) -> tuple[Image.Image, str, int]:
+    """As `open_rgba`, with whatever errors Pillow raises."""
+    with Image.open(source, formats=formats()) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels are more than {MOST_PIXELS // 10**6} millions: scale it down")
+        mode, frames = image.mode, getattr(image, "n_frames", 1)
+        image.seek(0)
+        return eight_bits(upright(image)).convert("RGBA"), mode, frames
+
+
+def pixels_of(file: Path) -> io.BytesIO | None:
+    """A PNG without the texts, colour profiles and other blocks beside its pixels; None for other files."""
     with open(file, "rb") as stream:
         if stream.read(8) != PNG_SIGNATURE:
-            return file
+            return None
         kept = [PNG_SIGNATURE]
         while len(head := stream.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)

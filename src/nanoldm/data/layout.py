@@ -10,8 +10,9 @@ from nanoldm.data.image_file import suffixes
 from nanoldm.errors import InputError
 from nanoldm.paths import is_system_file
 
-TRAIN = r"training|train|trn"
+TRAIN = r"trainval|training|train|trn"
 TESTS = (r"testing|test|tst", r"validation|valid|val|evaluation|eval|dev")      # the first that is there is the test set
+Split = tuple[Path, Path, list[Path]]       # training set, test set, what lies beside them
 
 
 @dataclass
@@ -19,41 +20,63 @@ class Layout:
     """Image files in order of path, each with the name of its class (None: it has none); what a user should know about them."""
 
     train: list[tuple[Path, str | None]] = field(default_factory=list)
-    test: list[tuple[Path, str | None]] = field(default_factory=list)       # none: to be taken from the training images
     classes: list[str] = field(default_factory=list)
+    test: list[tuple[Path, str | None]] = field(default_factory=list)       # none: to be taken from the training images
     notes: list[str] = field(default_factory=list)
 
 
 def find_layout(folder: Path) -> Layout:
     """How the images below `folder` are sorted: by training and test set first or by class first, below one outer folder or none.
 
-    Raises InputError where there are no images, or none in one of two sets.
+    Raises InputError where there are no images, none in one of two sets, or where some classes are split into sets and others are not.
     """
-    found, skipped = Layout(), Counter()
-    inner = unwrapped(folder)
-    if inner != folder:
-        found.notes.append(f"the images lie in {inner.relative_to(folder)}")
+    inner, skipped = unwrapped(folder), Counter()
     if split := find_split(inner):
-        train, test, others = split
-        found.notes.append(f"training images: {train.name}, test images: {test.name}")
-        beside = [other.name for other in others] + ["the images beside them"] * holds_images(inner)
-        found.notes += [f"not read: {', '.join(beside)}"] * bool(beside)
-        (found.train, found.classes), (found.test, _) = (sorted_by_class(unwrapped(part), skipped) for part in (train, test))
-        if new := sorted({name for _, name in found.test if name} - set(found.classes)):
-            found.notes.append(f"classes of test images alone, which get no label: {', '.join(new[:10])}")
+        found = by_set(inner, split, skipped)
     elif splits := split_classes(inner):
-        names = sorted({part.name for parts in splits.values() for part in parts[:2]})
-        found.classes = in_order(splits)
-        found.notes.append(f"training and test images lie within each class: {', '.join(names)}")
-        for name in found.classes:
-            for images, part in zip((found.train, found.test), splits[name], strict=False):
-                images += [(file, name) for file in find_images(part, skipped)]
+        found = by_class(inner, splits, skipped)
     else:
-        found.train, found.classes = sorted_by_class(inner, skipped)
+        found = Layout(*sorted_by_class(inner, skipped))
+        lonely = [name for name in found.classes if any(without(words, name) == "" for words in (TRAIN, *TESTS))]
+        found.notes += [f"{name} is read as a class, since no other folder has the name of its test or training set" for name in lonely]
+    if inner != folder:
+        found.notes.insert(0, f"the images lie in {inner.relative_to(folder)}")
     if skipped:
         reasons = ", ".join(f"{count:,} {ending}" for ending, count in skipped.most_common(10))
         found.notes.append(f"{sum(skipped.values()):,} files were skipped, since they are no images of a kind that is read: {reasons}")
     return found
+
+
+def by_set(folder: Path, split: Split, skipped: Counter) -> Layout:
+    """Of a folder of two sets, with or without classes below."""
+    train, test, others = split
+    inner = unwrapped(train)
+    same = test / inner.relative_to(train)
+    images, classes = sorted_by_class(inner, skipped)
+    found = Layout(images, classes, sorted_by_class(same if same.is_dir() else unwrapped(test), skipped)[0],
+                   [f"training images: {train.name}, test images: {test.name}", *not_read(folder, others)])
+    if new := sorted({name for _, name in found.test if name} - set(classes)):
+        found.notes.append(f"classes of test images alone, which get no label: {', '.join(new[:10])}")
+    return found
+
+
+def by_class(folder: Path, splits: dict[str, Split | None], skipped: Counter) -> Layout:
+    """Of a folder of classes, each of which holds two sets or nothing."""
+    names = sorted({part.name for split in splits.values() if split for part in split[:2]})
+    found = Layout(classes=in_order(splits), notes=[f"training and test images lie within each class: {', '.join(names)}"])
+    for name in found.classes:
+        if splits[name]:
+            train, test, others = splits[name]
+            found.train += [(file, name) for file in find_images(train, skipped)]
+            found.test += [(file, name) for file in find_images(test, skipped)]
+            found.notes += [f"{note} (in {name})" for note in not_read(folder / name, others)]
+    return found
+
+
+def not_read(folder: Path, others: list[Path]) -> list[str]:
+    """A note on what lies in a folder beside its two sets."""
+    beside = [other.name for other in others] + ["the images beside them"] * holds_images(folder)
+    return [f"not read: {', '.join(beside)}"] if beside else []
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -71,17 +94,16 @@ def is_hidden(path: Path) -> bool:
 
 
 def unwrapped(folder: Path) -> Path:
-    """`folder`, or where it holds one subfolder alone, that one if it is no class: if it holds sets or several classes itself."""
-    inner = subfolders(folder)
-    if len(inner) != 1 or holds_images(folder):
-        return folder
-    below = subfolders(inner[0])
-    if (len(below) > 1 and not holds_images(inner[0])) or (len(below) == 1 and unwrapped(inner[0]) != inner[0]):
-        return unwrapped(inner[0])
-    return folder
+    """`folder`, or where it holds one subfolder alone, and that perhaps one again, the innermost of them, if it holds several folders and
+    no images: then it is no class."""
+    here, seen = folder, set()
+    while here.resolve() not in seen and len(inner := subfolders(here)) == 1 and not holds_images(here):
+        seen.add(here.resolve())
+        here = inner[0]
+    return here if len(subfolders(here)) > 1 and not holds_images(here) else folder
 
 
-def find_split(folder: Path) -> tuple[Path, Path, list[Path]] | None:
+def find_split(folder: Path) -> Split | None:
     """(training set, test set, other subfolders) where two subfolders are called so: train and test, Training and Testing, train and val,
     training_set and test_set, ... What beside these words is in the two names must be the same."""
     parts = subfolders(folder)
@@ -94,15 +116,24 @@ def find_split(folder: Path) -> tuple[Path, Path, list[Path]] | None:
 
 
 def without(words: str, name: str) -> str | None:
-    """A name without one of the words; None where it has none of them."""
+    """A name without one of the words, and without numbers; None where it has none of the words."""
     rest, count = re.subn(rf"(?<![a-z])(?:{words})(?=[^a-z]|set|data|images|$)", "", name.lower(), count=1)
-    return rest if count else None
+    return re.sub("[0-9]", "", rest) if count else None
 
 
-def split_classes(folder: Path) -> dict[str, tuple[Path, Path, list[Path]]]:
-    """The split of each subfolder by its name; none unless all have one."""
-    splits = {part.name: find_split(part) for part in subfolders(folder) if not holds_images(part)}
-    return splits if all(splits.values()) and len(splits) == len(subfolders(folder)) and not holds_images(folder) else {}
+def split_classes(folder: Path) -> dict[str, Split | None]:
+    """The split of each class folder by its name, None for an empty one; {} where no class is split. Raises InputError where some are."""
+    parts = subfolders(folder)
+    splits = {part.name: find_split(part) for part in parts}
+    if not any(splits.values()) or holds_images(folder):
+        return {}
+    for part in parts:
+        if not splits[part.name] and (inside := walk(part)):
+            if any(file.suffix.lower() in suffixes() for file in inside):
+                given = next(name for name, split in splits.items() if split)
+                raise InputError(f"{part} holds images, but no training and test set as {given} beside it does: sort all classes alike")
+            del splits[part.name]           # no class: only other files
+    return splits
 
 
 def sorted_by_class(folder: Path, skipped: Counter) -> tuple[list[tuple[Path, str | None]], list[str]]:
@@ -113,9 +144,9 @@ def sorted_by_class(folder: Path, skipped: Counter) -> tuple[list[tuple[Path, st
     files = find_images(folder, skipped)
     parts = [file.relative_to(folder).parts for file in files]
     images = [(file, part[0] if len(part) > 1 else None) for file, part in zip(files, parts, strict=True)]
-    used, parts = {name for _, name in images if name}, subfolders(folder)
-    kept = all(is_number(part.name) for part in parts)
-    classes = [part.name for part in parts if kept or part.name in used or not walk(part)]
+    used, folders = {name for _, name in images if name}, subfolders(folder)
+    numbers = all(is_number(part.name) for part in folders)
+    classes = [part.name for part in folders if numbers or part.name in used or not walk(part)]
     return images, in_order(classes) if used else []
 
 
@@ -145,7 +176,8 @@ def find_images(folder: Path, skipped: Counter) -> list[Path]:
 def walk(folder: Path) -> list[Path]:
     """All that lies below `folder` but is no folder and not hidden. Links are followed, but none to a folder that was seen already in the
     same subfolder of `folder`, or lies above: that would take long, or never end."""
-    found, left, seen = [], [folder], {(None, folder.resolve())}
+    above = [folder.resolve(), *folder.resolve().parents]
+    found, left, seen = [], [folder], {(None, path) for path in above}
     while left:
         here = left.pop()
         for path in here.iterdir():

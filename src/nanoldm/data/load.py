@@ -1,8 +1,10 @@
 """Find a data set by its name."""
 
+from dataclasses import replace
+
 import torch
 
-from nanoldm.data.folder import load_folder
+from nanoldm.data.folder import describe_classes, load_folder
 from nanoldm.data.imageset import ImageSet
 from nanoldm.data.mnist import load_mnist
 from nanoldm.data.vision import load_torchvision
@@ -35,6 +37,7 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
         train = train.select(torch.randperm(len(train), generator=generator(0)))
     if holdout:
         train, test = train.select(slice(-holdout)), train.select(slice(-holdout, None))
+    train = replace(train, notes=(*train.notes, *describe_classes(train))) if name.startswith("folder:") else train
     side, channels, count = size or train.images.shape[-1], train.images.shape[1], len(train) + len(test)
     check_memory((2 if side != train.images.shape[-1] else 0) * count * channels * side**2,
                  f"{count:,} images of {side}x{side} pixels", "give a smaller --size")
