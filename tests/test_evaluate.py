@@ -17,7 +17,7 @@ from nanoldm.arrays import load_images, save_npz
 from nanoldm.data import load
 from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
-from nanoldm.evaluate import BATCHES, QUANTILE, evaluate, intervals
+from nanoldm.evaluate import BATCHES, QUANTILE, evaluate, intervals, shuffled
 from nanoldm.judge import MEASURES
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.sampling import Sampling
@@ -201,3 +201,20 @@ def test_labelled_images_are_judged_by_class(tmp_path, digits, tiny_features, mo
     assert found["right"]["score, samples"] == pytest.approx(found["right"]["score, real images"], abs=0.15)
     assert found["right"]["accuracy"] > found["wrong"]["accuracy"] + 0.2
     assert len(found["right"]["accuracy by class"]) == 10
+
+
+def test_samples_of_other_random_streams_are_drawn_again(tiny_pipeline, tmp_path, monkeypatch):
+    def made():
+        return Drawing(tiny_pipeline, tmp_path / "samples.npz", range(3), Sampling(steps=2))
+
+    made().images()
+    assert made().missing == []
+    monkeypatch.setattr("nanoldm.drawing.STREAMS", "32 bits")
+    assert made().missing == [0, 1, 2]
+
+
+def test_the_first_of_sorted_samples_do_not_stand_for_all():
+    chosen = shuffled(1000, 4)[:100]
+    assert len(set(chosen.tolist())) == 100
+    assert chosen.max() > 900 > 100 > chosen.min()
+    assert torch.equal(chosen, shuffled(1000, 4)[:100])

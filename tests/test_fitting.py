@@ -201,3 +201,16 @@ def test_a_pixel_is_painted_where_any_painted_pixel_touches_it(tmp_path, side):
     rows = fit_mask(str(tmp_path / "line.png"), 28).painted[0, 0].all(1)
     touched = [k for k in range(28) if k * side < (side // 2 + 1) * 28 and (k + 1) * side > side // 2 * 28]
     assert rows.nonzero()[:, 0].tolist() == touched
+
+
+def test_a_light_drawing_on_nothing_is_seen_in_spite_of_a_speck(test_set, drawn, tmp_path):
+    for level, speck in ((255, True), (250, False), (230, True)):
+        pixels = np.full((112, 112, 4), level, dtype=np.uint8)
+        pixels[..., 3] = big(test_set.images[0], 112) * 255
+        if speck:
+            pixels[104:108, 104:108] = (120, 120, 120, 255)
+        Image.fromarray(pixels).save(tmp_path / "light.png")
+        fitted = fit_image(tmp_path / "light.png", drawn)
+        assert fitted.box[0] < 30           # where the drawing is, not the speck
+        if not speck:
+            assert recognised(fitted.image, test_set.labels[:1]) == 1

@@ -41,7 +41,7 @@ def test_images_that_moved_continue_the_run_and_are_noted(animal_recipe, moved, 
 def test_other_images_elsewhere_do_not_continue_the_run(animal_recipe, moved):
     run, elsewhere = moved
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
-    with pytest.raises(InputError, match=r"the images of folder:.*elsewhere or their labels are not those of folder:.*animals.*, with which"):
+    with pytest.raises(InputError, match=r"elsewhere or their labels are not those of folder:.*animals.*, with which"):
         train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
 
 
@@ -152,7 +152,7 @@ def test_feature_networks_belong_to_images_wherever_they_lie(animals, animal_run
     report = evaluate(animal_run, n=20, features=features, data=f"folder:{elsewhere}", out=tmp_path / "report")
     assert report["data"]["name"] == f"folder:{elsewhere}"
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
-    with pytest.raises(InputError, match=r"features was trained on folder:.*animals.*, and this is folder:.*elsewhere"):
+    with pytest.raises(InputError, match=r"networks features were trained on folder:.*animals.*, and this is folder:.*elsewhere"):
         evaluate(animal_run, n=20, features=features, data=f"folder:{elsewhere}", out=tmp_path / "report")
 
 

@@ -18,11 +18,12 @@ from nanoldm.recipe import Data
 from nanoldm.sampling import labels_for
 from nanoldm.train import train
 
-NAMES = {0: "bird", 2: "Cat", 3: "12"}
+NAMES = {0: "bird", 2: "Cat", 3: "caf\u00e9"}
 
 
 @pytest.mark.parametrize(("text", "labels"), [
-    ("bird", [0]), ("BIRD", [0]), ("cat", [2]), ("12", [3]), ("2", [2]), ("bird,cat", [0, 2]), ("cat, 12 ,0", [2, 3, 0]), ("2-3", [2, 3])])
+    ("bird", [0]), ("BIRD", [0]), ("cat", [2]), ("cafe\u0301", [3]), ("2", [2]), ("bird,cat", [0, 2]), ("cat, CAF\u00c9 ,0", [2, 3, 0]),
+    ("2-3", [2, 3])])
 def test_labels_are_names_or_numbers(text, labels):
     assert parse_labels(text, NAMES) == labels
 
@@ -36,11 +37,16 @@ def test_names_that_are_numbers_are_meant_before_numbers():
             parse_labels(unknown, names)
 
 
-@pytest.mark.parametrize("names", [{0: "-1", 1: "0", 2: "1"}, {0: "0.5", 1: "1", 2: "2.5"}])
-def test_numbers_of_any_kind_are_names(names):
+@pytest.mark.parametrize("names", [{0: "-1", 1: "0", 2: "1"}, {0: "0.5", 1: "1", 2: "2.5"}, {0: "1", 1: "3", 2: "cat"}])
+def test_where_a_name_is_a_number_all_numbers_are_names(names):
     assert [parse_labels(name, names) for name in names.values()] == [[0], [1], [2]]
-    with pytest.raises(InputError, match="knows no class '2'"):
-        parse_labels("2", names)
+    for text in ("2", "0-2"):
+        with pytest.raises(InputError, match=f"knows no class '{'2' if text == '2' or '0' in names.values() else '0'}'"):
+            parse_labels(text, names)
+
+
+def test_numbers_that_are_the_numbers_of_their_classes_leave_the_others_their_numbers():
+    assert parse_labels("0,1,2", {0: "0", 1: "1", 2: "cat"}) == [0, 1, 2]
 
 
 def test_without_names_labels_in_text_are_numbers():
@@ -48,13 +54,16 @@ def test_without_names_labels_in_text_are_numbers():
     assert labels_for(10, range(2), ["7", 3]).tolist() == [7, 3]
     with pytest.raises(InputError, match="knows no class 'cat': choose 0 to 9"):
         labels_for(10, range(2), "cat")
+    assert labels_for(10, range(2), np.array(["7", "3"])).tolist() == [7, 3]
+    with pytest.raises(InputError, match="labels are whole numbers"):
+        labels_for(10, range(2), True)
     with pytest.raises(InputError, match="trained without labels"):
         labels_for(0, range(2), "cat")
 
 
 @pytest.mark.parametrize("text", ["dog", "1", "0-3", "bird,dog", "-1"])
 def test_a_class_that_does_not_exist_or_has_no_images_is_refused_with_those_that_do(text):
-    with pytest.raises(InputError, match=r"the model knows no class '(dog|1|-1)': choose bird \(0\), Cat \(2\), 12 \(3\)"):
+    with pytest.raises(InputError, match=r"the model knows no class '(dog|1|-1)': choose bird \(0\), Cat \(2\), café \(3\)"):
         parse_labels(text, NAMES)
 
 

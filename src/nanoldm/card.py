@@ -17,7 +17,7 @@ from nanoldm.planning import plan_of
 from nanoldm.recipe import Recipe, flat
 from nanoldm.runs import find_model
 from nanoldm.saving import FILES
-from nanoldm.text import code, markdown, python, shell
+from nanoldm.text import code, markdown, plain, python, shell
 from nanoldm.tracking import read_metrics
 
 BESIDE = ("recipe.json", "metrics.jsonl", FILE)         # what a model's folder may hold, too
@@ -125,7 +125,7 @@ def origin(folder: Path) -> str:
 
 def model_card(folder: Path, name: str) -> str:
     """README.md for the model in `folder`, to be called `name`."""
-    lines = "\n".join(f"- {name}: {value}" for name, value in facts(folder).items())
+    lines = "\n".join(f"- {name}: {plain(value)}" for name, value in facts(folder).items())
     return f"""# {markdown(name)}
 
 {origin(folder)}

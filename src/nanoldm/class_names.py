@@ -1,6 +1,7 @@
 """What a model's classes are called, and labels that users give by name or by number."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,17 +50,27 @@ def parse_labels(text: str, names: Mapping[int, str]) -> list[int]:
 
 
 def class_number(name: str, names: Mapping[int, str]) -> int:
-    """The class of that name, in any case of letters where that leaves one; or of that number, unless the names are numbers themselves.
+    """The class of that name, in any case of letters where that leaves one; or of that number, unless any name is a number.
 
     Raises InputError for one that does not exist.
     """
-    for same in (str, str.casefold):
+    for same in (str, alike):
         if len(found := [number for number, own in names.items() if same(own) == same(name)]) == 1:
             return found[0]
-    if name.isdecimal() and len(name) < 20 and int(name) in names and not all(map(is_number, names.values())):
+    if name.isdecimal() and len(name) < 20 and int(name) in names and not any(map(is_number, different(names))):
         return int(name)
     raise InputError(f"the model knows no class {name!r}: "
                      + (f"choose {listed(names)}" if names else "it was trained without labels, so leave them out"))
+
+
+def alike(name: str) -> str:
+    """A name as it is compared: macOS writes accents as characters of their own."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def different(names: Mapping[int, str]) -> list[str]:
+    """Names that are not the number of their class."""
+    return [name for number, name in names.items() if name != str(number)]
 
 
 def listed(names: Mapping[int, str]) -> str:

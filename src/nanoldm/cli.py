@@ -27,7 +27,7 @@ PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EI
           errno.EINVAL, errno.EILSEQ, errno.EXDEV, errno.ENOTEMPTY}
 LONGEST_NUMBER = 30     # digits
 NARROWEST = 40          # columns of a terminal
-NAMES = {"an argument", "--out", "--images", "--mask", "--features"}        # what may be called by digits alone, in any script
+NAMES = {"an argument", "--label", "--out", "--images", "--mask", "--features"}        # what may be called by digits alone, in any script
 
 
 def deferred(command: Callable[..., None]) -> Callable[..., Any]:
@@ -63,6 +63,9 @@ def parse(arguments: list[str]) -> Callable[[], None]:
     """The command to run. Raises InputError with tyro's explanation on one line."""
     check_arguments(arguments)
     arguments = [expanded(argument) for argument in arguments]
+    for k, option in enumerate(arguments[:-1]):     # tyro takes None, which is how Python writes it, for an option that was not given
+        if option == "--label" and arguments[k + 1].lower() == "none":
+            arguments[k + 1] = "none"
     if shutil.get_terminal_size().columns < NARROWEST:      # where tyro's help would never end
         os.environ["COLUMNS"] = str(NARROWEST)
     explanation = io.StringIO()

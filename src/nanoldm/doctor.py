@@ -10,6 +10,7 @@ from torch import Tensor
 from nanoldm import charts, metrics, pictures
 from nanoldm.data import to_bytes, to_float
 from nanoldm.diffusion import PREDICTIONS, corrupt
+from nanoldm.errors import InputError
 from nanoldm.features import Features, check_fit, check_origin, load_features
 from nanoldm.files import write_json
 from nanoldm.paths import check_folder
@@ -75,6 +76,8 @@ def examine(model: str | Path, *, features: str | Path | Features = "digits-v1",
     data, train, real = images_of(model, data)
     test, labels = to_float(real.images[:LATENTS]), known(real.labels[:IMAGES], pipeline.denoiser.classes)
     check_fit(judges, test, data.name)
+    if len(test) < 2:
+        raise InputError(f"{data.name} has {len(test)} test image, and at least 2 are needed: add images")
     check_origin(judges, data, train, asked)
     out = out or Path("doctor") / Path(model).resolve().name
     check_folder(out)

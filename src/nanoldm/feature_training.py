@@ -82,7 +82,8 @@ def train_network(data: ImageSet, task: str = "classifier", *, epochs: float = 1
 
 
 def accuracy(network: FeatureNet, data: ImageSet, task: str = "classifier") -> float:
-    """Share of right answers on `data`; for rotations, over all four turns of every image."""
+    """Share of right answers on the images of `data` that have a label; for rotations, over all four turns of every image."""
+    data = data.select(data.labels >= 0) if task == "classifier" else data
     turns = range(4) if task == "rotation" else [0]
     right = [extract(network, data.images.rot90(k, (2, 3)))[1].argmax(1) == (k if task == "rotation" else data.labels) for k in turns]
     return torch.cat(right).double().mean().item()
@@ -110,7 +111,11 @@ def train_features(data: Data, out: Path, *, epochs: float | None = None, seed: 
     epochs = epochs or max(EPOCHS, math.ceil(LEAST_STEPS / epoch_length(len(train), BATCH_SIZE)))
     facts = {"name": out.name, "data": data.model_dump(), "images_sha256": train.digest(labelled=True), "epochs": epochs, "seed": seed,
              "networks": {}}
-    tasks = TASKS if (train.labels >= 0).all() and train.labels.max() > 0 else TASKS[1:]
+    if len(train) < 2:
+        raise InputError(f"{data.name} has {len(train)} training image: networks need at least 2")
+    tasks = TASKS if (train.labels >= 0).all() and train.labels.max() > 0 and (test.labels >= 0).any() else TASKS[1:]
+    if tasks != TASKS:
+        print("note: no classifier is trained, since that needs two classes, a class for each training image, and for some test images")
     made_by = digest({"images": train.images, "labels": train.labels}, epochs=str(epochs), seed=str(seed))
     if (out / "features.json").exists():
         if any(load_tensors(file)[1].get("made_by") != made_by for file in out.glob("*.safetensors")):

@@ -50,9 +50,10 @@ def check_origin(features: Features, data: Data, train: ImageSet, asked: bool) -
     if sha is not None and sha == train.digest(labelled=True):
         return
     if theirs["name"] != data.name:
-        raise InputError(f"{name} was trained on {theirs['name']}, and this is {data.name}: {retrain(data.name, train.images.shape[-1])}")
+        raise InputError(f"the feature networks {name} were trained on {theirs['name']}, and this is {data.name}: "
+                         f"{retrain(data.name, train.images.shape[-1])}")
     if sha is not None and theirs["holdout"] == data.holdout and not asked:
-        raise InputError(f"the images of {data.name} have changed since {name} was trained on them: "
+        raise InputError(f"the images of {data.name} have changed since the feature networks {name} were trained on them: "
                          f"{retrain(data.name, train.images.shape[-1])}")
 
 
@@ -77,7 +78,7 @@ def find_weak(networks: dict[str, dict[str, Any]]) -> str | None:
         if network["test_accuracy"] < (least := chance + ENOUGH * (1 - chance)):
             return (f"the {task} network is right on {network['test_accuracy']:.0%} of its test images only, by chance it would be "
                     f"{chance:.0%}, and below {least:.0%} its figures say little: train it longer (nanoldm features DATA --epochs N), or "
-                    "give --weak-features (load_features(..., weak=True)) to judge by it all the same")
+                    "judge by it all the same: evaluate, compare and doctor have --weak-features, load_features has weak=True")
     return None
 
 

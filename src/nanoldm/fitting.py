@@ -9,6 +9,7 @@ from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
 from nanoldm.data import to_float
+from nanoldm.data.folder import choose_page
 from nanoldm.data.image_file import on_page, open_rgba
 from nanoldm.errors import InputError
 from nanoldm.ink import INK, Box, centre, cut_out, thicken
@@ -128,14 +129,12 @@ def as_strokes(part: Part, size: int, file: Path) -> tuple[Part, list[str]]:
 
 
 def open_visible(file: Path) -> tuple[Image.Image, str]:
-    """(RGB image, its size and kind in words). Transparency is laid on white, or on black where white leaves nothing to be seen."""
+    """(RGB image, its size and kind in words). Transparency is laid on white, or on black or grey where white leaves little to be seen."""
     if not file.is_file():
         raise InputError(f"{file} is {'a folder' if file.is_dir() else 'no file'}: give the path of an image, or test:K for one of the "
                          "model's test images")
     whole, mode, frames = open_rgba(file)
-    image = on_page(whole, "white")
-    if all(low == high for low, high in image.getextrema()):
-        image = on_page(whole, "black")
+    image = on_page(whole, choose_page(torch.from_numpy(np.array(whole)).permute(2, 0, 1)[None]))
     kind = f"{image.width}x{image.height} {MODES.get(mode, mode)}"
     return image, kind + (f", the first of {frames} frames" if frames > 1 else "")
 

@@ -14,6 +14,7 @@ from nanoldm.seeding import generator
 
 COPY = 1 / 3        # a copy is three times nearer to one training image than to any other (Yoon et al. 2023, "Diffusion probabilistic
                     # models generalize when they fail to memorize")
+FEWEST_REAL = 4     # training images: halves of them are compared
 NOISE = 1000        # images of the floor "noise"
 Moments = tuple[Tensor, Tensor]
 
@@ -74,6 +75,8 @@ class Judge:
     def __init__(self, features: Features, train: ImageSet, test: ImageSet, progress: bool = False):
         self.networks, self.train_set, self.test_set, self.progress = features.networks, train, test, progress
         check_fit(features, train.images)
+        if len(train) < FEWEST_REAL:
+            raise InputError(f"the training set has {len(train)} images, and {FEWEST_REAL} are needed to judge by: add images")
         if len(test) <= metrics.NEIGHBOURS:
             raise InputError(f"the test set has {len(test)} images, and {metrics.NEIGHBOURS + 1} are needed to judge by: add images")
         self.main = next(iter(self.networks))       # the classifier where there is one

@@ -108,6 +108,8 @@ def labels_for(classes: int, seeds: Sequence[int], given: Labels = None, names: 
         drawn = [torch.randint(len(known), (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
         return known[torch.stack(drawn)] if drawn else None
     named = names or {number: str(number) for number in range(classes)}
+    if hasattr(given, "tolist") and not isinstance(given, Tensor):       # an array, perhaps of names
+        given = given.tolist()
     if isinstance(given, str):
         given = class_number(given, named)
     elif isinstance(given, list | tuple):
@@ -116,7 +118,7 @@ def labels_for(classes: int, seeds: Sequence[int], given: Labels = None, names: 
         labels = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):        # of torch, for texts and for numbers without end
         labels = torch.tensor(0.5)
-    if labels.is_floating_point() or labels.is_complex():
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise InputError("labels are whole numbers: 0 for the first class, -1 for none")
     labels = labels.expand(len(seeds)) if labels.dim() == 0 else labels
     if len(labels) != len(seeds):

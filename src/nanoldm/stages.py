@@ -88,7 +88,7 @@ def count_classes(recipe: Recipe, labels: Tensor) -> int:
     if (labels < 0).any():
         raise InputError(f"{recipe.recipe} needs labels, and {int((labels < 0).sum()):,} images of {recipe.data.name} have none: "
                          "put images in one subfolder for each class, or choose a recipe without labels, such as mnist, or "
-                         "diffusion.label_dropout=none")
+                         "--set diffusion.label_dropout=none")
     return int(labels.max()) + 1
 
 

@@ -150,6 +150,18 @@ def test_a_lonely_set_is_read_as_a_class_and_that_is_said(tmp_path):
     assert "train is read as a class, since no other folder has the name of its test or training set" in said(read(tmp_path)[0])
 
 
+@pytest.mark.parametrize("outer", ["train", "photos/train", "ILSVRC/Data/train"])
+def test_a_training_set_alone_is_no_class(tmp_path, outer):
+    put(tmp_path, *(f"{outer}/{name}/{k}.png" for name in "ab" for k in range(2)))
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text("<a/>")
+    assert read(tmp_path)[0].class_names == ("a", "b")
+    flat = tmp_path / "flat"
+    put(flat, "train/0.png", "train/1.png", "train/2.png")
+    (flat / "metadata.csv").write_text("file_name")
+    assert read(flat)[0].class_names == ()
+
+
 def test_long_chains_and_loops_of_folders_end(tmp_path):
     deep = tmp_path.joinpath(*"abcdefghijklmnopqrstuvwxyz" * 2)
     put(deep, "x/0.png", "y/0.png", "y/1.png")

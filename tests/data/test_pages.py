@@ -34,6 +34,15 @@ def test_the_page_is_one_on_which_the_drawings_can_be_seen(tmp_path, colours, pa
     assert ("would not be seen on white" in note) == (name != "white")
 
 
+def test_paper_with_transparent_corners_is_its_own_page(tmp_path):
+    for k in range(4):
+        pixels = np.full((20, 20, 4), 255, dtype=np.uint8)
+        pixels[::19, ::19, 3] = 0
+        pixels[8:12, 4 + k : 6 + k, :3] = 0
+        Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+    assert corners(load(f"folder:{tmp_path}", 20)[0]) == [255]
+
+
 def test_one_drawing_in_twenty_does_not_decide_about_the_page_of_all(tmp_path):
     assert corners(drawings(tmp_path, [0] * 19 + [255])) == [255]
 
@@ -61,6 +70,19 @@ def test_the_page_of_the_test_images_is_that_of_the_training_images(tmp_path):
 def test_a_set_of_even_images_is_announced(tmp_path, colour):
     data = drawings(tmp_path, [], beside=[colour] * 5)
     assert "warning: 4 of 4 training images show one even colour and nothing else: look at the files" in data.notes
+
+
+def test_a_set_without_a_bright_pixel_is_announced(tmp_path):
+    for k in range(5):
+        Image.fromarray(np.uint8(np.arange(64).reshape(8, 8) // 2 + k)).save(tmp_path / f"{k}.png")
+    assert "warning: no pixel of all 4 training images is brighter than 34 of 255" in "\n".join(load(f"folder:{tmp_path}", 8)[0].notes)
+
+
+@pytest.mark.parametrize(("top", "seen"), [(1.0, 255), (255.0, 255), (128.0, 128)])
+def test_floats_go_to_1_or_to_255(tmp_path, top, seen):
+    for k in range(2):
+        Image.fromarray(np.full((8, 8), top, dtype=np.float32)).save(tmp_path / f"{k}.tif")
+    assert corners(load(f"folder:{tmp_path}", 8)[0]) == [seen]
 
 
 def test_a_set_of_equal_images_is_announced_and_an_ordinary_one_is_not(tmp_path):

@@ -121,7 +121,7 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
     if size is not None and not 4 <= size <= LARGEST_SIZE:
         raise InputError(f"--size {short(size)}: give a side of at least 4 pixels and at most {LARGEST_SIZE}, such as 28")
     chosen = Data(name=absolute(data), size=size, holdout=0)
-    out = out or Path("features") / Path(data.removeprefix("folder:")).name
+    out = out or Path("features") / Path(chosen.name.removeprefix("folder:")).name
     train_features(chosen, out, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
 
 

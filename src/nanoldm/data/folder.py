@@ -21,6 +21,8 @@ DEFAULT_SIZE = 28
 PAGES = {"white": 255, "black": 0, "grey": 128}     # what transparent images may be laid on
 FAINT = 48              # of 255: a drawing whose strokes differ less than this from the page, in the mean, is faint
 FEW = 0.05              # of the transparent images may be faint
+OPAQUE = 0.8            # of an image: then it has a page of its own
+DARK = 64               # of 255: a set without a brighter pixel is as good as black
 EVEN = 8                # of 255: an image whose pixels differ less than this shows nothing
 
 
@@ -75,28 +77,33 @@ def read_images(files: Sequence[Path], size: int) -> Tensor:
 def laid_on_page(images: Tensor) -> tuple[Tensor, list[str]]:
     """RGB and opacity (N, 4, S, S) -> (images (N, 3, S, S), or (N, 1, S, S) if all are grey; a note on the page where any shows).
 
-    The page is the first of PAGES on which few transparent images are faint, or the fewest: white drawings would not be seen on white.
     """
     colours, opacity = images[:, :3], images[:, 3:]
     clear = (opacity < 255).flatten(1).any(1)
     note = []
     if clear.any():
-        drawings = images[clear]
-        size = images_at_a_time(images)
-        faint = {name: sum(int(is_faint(part, page).sum()) for part in drawings.split(size)) for name, page in PAGES.items()}
-        page = next((name for name in PAGES if faint[name] <= FEW * len(drawings)), min(faint, key=faint.get))
-        colours = torch.cat([composite(part, PAGES[page]) for part in images.split(size)])
+        page = choose_page(drawings := images[clear])
+        colours = torch.cat([composite(part, PAGES[page]) for part in images.split(images_at_a_time(images))])
         note = [f"{len(drawings):,} images are transparent in part and were laid on {page}"
                 + (", since many of their colours would not be seen on white" if page != "white" else "")]
     grey = (colours[:, :1] == colours).all()
     return (colours[:, :1] if grey else colours).contiguous(), note
 
 
+def choose_page(images: Tensor) -> str:
+    """The first of PAGES on which few of these transparent images (N, 4, S, S) are faint, or the fewest: white drawings would not be seen
+    on white."""
+    parts = images.split(images_at_a_time(images))
+    faint = {name: sum(int(is_faint(part, page).sum()) for part in parts) for name, page in PAGES.items()}
+    return next((name for name in PAGES if faint[name] <= FEW * len(images)), min(faint, key=faint.get))
+
+
 def is_faint(images: Tensor, page: int) -> Tensor:
-    """Which images (N, 4, S, S) could hardly be seen on a page of that grey. -> (N,)"""
+    """Which images (N, 4, S, S) could hardly be seen on a page of that grey; none that are opaque almost everywhere, such as paper with
+    transparent corners. -> (N,)"""
     weight = images[:, 3].float()
     contrast = (images[:, :3].int() - page).abs().amax(1) * weight
-    return contrast.sum((1, 2)) < FAINT * weight.sum((1, 2))
+    return (contrast.sum((1, 2)) < FAINT * weight.sum((1, 2))) & (weight.mean((1, 2)) < OPAQUE * 255)
 
 
 def composite(images: Tensor, page: int) -> Tensor:
@@ -121,8 +128,10 @@ def describe_classes(data: ImageSet) -> list[str]:
 def suspicions(images: Tensor) -> list[str]:
     """What is suspicious about a training set."""
     even = int((images.amax((2, 3)).int() - images.amin((2, 3)).int() < EVEN).all(1).sum())
-    if 2 * even >= len(images):
+    if even > FEW * len(images):
         return [f"warning: {even:,} of {len(images):,} training images show one even colour and nothing else: look at the files"]
+    if len(images) and images.max() < DARK:
+        return [f"warning: no pixel of all {len(images):,} training images is brighter than {int(images.max())} of 255: look at the files"]
     if len(images) > 1 and (images.amax(0).int() - images.amin(0).int() < EVEN).all():
         return [f"warning: all {len(images):,} training images are the same, or nearly: look at the files"]
     return []

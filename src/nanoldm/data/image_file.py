@@ -89,11 +89,12 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits of grey (or floats in [0, 1]) scaled to 8, which PIL's own conversion would clip to white (or black)."""
+    """16 bits of grey scaled to 8, which PIL's own conversion would clip to white; floats too, from 0 to 1, or to 255 if any is above 1."""
     if image.mode[0] not in "IF":
         return image
-    scale = 255 if image.mode == "F" else 255 / 65535
-    return Image.fromarray((np.asarray(image) * scale).clip(0, 255).round().astype(np.uint8))
+    pixels = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    scale = 255 / 65535 if image.mode != "F" else 255 if pixels.max() <= 1 else 1
+    return Image.fromarray((pixels * scale).clip(0, 255).round().astype(np.uint8))
 
 
 def on_page(image: Image.Image, page: str) -> Image.Image:

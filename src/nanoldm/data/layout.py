@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,7 +86,12 @@ def subfolders(folder: Path) -> list[Path]:
 
 def holds_images(folder: Path) -> bool:
     """Whether images lie directly in it."""
-    return any(path.suffix.lower() in suffixes() and not is_hidden(path) for path in folder.iterdir() if path.is_file())
+    return any(is_image(path) and not is_hidden(path) for path in folder.iterdir())
+
+
+def is_image(path: Path) -> bool:
+    """By its ending."""
+    return path.suffix.lower() in suffixes() and path.is_file()
 
 
 def is_hidden(path: Path) -> bool:
@@ -94,12 +99,17 @@ def is_hidden(path: Path) -> bool:
 
 
 def unwrapped(folder: Path) -> Path:
-    """`folder`, or where it holds one subfolder alone, and that perhaps one again, the innermost of them, if it holds several folders and
-    no images: then it is no class."""
+    """`folder`, or where images lie in one subfolder alone, and there perhaps in one again, the innermost of them, if it is no class: if it
+    is called train, or holds several folders and no images."""
     here, seen = folder, set()
-    while here.resolve() not in seen and len(inner := subfolders(here)) == 1 and not holds_images(here):
+    while here.resolve() not in seen and not holds_images(here) and not find_split(here):
+        inner = [part for part in subfolders(here) if any(is_image(file) for file in walk(part))]
+        if len(inner) != 1:
+            break
         seen.add(here.resolve())
         here = inner[0]
+        if without(TRAIN, here.name) == "":
+            return here
     return here if len(subfolders(here)) > 1 and not holds_images(here) else folder
 
 
@@ -128,8 +138,8 @@ def split_classes(folder: Path) -> dict[str, Split | None]:
     if not any(splits.values()) or holds_images(folder):
         return {}
     for part in parts:
-        if not splits[part.name] and (inside := walk(part)):
-            if any(file.suffix.lower() in suffixes() for file in inside):
+        if not splits[part.name] and (inside := list(walk(part))):
+            if any(map(is_image, inside)):
                 given = next(name for name, split in splits.items() if split)
                 raise InputError(f"{part} holds images, but no training and test set as {given} beside it does: sort all classes alike")
             del splits[part.name]           # no class: only other files
@@ -146,7 +156,7 @@ def sorted_by_class(folder: Path, skipped: Counter) -> tuple[list[tuple[Path, st
     images = [(file, part[0] if len(part) > 1 else None) for file, part in zip(files, parts, strict=True)]
     used, folders = {name for _, name in images if name}, subfolders(folder)
     numbers = all(is_number(part.name) for part in folders)
-    classes = [part.name for part in folders if numbers or part.name in used or not walk(part)]
+    classes = [part.name for part in folders if numbers or part.name in used or not any(True for _ in walk(part))]
     return images, in_order(classes) if used else []
 
 
@@ -165,29 +175,28 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def find_images(folder: Path, skipped: Counter) -> list[Path]:
     """Image files below `folder` in order of path. Links are followed. What is no image is counted in `skipped` by its ending."""
-    files = walk(folder)
-    images = sorted(file for file in files if file.suffix.lower() in suffixes() and file.is_file())
+    files = list(walk(folder))
+    images = sorted(filter(is_image, files))
     skipped.update(file.suffix.lower() or "without an ending" if file.is_file() else "broken links" for file in set(files) - set(images))
     if not images:
         raise InputError(f"{folder} holds no images: put {', '.join(sorted(suffixes()))} files there, or in one subfolder for each class")
     return images
 
 
-def walk(folder: Path) -> list[Path]:
+def walk(folder: Path) -> Iterator[Path]:
     """All that lies below `folder` but is no folder and not hidden. Links are followed, but none to a folder that was seen already in the
     same subfolder of `folder`, or lies above: that would take long, or never end."""
     above = [folder.resolve(), *folder.resolve().parents]
-    found, left, seen = [], [folder], {(None, path) for path in above}
+    left, seen = [folder], {(None, path) for path in above}
     while left:
         here = left.pop()
         for path in here.iterdir():
             if is_hidden(path):
                 continue
             if not path.is_dir():
-                found.append(path)
+                yield path
                 continue
             top, real = path.relative_to(folder).parts[0], path.resolve()
             if not {(top, real), (None, real)} & seen:
                 seen.add((top, real))
                 left.append(path)
-    return found
