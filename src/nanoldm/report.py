@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 from rich.box import ASCII
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from nanoldm import charts, pictures
@@ -35,7 +35,7 @@ def rows(report: dict[str, Any]) -> list[list[str]]:
     """The lines of the main table as text: title, samples with interval, floors, what is good."""
     columns = [column for column in COLUMNS if any(column in figures for figures in report["measures"].values())]
     counts = report.get("counts", {})
-    head = ["measure", *(f"{name} ({counts[name]:,})" if name in counts else name for name in ("samples", *columns)), "good is"]
+    head = ["measure", *(f"{name}\n({counts[name]:,})" if name in counts else name for name in ("samples", *columns)), "good is"]
     return [head] + [[MEASURES[name].title, f"{number(figures['value'])} ± {number(figures['interval'])}",
                       *(number(figures.get(column)) for column in columns), MEASURES[name].good]
                      for name, figures in report["measures"].items()]
@@ -61,7 +61,8 @@ def notes(report: dict[str, Any]) -> list[tuple[str, str]]:
 def table(report: dict[str, Any]) -> str:
     """The report for the terminal."""
     head, *lines = rows(report)
-    grid = Table(*head, title=title(report), title_justify="left", caption_justify="left", caption=explanation(report))
+    grid = Table(*(Column(name, no_wrap=True) for name in head[:2]), *head[2:], title=title(report), title_justify="left",
+                 caption_justify="left", caption=explanation(report))
     for line in lines:
         grid.add_row(*line)
     return printed(grid, *(f"{name}: {value}" for name, value in notes(report)))
