@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from nanoldm import editing
+from nanoldm.arrays import load_images
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.errors import InputError
 from nanoldm.models import ConvAE, DiffusionNet
@@ -167,3 +168,9 @@ def test_labels_that_are_no_whole_numbers_are_refused(knowing):
     with pytest.raises(InputError, match="whole numbers"):
         knowing.generate([1], 2, labels=[1.0])
     assert torch.equal(knowing.generate([1], 2, labels=np.int64(1)), knowing.generate([1], 2, labels=1))
+
+
+@pytest.mark.parametrize("option", [["--label", "none"], ["--label", "None"], ["--label=None"]])
+def test_none_in_any_case_of_letters_is_no_class(nanoldm, conditional_run, option):
+    assert nanoldm("sample", conditional_run, "--n", 2, "--steps", 1, "--npz", "none.npz", *option).returncode == 0
+    assert load_images(nanoldm.folder / "none.npz").labels.tolist() == [-1, -1]

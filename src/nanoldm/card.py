@@ -9,13 +9,13 @@ from nanoldm.atomic import replacing_folder
 from nanoldm.class_names import listed
 from nanoldm.errors import InputError
 from nanoldm.fast import FILE, usually_fast
-from nanoldm.files import digest, read_json, refusing, write_bytes, write_json, write_text
+from nanoldm.files import digest, write_bytes, write_json, write_text
 from nanoldm.options import duration
 from nanoldm.paths import check_folder, check_regular
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import plan_of
-from nanoldm.recipe import Recipe, flat
-from nanoldm.runs import find_model
+from nanoldm.recipe import flat
+from nanoldm.runs import find_model, read_recipe
 from nanoldm.saving import FILES
 from nanoldm.text import code, markdown, plain, python, shell
 from nanoldm.tracking import read_metrics
@@ -70,8 +70,7 @@ def describe(model: str | Path) -> str:
     folder = find_model(model)
     rows = {"model": str(folder), **facts(folder)}
     if (folder / "recipe.json").exists():
-        with refusing(folder / "recipe.json"):
-            rows |= {name: str(value) for name, value in flat(Recipe.model_validate(read_json(folder / "recipe.json")).model_dump())}
+        rows |= {name: str(value) for name, value in flat(read_recipe(folder / "recipe.json").model_dump())}
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
@@ -108,8 +107,7 @@ def origin(folder: Path) -> str:
     """What made a model, in two sentences; a model saved from Python has no recipe."""
     if not (folder / "recipe.json").exists():
         return f"A latent diffusion model of nanoldm {__version__}, saved without the recipe that it was trained by."
-    with refusing(folder / "recipe.json"):
-        recipe = Recipe.model_validate(read_json(folder / "recipe.json"))
+    recipe = read_recipe(folder / "recipe.json")
     training = recipe.training
     length = f"{training.epochs} epochs" if training.epochs else f"{training.steps} steps"
     if recipe.budget:

@@ -26,10 +26,12 @@ def read_class_names(folder: Path) -> dict[int, str]:
     return names
 
 
-def labels_of(model: str | Path, text: str | None) -> list[int] | None:
-    """--label cat, 7, 0-9 or 3,5 -> the classes of `model`; none -> [-1]; not given -> None. Raises InputError."""
-    if text is None or text == "none":
-        return text and [-1]
+def labels_of(model: str | Path, text: str) -> list[int] | None:
+    """--label cat, 7, 0-9 or 3,5 -> the classes of `model`; none -> [-1]; empty (not given) -> None. Raises InputError."""
+    if not text:
+        return None
+    if text.lower() == "none":
+        return [-1]
     return parse_labels(text, read_class_names(find_model(model)))
 
 

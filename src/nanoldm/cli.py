@@ -63,9 +63,6 @@ def parse(arguments: list[str]) -> Callable[[], None]:
     """The command to run. Raises InputError with tyro's explanation on one line."""
     check_arguments(arguments)
     arguments = [expanded(argument) for argument in arguments]
-    for k, option in enumerate(arguments[:-1]):     # tyro takes None, which is how Python writes it, for an option that was not given
-        if option == "--label" and arguments[k + 1].lower() == "none":
-            arguments[k + 1] = "none"
     if shutil.get_terminal_size().columns < NARROWEST:      # where tyro's help would never end
         os.environ["COLUMNS"] = str(NARROWEST)
     explanation = io.StringIO()

@@ -15,7 +15,7 @@ from nanoldm.drawing import Drawing, seconds
 from nanoldm.errors import InputError
 from nanoldm.evaluate import BATCHES, check_count, intervals
 from nanoldm.fast import FILE, save_fast
-from nanoldm.features import Features, check_fit, check_origin, load_features
+from nanoldm.features import Features, images_to_judge, load_features
 from nanoldm.files import write_json
 from nanoldm.judge import MEASURES, NEAREST, Judge
 from nanoldm.options import BEST, duration, seed_range
@@ -26,7 +26,6 @@ from nanoldm.runs import BUNDLED, find_model
 from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 from nanoldm.text import shell
-from nanoldm.trained_on import images_of
 
 PASSES, SAMPLERS, GRIDS = (4, 8, 16, 32), ("dpm++2m", "ab2", "ab3"), ("shifted", "log-snr")     # what is compared by default
 FAST_PASSES = 16        # --fast costs no more network passes than these
@@ -62,10 +61,7 @@ def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: S
     reference, *others = drawings.values()
     if not others:
         raise InputError(f"nothing to compare: all that is asked for is {reference.sampler} in {reference.passes} passes, the reference")
-    asked = data is not None
-    data, train, test = images_of(model, data)
-    check_fit(judges, test.images, data.name)
-    check_origin(judges, data, train, asked)
+    data, train, test = images_to_judge(judges, model, data)
 
     print(announcement(reference, others), flush=True)      # before it starts, also into a file
     began = time.monotonic()

@@ -11,13 +11,12 @@ from nanoldm import charts, metrics, pictures
 from nanoldm.data import to_bytes, to_float
 from nanoldm.diffusion import PREDICTIONS, corrupt
 from nanoldm.errors import InputError
-from nanoldm.features import Features, check_fit, check_origin, load_features
+from nanoldm.features import Features, images_to_judge, load_features
 from nanoldm.files import write_json
 from nanoldm.paths import check_folder
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.seeding import generator
 from nanoldm.stages import known
-from nanoldm.trained_on import images_of
 
 IMAGES = 200                # for each rung with pictures
 LATENTS = 2000              # for the statistics
@@ -68,17 +67,13 @@ def examine(model: str | Path, *, features: str | Path | Features = "digits-v1",
     """Climb the ladder, print each rung, write doctor.png and doctor.json to `out` (default: doctor/NAME); True if all rungs hold.
 
     data: test images of these instead of the model's own data.
-
     Raises InputError for a model, data or networks that cannot be loaded or do not fit.
     """
     pipeline, judges = LatentDiffusion.from_pretrained(model, device), load_features(features)
-    asked = data is not None
-    data, train, real = images_of(model, data)
+    data, _, real = images_to_judge(judges, model, data)
     test, labels = to_float(real.images[:LATENTS]), known(real.labels[:IMAGES], pipeline.denoiser.classes)
-    check_fit(judges, test, data.name)
     if len(test) < 2:
         raise InputError(f"{data.name} has {len(test)} test image, and at least 2 are needed: add images")
-    check_origin(judges, data, train, asked)
     out = out or Path("doctor") / Path(model).resolve().name
     check_folder(out)
     rungs, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]

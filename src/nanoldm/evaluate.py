@@ -15,7 +15,7 @@ from nanoldm.drawing import Drawing
 from nanoldm.errors import InputError
 from nanoldm.fast import usual
 from nanoldm.feature_training import BATCH_SIZE, train_network
-from nanoldm.features import Features, check_fit, check_origin, images_of_features, load_features
+from nanoldm.features import Features, check_fit, images_to_judge, load_features
 from nanoldm.files import digest, write_json
 from nanoldm.judge import NOISE, Judge, Observed
 from nanoldm.options import BEST, duration, seed_range
@@ -27,7 +27,6 @@ from nanoldm.sampling import Sampling
 from nanoldm.seeding import generator
 from nanoldm.stages import encode, proxy_errors
 from nanoldm.tracking import read_metrics
-from nanoldm.trained_on import images_of
 from nanoldm.training.batches import epoch_length
 from nanoldm.use import count_steps
 
@@ -61,11 +60,9 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     drawing = None if given else Drawing(pipeline, out / "samples.npz", seeds, sampling or usual(model, Sampling()))
     count = len(given) if given else n
     check_count(count)
-    asked = data is not None
-    data, train, test = images_of(model, data) if model else images_of_features(judges, data)
-    check_fit(judges, given.images if given else test.images, data.name)
-    check_origin(judges, data, train, asked)
-
+    data, train, test = images_to_judge(judges, model, data)
+    if given:
+        check_fit(judges, given.images, data.name)
     if given and (given.labels >= 0).all():
         check_labels(given, train, test)
     if drawing:

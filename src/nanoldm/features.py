@@ -21,6 +21,7 @@ from nanoldm.paths import user_path
 from nanoldm.recipe import Data
 from nanoldm.saving import check_shapes, check_size
 from nanoldm.text import shell
+from nanoldm.trained_on import images_of
 
 BUNDLED = Path(__file__).parent / "bundled" / "features"
 TASKS = ("classifier", "rotation")
@@ -57,13 +58,19 @@ def check_origin(features: Features, data: Data, train: ImageSet, asked: bool) -
                          f"{retrain(data.name, train.images.shape[-1])}")
 
 
-def images_of_features(features: Features, instead: str | None = None) -> tuple[Data, ImageSet, ImageSet]:
-    """(what they are called, training set, test set) of the images that the networks were trained on, or of others: for samples of which
-    nobody knows the model."""
-    data = Data.model_validate(features.facts["data"])
-    if instead is not None:
-        data = data.replace(name=absolute(instead), size=next(iter(features.networks.values())).config["image_size"])
-    return data, *load(data.name, data.size, data.holdout)
+def images_to_judge(features: Features, model: str | Path | None, instead: str | None) -> tuple[Data, ImageSet, ImageSet]:
+    """(what they are called, training set, test set) of the real images to judge by: those of `model`, without one those of the networks,
+    or those that are named `instead`. Raises InputError where they have changed, or the networks do not belong to them."""
+    if model is not None:
+        data, train, test = images_of(model, instead)
+    else:
+        data = Data.model_validate(features.facts["data"])
+        if instead is not None:
+            data = data.replace(name=absolute(instead), size=next(iter(features.networks.values())).config["image_size"])
+        train, test = load(data.name, data.size, data.holdout)
+    check_fit(features, test.images, data.name)
+    check_origin(features, data, train, asked=instead is not None)
+    return data, train, test
 
 
 def retrain(data: str, size: int) -> str:

@@ -46,7 +46,7 @@ class Part(NamedTuple):
     def crop(self, inner: Box) -> "Part":
         return Part(self.image.crop(inner), self.at(inner))
 
-    def fitting(self, side: int) -> "Part":
+    def reduced(self, side: int) -> "Part":
         """Reduced to a longer side of `side` pixels, if it has more."""
         small = self.image.copy()
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -76,7 +76,7 @@ def fit_image(file: Path, drawn: Tensor, *, fit: bool = True, invert: bool = Fal
     if as_ink:
         part, around = without_surroundings(part)
         done += [f"{what} around it left out" for what in around]
-    wrong = plain and paper_is_light(np.asarray(part.fitting(WORKING_SIZE).image) / 255) != bool(background)
+    wrong = plain and paper_is_light(np.asarray(part.reduced(WORKING_SIZE).image) / 255) != bool(background)
     if wrong != invert:
         part = part._replace(image=ImageOps.invert(part.image))
         done.append("inverted, as asked" if invert else f"inverted: the model draws {'dark on light' if background else 'light on dark'}")
@@ -96,14 +96,14 @@ def fit_image(file: Path, drawn: Tensor, *, fit: bool = True, invert: bool = Fal
 
 def without_surroundings(part: Part) -> tuple[Part, list[str]]:
     """A picture of strokes without the desk, scanner's edge or printed box around them -> (at most WORKING_SIZE large, what was found)."""
-    small = part.fitting(WORKING_SIZE)
+    small = part.reduced(WORKING_SIZE)
     region, found = find_drawing(np.asarray(small.image) / 255)
     if not found:
         return small, []
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     inner = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     scale = [whole / reduced for whole, reduced in zip(part.image.size, small.image.size, strict=True)] * 2
-    cut = part.crop(tuple(round(edge * factor) for edge, factor in zip(inner, scale, strict=True))).fitting(WORKING_SIZE)
+    cut = part.crop(tuple(round(edge * factor) for edge, factor in zip(inner, scale, strict=True))).reduced(WORKING_SIZE)
     mask = np.asarray(Image.fromarray(region).crop(inner).resize(cut.image.size, Image.Resampling.NEAREST))
     return cut._replace(image=Image.fromarray(filled(np.asarray(cut.image), mask))), found
 
@@ -134,7 +134,8 @@ def open_visible(file: Path) -> tuple[Image.Image, str]:
         raise InputError(f"{file} is {'a folder' if file.is_dir() else 'no file'}: give the path of an image, or test:K for one of the "
                          "model's test images")
     whole, mode, frames = open_rgba(file)
-    image = on_page(whole, choose_page(torch.from_numpy(np.array(whole)).permute(2, 0, 1)[None]))
+    small = Part(whole, (0, 0, *whole.size)).reduced(WORKING_SIZE).image         # a photo has millions of pixels
+    image = on_page(whole, choose_page(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]))
     kind = f"{image.width}x{image.height} {MODES.get(mode, mode)}"
     return image, kind + (f", the first of {frames} frames" if frames > 1 else "")
 

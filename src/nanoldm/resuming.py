@@ -15,7 +15,7 @@ from nanoldm.paths import check_folder, is_system_file
 from nanoldm.pipeline import LatentDiffusion
 from nanoldm.planning import Plan
 from nanoldm.recipe import Recipe, flat
-from nanoldm.runs import LOCK, RunFolder
+from nanoldm.runs import LOCK, RunFolder, read_recipe
 from nanoldm.saving import FILES
 
 
@@ -52,7 +52,7 @@ def in_place_of(there: Recipe, recipe: Recipe) -> Recipe:
 
 def check_same_images(run: RunFolder, recipe: Recipe, plan: Plan, data: Sequence[ImageSet]) -> None:
     """Raise InputError unless the run there began with these images. data: training set and test set."""
-    labelled, there = recipe.diffusion.told_labels, read_json(run.recipe)["data"]["name"]
+    labelled, there = recipe.diffusion.told_labels, read_recipe(run.recipe).data.name
     for before, now in zip((plan.images_sha256, plan.test_sha256), data, strict=True):
         if before is not None and before != now.digest(labelled):       # older plans do not know the test images
             what = f"the images of {recipe.data.name}{' or their labels' * labelled}"
@@ -63,7 +63,7 @@ def check_same_images(run: RunFolder, recipe: Recipe, plan: Plan, data: Sequence
 
 def note_place(run: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
     """Where the folder of images has moved since the run began, its records name the new place. -> the plan of the run"""
-    there = Recipe.model_validate(read_json(run.recipe))
+    there = read_recipe(run.recipe)
     if there == recipe:
         return plan
     with run.locked():

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from nanoldm.errors import InputError
 from nanoldm.files import read_json, refusing
 from nanoldm.paths import user_path
-from nanoldm.recipe import Data
+from nanoldm.recipe import Data, Recipe
 
 BUNDLED = Path(__file__).parent / "bundled" / "models"
 LOCK, LOCK_SECONDS = ".lock", 1.0       # for so long another process may only look whether a run is there
@@ -63,6 +63,12 @@ def find_model(model: str | Path) -> Path:
     if path.exists():
         raise InputError(f"{path} holds no trained model: give a run folder, an exported folder or a bundled name ({names})")
     raise InputError(f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of a run folder or an exported folder")
+
+
+def read_recipe(file: Path) -> Recipe:
+    """Raises InputError for a file that holds no recipe."""
+    with refusing(file):
+        return Recipe.model_validate(read_json(file))
 
 
 def data_of(model: str | Path) -> Data:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from nanoldm.data import ImageSet, load
 from nanoldm.errors import InputError
-from nanoldm.files import read_json, refusing
+from nanoldm.files import read_json
 from nanoldm.overrides import absolute
 from nanoldm.planning import plan_of
-from nanoldm.recipe import Data, Recipe
-from nanoldm.runs import data_of, find_model
+from nanoldm.recipe import Data
+from nanoldm.runs import data_of, find_model, read_recipe
 from nanoldm.text import shell
 
 
@@ -63,8 +63,7 @@ def find_change(model: str | Path, train: ImageSet, test: ImageSet) -> str | Non
     plan = plan_of(folder)
     if plan is None or not (folder / "recipe.json").is_file():
         return None
-    with refusing(folder / "recipe.json"):
-        recipe = Recipe.model_validate(read_json(folder / "recipe.json"))
+    recipe = read_recipe(folder / "recipe.json")
     labelled = recipe.diffusion.told_labels
     for name, before, now in (("training", plan.images_sha256, train), ("test", plan.test_sha256, test)):
         if before is not None and before != now.digest(labelled):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Input = Positional[Annotated[str, arg(metavar="IMAGE", help="An image file: fitted to the model's size, channels and polarity, which a "
                                       "message describes. Or test:3, an image of the model's own test set.")]]
-Towards = Annotated[str | None, arg(metavar="LABEL", help_behavior_hint="", help="Class of the results, for models that know labels: its "
+Towards = Annotated[str, arg(metavar="LABEL", help_behavior_hint="", help="Class of the results, for models that know labels: its "
                                     "number or name, or several in turn, such as 0-9 or cat,dog (default: none).")]
 
 
@@ -36,7 +36,7 @@ Fitting = Annotated[FittingOptions, OmitArgPrefixes]
 AS_FITS = FittingOptions()
 
 
-def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 0, label: Towards = None, sampling: Drawn = AS_USUAL,
+def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 0, label: Towards = "", sampling: Drawn = AS_USUAL,
             fitting: Fitting = AS_FITS, out: Picture = Path("img2img.png"), device: Device = "auto", threads: Threads = None) -> None:
     """Noise an image to timestep t and denoise it: coarse shapes stay, what the noise has hidden is drawn anew (SDEdit).
 
@@ -56,7 +56,7 @@ def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 
                     prepare_torch(device, threads))
 
 
-def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MASK")], n: int = 8, seed: int = 0, label: Towards = None,
+def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MASK")], n: int = 8, seed: int = 0, label: Towards = "",
             sampling: Drawn = AS_USUAL, fitting: Fitting = AS_FITS, out: Picture = Path("inpaint.png"), device: Device = "auto",
             threads: Threads = None) -> None:
     """Paint a part of an image anew so that it fits the rest, which stays as it is, bit for bit.
@@ -81,7 +81,8 @@ def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MAS
 
 
 def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
-                metavar="A B", help_behavior_hint="")] = None, frames: int = 9, label: Text = None,
+                metavar="A B", help_behavior_hint="")] = None, frames: int = 9,
+                label: Annotated[str, arg(metavar="LABEL", help_behavior_hint="")] = "",
                 sampling: Drawn = AS_USUAL, fitting: Fitting = AS_FITS, out: Picture = Path("interpolate.png"), gif: File = None,
                 device: Device = "auto", threads: Threads = None) -> None:
     """Go from one image to another: between two seeds, or between two images of yours, which are inverted first.
@@ -130,7 +131,7 @@ def invert(model: Model, image: Input, *, iterations: int = 3, sampling: Drawn =
     retouch.invert(model, fitting.given(image), iterations, sampling.settings(model), out, npz, prepare_torch(device, threads))
 
 
-def vary(model: Model, image: Input, *, strength: float = 0.15, n: int = 8, seed: int = 0, label: Towards = None,
+def vary(model: Model, image: Input, *, strength: float = 0.15, n: int = 8, seed: int = 0, label: Towards = "",
          sampling: Drawn = AS_USUAL, fitting: Fitting = AS_FITS, out: Picture = Path("vary.png"), device: Device = "auto",
          threads: Threads = None) -> None:
     """Draw variations of an image: its x_T is turned a little towards the noise of each seed.

@@ -50,7 +50,7 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
     (forecast if dry_run else run)(resolved, out or Path("runs") / recipe, prepare_torch(device, threads), began, compile)
 
 
-def sample(model: Model = BEST, *, n: Count = None, seed: Count = None, seeds: Text = None, label: Label = None,
+def sample(model: Model = BEST, *, n: Count = None, seed: Count = None, seeds: Text = None, label: Label = "",
            sampling: Drawn = AS_USUAL, out: Picture = Path("samples.png"), npz: File = None, trajectory: File = None,
            device: Device = "auto", threads: Threads = None) -> None:
     """Draw new images from a trained model.

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Model = Positional[Annotated[str, arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")]]
 Device = Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or mps.")]
 Threads = Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="CPU threads (default: one for each core).")]
-Label = Annotated[str | None, arg(metavar="LABEL", help_behavior_hint="", help="Class to draw, for models that know labels: its number or "
+# Labels are "" where none are given: of an option that may be None, tyro takes the text None for that.
+Label = Annotated[str, arg(metavar="LABEL", help_behavior_hint="", help="Class to draw, for models that know labels: its number or "
                                   "name, or several in turn, such as 0-9 or cat,dog, or none (default: each seed draws its own; none also "
                                   "leaves out cells). nanoldm info MODEL lists them.")]
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]

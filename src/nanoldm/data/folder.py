@@ -20,7 +20,7 @@ from nanoldm.text import listing
 DEFAULT_SIZE = 28
 PAGES = {"white": 255, "black": 0, "grey": 128}     # what transparent images may be laid on
 FAINT = 48              # of 255: a drawing whose strokes differ less than this from the page, in the mean, is faint
-FEW = 0.05              # of the transparent images may be faint
+FEW = 0.05              # of the images may be faint, or even, and nothing is done or said about it
 OPAQUE = 0.8            # of an image: then it has a page of its own
 DARK = 64               # of 255: a set without a brighter pixel is as good as black
 EVEN = 8                # of 255: an image whose pixels differ less than this shows nothing
@@ -75,9 +75,7 @@ def read_images(files: Sequence[Path], size: int) -> Tensor:
 
 
 def laid_on_page(images: Tensor) -> tuple[Tensor, list[str]]:
-    """RGB and opacity (N, 4, S, S) -> (images (N, 3, S, S), or (N, 1, S, S) if all are grey; a note on the page where any shows).
-
-    """
+    """RGB and opacity (N, 4, S, S) -> (images (N, 3, S, S), or (N, 1, S, S) if all are grey; a note on the page where any shows)."""
     colours, opacity = images[:, :3], images[:, 3:]
     clear = (opacity < 255).flatten(1).any(1)
     note = []

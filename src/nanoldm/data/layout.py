@@ -156,7 +156,7 @@ def sorted_by_class(folder: Path, skipped: Counter) -> tuple[list[tuple[Path, st
     images = [(file, part[0] if len(part) > 1 else None) for file, part in zip(files, parts, strict=True)]
     used, folders = {name for _, name in images if name}, subfolders(folder)
     numbers = all(is_number(part.name) for part in folders)
-    classes = [part.name for part in folders if numbers or part.name in used or not any(True for _ in walk(part))]
+    classes = [part.name for part in folders if numbers or part.name in used or not any(walk(part))]
     return images, in_order(classes) if used else []
 
 
