@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nanoldm.options import parse_duration
+from nanoldm.utils.options import parse_duration
 
 
 def main() -> None:

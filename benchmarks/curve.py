@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nanoldm import charts, pictures
-from nanoldm.files import read_json, write_json
-from nanoldm.runs import RunFolder, find_model
-from nanoldm.tracking import read_metrics
+from nanoldm.evaluation import plots as charts
+from nanoldm.experiments.log import read_metrics
+from nanoldm.pipeline.folders import RunFolder, find_model
+from nanoldm.utils import images as pictures
+from nanoldm.utils.files import read_json, write_json
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "curve.json"

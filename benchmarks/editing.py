@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from nanoldm.data import load, to_float
-from nanoldm.device import prepare_torch
 from nanoldm.editing import img2img, inpaint, interpolate, invert, vary
-from nanoldm.masks import fit_mask
-from nanoldm.pictures import captioned, grid, save
-from nanoldm.pipeline import LatentDiffusion
+from nanoldm.editing.masks import fit_mask
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.images import captioned, grid, save
 
 COLUMNS = 10
 

@@ -13,11 +13,11 @@ import time
 import torch
 
 from nanoldm.data import load, to_bytes, to_float
-from nanoldm.device import prepare_torch
-from nanoldm.feature_training import train_network
-from nanoldm.features import load_features
-from nanoldm.metrics import ClassificationLoss, FeatureNet, extract, frechet_distance
-from nanoldm.pipeline import LatentDiffusion
+from nanoldm.evaluation.feature_training import train_network
+from nanoldm.evaluation.features import load_features
+from nanoldm.evaluation.metrics import ClassificationLoss, FeatureNet, extract, frechet_distance
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.device import prepare_torch
 
 N = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 

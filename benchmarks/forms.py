@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nanoldm import Denoiser, DenoisingLoss, DiffusionNet, DiTBlock, NoiseSchedule
-from nanoldm.device import prepare_torch
 from nanoldm.models import transformer
 from nanoldm.models.transformer import RoPE
+from nanoldm.utils.device import prepare_torch
 
 ROUNDS = int(sys.argv[1]) if sys.argv[1:2] and sys.argv[1].isdigit() else 9
 

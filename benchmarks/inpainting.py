@@ -20,16 +20,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nanoldm.data import load, to_float
-from nanoldm.device import prepare_torch
 from nanoldm.diffusion import SAMPLERS, Estimate, ddpm, visited
 from nanoldm.diffusion.schedule import expand
 from nanoldm.editing import Known
-from nanoldm.features import load_features
-from nanoldm.masks import fit_mask
-from nanoldm.metrics import extract
-from nanoldm.pipeline import LatentDiffusion
-from nanoldm.sampling import Sampling
-from nanoldm.seeding import generator
+from nanoldm.editing.masks import fit_mask
+from nanoldm.evaluation.features import load_features
+from nanoldm.evaluation.metrics import extract
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.settings import Sampling
+from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.seeding import generator
 
 N = int(sys.argv[1]) if len(sys.argv) > 1 else 96
 

@@ -17,11 +17,11 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from nanoldm.data import load, to_float
-from nanoldm.errors import InputError
-from nanoldm.features import load_features
-from nanoldm.fitting import fit_image
-from nanoldm.metrics import extract
-from nanoldm.pictures import captioned, grid, save
+from nanoldm.editing.photo import fit_image
+from nanoldm.evaluation.features import load_features
+from nanoldm.evaluation.metrics import extract
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import captioned, grid, save
 
 Pixels = np.ndarray         # (H, W), grey from 0 to 255
 Random = np.random.Generator

@@ -16,12 +16,13 @@ from typing import Any
 
 import tyro
 from curve import ROOT, measured, run
-
-from nanoldm import charts, pictures
 from nanoldm.bench import machine
-from nanoldm.files import read_json, write_json
-from nanoldm.runs import RunFolder
-from nanoldm.tracking import read_metrics
+
+from nanoldm.evaluation import plots as charts
+from nanoldm.experiments.log import read_metrics
+from nanoldm.pipeline.folders import RunFolder
+from nanoldm.utils import images as pictures
+from nanoldm.utils.files import read_json, write_json
 
 RESULT = ROOT / "benchmarks" / "race.json"
 SAMPLING = ("--n", 10_000, "--steps", 16, "--sampler", "dpm++2m", "--grid", "shifted")

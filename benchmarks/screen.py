@@ -20,19 +20,19 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from nanoldm.charts import mean
 from nanoldm.data import ImageSet, load, to_bytes, to_float
-from nanoldm.device import prepare_torch
-from nanoldm.features import load_features
-from nanoldm.files import digest, load_module, save_tensors
-from nanoldm.judge import NEAREST, Judge
+from nanoldm.evaluation.features import load_features
+from nanoldm.evaluation.judge import NEAREST, Judge
+from nanoldm.evaluation.plots import mean
+from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.overrides import override
+from nanoldm.experiments.recipes import mnist
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
 from nanoldm.models import ConvAE
-from nanoldm.options import parse_fields
-from nanoldm.overrides import override
-from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipe import Recipe
-from nanoldm.recipes import mnist
-from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.files import digest, load_module, save_tensors
+from nanoldm.utils.options import parse_fields
 
 RESULT = Path(__file__).parent / "screen.jsonl"
 SAMPLES, SAMPLING = 2000, {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}

@@ -12,13 +12,13 @@ import sys
 import torch
 
 from nanoldm.data import load, to_bytes
-from nanoldm.device import prepare_torch
 from nanoldm.diffusion import grids, visited
-from nanoldm.evaluate import BATCHES, QUANTILE
-from nanoldm.features import load_features
-from nanoldm.judge import NEAREST, Judge
-from nanoldm.pipeline import LatentDiffusion
-from nanoldm.seeding import generator
+from nanoldm.evaluation.evaluate import BATCHES, QUANTILE
+from nanoldm.evaluation.features import load_features
+from nanoldm.evaluation.judge import NEAREST, Judge
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.seeding import generator
 
 N, FIRST = (int(sys.argv[k]) if len(sys.argv) > k else default for k, default in ((1, 500), (2, 0)))
 SETTINGS = [("dpm++2m", 16), ("dpm++2m", 8), ("dpm++2m", 6), ("dpm++2m", 4), ("ab2", 16), ("ab2", 8)]

@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[1]
 def serve(compiled: bool) -> Iterator[dict[str, float]]:
     """In the process of one version: an endless stream of training steps; of sampling, once it is told so. Works with every version."""
     from nanoldm.data import load
-    from nanoldm.device import prepare_torch
-    from nanoldm.pipeline import LatentDiffusion
-    from nanoldm.recipes import RECIPES
-    from nanoldm.stages import denoiser_stage, encode
+    from nanoldm.experiments.recipes import RECIPES
+    from nanoldm.experiments.stages import denoiser_stage, encode
+    from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+    from nanoldm.utils.device import prepare_torch
 
     prepare_torch("cpu")
     model = LatentDiffusion.from_pretrained(ROOT / "src" / "nanoldm" / "bundled" / "models" / "mnist")

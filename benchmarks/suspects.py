@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 
 from nanoldm.data import load
-from nanoldm.device import prepare_torch
-from nanoldm.files import write_json
+from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.recipes import RECIPES
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise
 from nanoldm.models import ConvAE
-from nanoldm.pipeline import LatentDiffusion
-from nanoldm.recipe import Recipe
-from nanoldm.recipes import RECIPES
-from nanoldm.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.files import write_json
 
 MINUTES = float(sys.argv[1]) if len(sys.argv) > 1 else 10
 FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("suspects")

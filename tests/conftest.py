@@ -11,10 +11,10 @@ from PIL import Image
 
 from nanoldm.data import load
 from nanoldm.diffusion import Denoiser, NoiseSchedule
+from nanoldm.experiments.overrides import override
 from nanoldm.models import ConvAE, DiffusionNet
-from nanoldm.overrides import override
-from nanoldm.pipeline import LatentDiffusion
-from nanoldm.seeding import seeded
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.seeding import seeded
 
 if "PYTEST_XDIST_WORKER" in os.environ:         # other workers have the other cores: with a thread for each, all would wait for all
     os.environ["OMP_NUM_THREADS"] = "1"         # of the commands that tests start
@@ -112,5 +112,5 @@ def animal_recipe(animals):
 @pytest.fixture(scope="session")
 def animal_run(animal_recipe, tmp_path_factory) -> Path:
     """A finished run on them. Shared: do not change it."""
-    from nanoldm.train import train
+    from nanoldm.experiments.train import train
     return train(animal_recipe, tmp_path_factory.mktemp("runs") / "animals").path

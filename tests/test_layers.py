@@ -14,9 +14,25 @@ import nanoldm
 TESTS = Path(__file__).parent
 SOURCE = Path(nanoldm.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-BOTTOM = ("models", "diffusion", "data", "training", "metrics")         # packages that never import each other
-SHARED = {"nanoldm.errors", "nanoldm.seeding", "nanoldm.files", "nanoldm.paths", "nanoldm.limits", "nanoldm.terminal",
-          "nanoldm.atomic", "nanoldm.text"}
+FLOORS = (("cli",), ("evaluation", "editing", "experiments"), ("pipeline",), ("models", "diffusion", "data", "training"), ("utils",))
+NOT_YET = {
+    ("nanoldm.evaluation.curves", "nanoldm.experiments.log"),
+    ("nanoldm.evaluation.doctor", "nanoldm.experiments.stages"),
+    ("nanoldm.evaluation.evaluate", "nanoldm.cli.use"),
+    ("nanoldm.evaluation.evaluate", "nanoldm.experiments.batches"),
+    ("nanoldm.evaluation.evaluate", "nanoldm.experiments.log"),
+    ("nanoldm.evaluation.evaluate", "nanoldm.experiments.stages"),
+    ("nanoldm.evaluation.feature_training", "nanoldm.experiments.batches"),
+    ("nanoldm.evaluation.feature_training", "nanoldm.experiments.config"),
+    ("nanoldm.evaluation.features", "nanoldm.experiments.config"),
+    ("nanoldm.evaluation.features", "nanoldm.experiments.overrides"),
+    ("nanoldm.experiments.forecast", "nanoldm.cli.listing"),
+    ("nanoldm.pipeline.folders", "nanoldm.experiments.config"),
+    ("nanoldm.pipeline.own_images", "nanoldm.experiments.config"),
+    ("nanoldm.pipeline.own_images", "nanoldm.experiments.overrides"),
+    ("nanoldm.pipeline.own_images", "nanoldm.experiments.plan"),
+    ("nanoldm.utils.images", "nanoldm.data"),
+}       # arrows that the moves alone leave
 
 
 def module_name(file: Path) -> str:
@@ -49,30 +65,39 @@ def theirs(file: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(file)} - {"nanoldm"} - sys.stdlib_module_names
 
 
+def room(name: str) -> str:
+    """nanoldm.data.mnist -> data; the package itself, which holds names alone, is no room."""
+    return ".".join(name.split(".")[1:2])
+
+
 def below(package: str) -> list[Path]:
     return [file for file in FILES if file.relative_to(SOURCE).parts[0] == package]
 
 
+def arrows() -> set[tuple[str, str]]:
+    """(module, module of another room that it imports)."""
+    pairs = {(name, other) for name, file in MODULES.items() for other in ours(file)}
+    return {(name, other) for name, other in pairs if room(name) and room(other) and room(name) != room(other)}
+
+
 def test_the_reader_of_imports_sees_them_all():
     """Otherwise every other test here would pass on an empty set."""
-    assert "nanoldm.files" in imports(SOURCE / "training" / "checkpoint.py")
-    assert "nanoldm.pictures" in imports(SOURCE / "train.py")                                           # from nanoldm import pictures
-    assert "torchvision" in theirs(SOURCE / "data" / "vision.py")                                       # inside a function
+    assert "nanoldm.utils.files" in imports(SOURCE / "training" / "checkpoint.py")
+    assert "nanoldm.utils.images" in imports(SOURCE / "experiments" / "train.py")           # from nanoldm.utils import images
+    assert "torchvision" in theirs(SOURCE / "data" / "vision.py")                           # inside a function
     assert len(below("models")) > 3
-    assert {"nanoldm", "nanoldm.cli", "nanoldm.data", "nanoldm.data.mnist"} <= MODULES.keys()
+    assert {"nanoldm", "nanoldm.cli.main", "nanoldm.data", "nanoldm.data.mnist"} <= MODULES.keys()
 
 
-@pytest.mark.parametrize("package", [package for package in BOTTOM if below(package)])
-def test_the_packages_at_the_bottom_import_neither_each_other_nor_anything_above(package):
-    for file in below(package):
-        foreign = {name for name in ours(file) if name.split(".")[1:2] != [package]}
-        assert foreign <= SHARED, file
+def test_every_module_has_a_room():
+    rooms = {room(name) for name in MODULES} - {""}
+    assert rooms - {"__main__"} == {name for floor in FLOORS for name in floor}
 
 
-def test_what_they_share_stands_on_nothing_but_errors_and_paths():
-    for name in SHARED:
-        assert ours(MODULES[name]) <= {"nanoldm.errors", "nanoldm.paths", "nanoldm.atomic"}
-    assert not ours(MODULES["nanoldm.errors"])
+def test_imports_go_down_and_rooms_of_one_floor_never_import_each_other():
+    floor = {name: number for number, names in enumerate(FLOORS) for name in names} | {"__main__": -1}
+    wrong = {(name, other) for name, other in arrows() if floor[room(other)] <= floor[room(name)]}
+    assert wrong == NOT_YET
 
 
 def test_no_module_imports_itself_by_a_detour():
@@ -91,16 +116,16 @@ def closure(name: str) -> set[str]:
 
 
 def test_no_feature_network_can_enter_a_training_loss():
-    judges = ("nanoldm.metrics", "nanoldm.features", "nanoldm.feature_training", "nanoldm.judge")
-    assert "nanoldm.metrics.network" in closure("nanoldm.evaluate")
-    for module in ("nanoldm.train", "nanoldm.stages", "nanoldm.training", "nanoldm.diffusion", "nanoldm.models"):
+    judges = ("nanoldm.evaluation",)
+    assert "nanoldm.evaluation.metrics.network" in closure("nanoldm.evaluation.evaluate")
+    for module in ("nanoldm.experiments.train", "nanoldm.experiments.stages", "nanoldm.training", "nanoldm.diffusion", "nanoldm.models"):
         assert not [name for name in closure(module) if name.startswith(judges)], module
 
 
 def test_the_mathematics_imports_torch_and_errors_alone():
     for file in below("diffusion"):
         assert theirs(file) <= {"torch"}, file
-        assert {name for name in ours(file) if not name.startswith("nanoldm.diffusion")} <= {"nanoldm.errors"}, file
+        assert {name for name in ours(file) if not name.startswith("nanoldm.diffusion")} <= {"nanoldm.utils.errors"}, file
 
 
 def test_networks_import_torch_alone():
@@ -115,7 +140,7 @@ def test_nothing_reads_or_writes_pickle():
 
 
 def test_configuration_and_command_line_do_not_wait_for_torch():
-    check = ("import sys, nanoldm, nanoldm.cli, nanoldm.overrides, nanoldm.listing, nanoldm.options;"
+    check = ("import sys, nanoldm, nanoldm.cli.main, nanoldm.experiments.overrides, nanoldm.cli.listing, nanoldm.utils.options;"
              "print(sorted({'torch', 'torchvision', 'numpy'} & sys.modules.keys()))")
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 

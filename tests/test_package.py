@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoldm.runs import bundled_models
+from nanoldm.pipeline.folders import bundled_models
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def test_the_wheel_draws_digits_outside_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = ("import nanoldm, sys; assert nanoldm.__file__.startswith(sys.argv[1]), nanoldm.__file__;"
             "from nanoldm.data import load; assert len(load('mnist')[0]) == 60000;"
-            "sys.argv = ['nanoldm', 'sample', '--n', '2', '--steps', '5', '--out', 'two.png']; from nanoldm.cli import main; main()")
+            "sys.argv = ['nanoldm', 'sample', '--n', '2', '--steps', '5', '--out', 'two.png']; from nanoldm.cli.main import main; main()")
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

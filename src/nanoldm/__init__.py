@@ -13,16 +13,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 EXPORTS = {
-    "nanoldm.pipeline": ["LatentDiffusion"],
+    "nanoldm.pipeline.latent_diffusion": ["LatentDiffusion"],
     "nanoldm.models": ["ConvAE", "DiTBlock", "DiffusionNet", "Dropout", "LayerNorm", "MHA", "ReconstructionLoss", "RoPE",
                        "SinusoidalTimeEmbedding", "Transformer", "TransformerBlock"],
     "nanoldm.diffusion": ["Clamped", "Denoiser", "DenoisingLoss", "Estimate", "NoiseSchedule", "corrupt", "ddpm", "trailing"],
     "nanoldm.training": ["EMA", "fit"],
-    "nanoldm.metrics": ["FeatureNet", "density_coverage", "frechet_distance", "kernel_distance"],
-    "nanoldm.recipe": ["Recipe"],
-    "nanoldm.recipes": ["RECIPES"],
-    "nanoldm.overrides": ["override"],
-    "nanoldm.errors": ["InputError", "TrainingError"],
+    "nanoldm.evaluation.metrics": ["FeatureNet", "density_coverage", "frechet_distance", "kernel_distance"],
+    "nanoldm.experiments.config": ["Recipe"],
+    "nanoldm.experiments.recipes": ["RECIPES"],
+    "nanoldm.experiments.overrides": ["override"],
+    "nanoldm.utils.errors": ["InputError", "TrainingError"],
 }
 HOME = {name: module for module, names in EXPORTS.items() for name in names}
 

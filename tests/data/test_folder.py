@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from nanoldm.data import load
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 def put(path, colour, size=(28, 28), mode="RGB"):

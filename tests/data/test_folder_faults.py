@@ -9,7 +9,7 @@ from PIL import Image
 
 from nanoldm.data import load
 from nanoldm.data.image_file import open_rgba
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 def save(folder, name, value=0):
@@ -70,6 +70,6 @@ def test_a_damaged_picture_is_read_or_refused_by_name_and_nothing_else_is_said(k
 
 
 def test_images_that_need_more_memory_than_there_is_are_refused_before_they_are_made(monkeypatch):
-    monkeypatch.setattr("nanoldm.limits.free_memory", lambda: 1e9)
+    monkeypatch.setattr("nanoldm.utils.limits.free_memory", lambda: 1e9)
     with pytest.raises(InputError, match=r"70,000 images of 1000x1000 pixels takes about 140.0 GB of memory, and 1.0 GB are free: give a"):
         load("mnist", 1000)

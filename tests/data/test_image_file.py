@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nanoldm.data.image_file import PNG_SIGNATURE, open_rgba
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (6, 9, 3), dtype=np.uint8)
 

@@ -8,7 +8,7 @@ from PIL import Image
 from nanoldm.data import load
 from nanoldm.data.image_file import FORMATS, formats, suffixes
 from nanoldm.data.layout import in_order
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 def put(folder, *names, level=0):

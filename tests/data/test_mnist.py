@@ -9,7 +9,7 @@ import torch
 
 from nanoldm.data import ImageSet, load, to_float
 from nanoldm.data.mnist import FILES, FOLDER, load_mnist
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 MEND = "install nanoldm again, or put the original MNIST file there"
 

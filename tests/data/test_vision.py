@@ -10,7 +10,7 @@ from torchvision import datasets
 
 from nanoldm.data import load
 from nanoldm.data.vision import SETS, load_torchvision
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 GREY = torch.arange(6 * 28 * 28).remainder(251).to(torch.uint8).view(6, 28, 28)
 COLOUR = np.arange(6 * 32 * 32 * 3, dtype=np.uint8).reshape(6, 32, 32, 3)

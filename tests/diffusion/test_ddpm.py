@@ -7,7 +7,7 @@ from diffusers.schedulers import scheduling_ddpm
 from torch import nn
 
 from nanoldm.diffusion import Clamped, Denoiser, Estimate, NoiseSchedule, ddpm, trailing
-from nanoldm.seeding import generator, seeded
+from nanoldm.utils.seeding import generator, seeded
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 SCHEDULE, SHAPE = NoiseSchedule(), (4, 49, 6)

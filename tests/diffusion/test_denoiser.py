@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nanoldm.diffusion import Clamped, Denoiser, DenoisingLoss, NoiseSchedule, corrupt
-from nanoldm.errors import InputError
 from nanoldm.models import DiffusionNet
-from nanoldm.seeding import generator, seeded
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator, seeded
 
 timesteps, keys = st.integers(0, 99), st.integers(0, 1000)
 repeatably = settings(deadline=None, derandomize=True, max_examples=50)

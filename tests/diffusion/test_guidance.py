@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Guided, NoiseSchedule, trailing, visits
-from nanoldm.sampling import Sampling
-from nanoldm.seeding import generator
+from nanoldm.pipeline.settings import Sampling
+from nanoldm.utils.seeding import generator
 
 SCHEDULE = NoiseSchedule("cosine", 100)
 MEANS = torch.tensor([-2.0, 0.0, 3.0])      # of the classes; their deviation is 1, and without label the data is N(0.5, 2^2)

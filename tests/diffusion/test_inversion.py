@@ -7,7 +7,7 @@ from torch import nn
 from nanoldm.diffusion import Estimate, NoiseSchedule, ddim, visited
 from nanoldm.diffusion.inversion import invert
 from nanoldm.diffusion.schedule import expand
-from nanoldm.seeding import generator
+from nanoldm.utils.seeding import generator
 
 
 class Gaussian(nn.Module):

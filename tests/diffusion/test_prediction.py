@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from nanoldm.diffusion import PREDICTIONS, Denoiser, DenoisingLoss, NoiseSchedule, corrupt
-from nanoldm.errors import InputError
-from nanoldm.seeding import generator
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator
 
 TABLES = {kind: NoiseSchedule(kind, 100) for kind in ("cosine", "linear", "rectified")}
 

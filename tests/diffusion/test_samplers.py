@@ -10,10 +10,10 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Estimate, NoiseSchedule, ddim, ddpm, trailing, visited, visits
 from nanoldm.diffusion.samplers.multistep import WEIGHTS
-from nanoldm.errors import InputError
-from nanoldm.fast import default_fast
-from nanoldm.saving import PREDICTION_TYPES
-from nanoldm.seeding import generator
+from nanoldm.pipeline.fast import default_fast
+from nanoldm.pipeline.saving import PREDICTION_TYPES
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator
 
 COSINE, LINEAR, RECTIFIED = (NoiseSchedule(kind, 100) for kind in ("cosine", "linear", "rectified"))
 MEAN, STD = 0.7, 0.4        # of the Gaussian data

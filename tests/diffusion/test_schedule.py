@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoldm.diffusion import NoiseSchedule, corrupt
-from nanoldm.errors import InputError
-from nanoldm.seeding import generator
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator
 
 kinds, lengths = st.sampled_from(["cosine", "linear"]), st.integers(1, 1000)
 repeatably = settings(deadline=None, derandomize=True, max_examples=50)

@@ -5,7 +5,7 @@ import torch
 
 from nanoldm import LatentDiffusion
 from nanoldm.data import load, to_float
-from nanoldm.seeding import generator
+from nanoldm.utils.seeding import generator
 
 
 @pytest.fixture(scope="module")

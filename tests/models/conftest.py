@@ -1,6 +1,6 @@
 import pytest
 
-from nanoldm.seeding import seeded
+from nanoldm.utils.seeding import seeded
 
 
 @pytest.fixture(autouse=True)

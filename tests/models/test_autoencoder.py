@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from nanoldm.data import load, to_float
-from nanoldm.errors import InputError
+from nanoldm.experiments.stages import encode_and_normalise
 from nanoldm.models import ConvAE, ReconstructionLoss
-from nanoldm.seeding import generator, seeded
-from nanoldm.stages import encode_and_normalise
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator, seeded
 
 
 @pytest.fixture(scope="module")

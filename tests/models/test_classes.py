@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from nanoldm.errors import InputError
 from nanoldm.models import NETWORKS
 from nanoldm.models.embedding import LabelEmbedding
-from nanoldm.seeding import seeded
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import seeded
 
 SIZES = dict(tokens=9, channels=3, width=16, depth=2, heads=2, hidden=32)
 KINDS = pytest.mark.parametrize("kind", NETWORKS)

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nanoldm.errors import InputError
 from nanoldm.models import DiffusionNet, DiTBlock, SinusoidalTimeEmbedding, Transformer
-from nanoldm.seeding import generator
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator
 
 
 def randn(*shape, key=0):

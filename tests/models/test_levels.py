@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from nanoldm.data import load, to_float
-from nanoldm.errors import InputError
 from nanoldm.models import ConvAE
-from nanoldm.seeding import generator
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.errors import InputError
 from nanoldm.models import Dropout, LayerNorm
-from nanoldm.seeding import generator
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator
 
 
 def randn(*shape, key=0):

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanoldm.errors import InputError
 from nanoldm.models import NETWORKS
 from nanoldm.models.embedding import merge, split
-from nanoldm.seeding import seeded
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import seeded
 
 SIZES = dict(channels=3, width=16, depth=2, heads=2, hidden=32, position="rope+learned")
 

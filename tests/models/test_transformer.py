@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nanoldm.errors import InputError
 from nanoldm.models import MHA, DiffusionNet, RoPE, Transformer, TransformerBlock
-from nanoldm.seeding import generator
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator
 
 
 def randn(*shape, key=0):

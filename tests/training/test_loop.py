@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.errors import InputError
 from nanoldm.models import Dropout
-from nanoldm.seeding import generator, seeded
 from nanoldm.training import EMA, fit, load_checkpoint, save_checkpoint
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import generator, seeded
 
 
 class Regression(nn.Module):

@@ -4,9 +4,9 @@ from torch import nn
 
 from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
 from nanoldm.models import ConvAE, DiffusionNet
-from nanoldm.seeding import generator
 from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.training.muon import Muon, make_optimizer, orthogonalised
+from nanoldm.utils.seeding import generator
 
 
 def randn(*shape, key=0):

@@ -12,10 +12,10 @@ from tqdm.auto import tqdm
 from nanoldm.data.image_file import open_rgba
 from nanoldm.data.imageset import ImageSet, images_at_a_time
 from nanoldm.data.layout import find_layout
-from nanoldm.errors import InputError
-from nanoldm.limits import check_memory
-from nanoldm.paths import user_path
-from nanoldm.text import listing
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.limits import check_memory
+from nanoldm.utils.paths import user_path
+from nanoldm.utils.text import listing
 
 DEFAULT_SIZE = 28
 PAGES = {"white": 255, "black": 0, "grey": 128}     # what transparent images may be laid on

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from nanoldm.errors import InputError
-from nanoldm.terminal import without_remarks
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.terminal import without_remarks
 
 # Formats of Pillow's that are read. Others may start programs, as EPS does, or are no pictures.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")

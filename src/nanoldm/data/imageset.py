@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nanoldm.errors import InputError, TrainingError
-from nanoldm.files import digest
+from nanoldm.utils.errors import InputError, TrainingError
+from nanoldm.utils.files import digest
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanoldm.data.image_file import suffixes
-from nanoldm.errors import InputError
-from nanoldm.paths import is_system_file
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.paths import is_system_file
 
 TRAIN = r"trainval|training|train|trn"
 TESTS = (r"testing|test|tst", r"validation|valid|val|evaluation|eval|dev")      # the first that is there is the test set

@@ -8,9 +8,9 @@ from nanoldm.data.folder import describe_classes, load_folder
 from nanoldm.data.imageset import ImageSet
 from nanoldm.data.mnist import load_mnist
 from nanoldm.data.vision import load_torchvision
-from nanoldm.errors import InputError
-from nanoldm.limits import LARGEST_SIZE, check_memory
-from nanoldm.seeding import generator
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.limits import LARGEST_SIZE, check_memory
+from nanoldm.utils.seeding import generator
 
 
 def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet, ImageSet]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nanoldm.data.imageset import ImageSet
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "bundled" / "mnist"
 

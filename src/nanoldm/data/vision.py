@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from nanoldm.data.imageset import ImageSet
-from nanoldm.errors import InputError
-from nanoldm.paths import cache_folder
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.paths import cache_folder
 
 # name -> torchvision class, arguments of the training set, arguments of the test set
 SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {

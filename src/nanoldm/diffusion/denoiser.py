@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nanoldm.diffusion.prediction import PREDICTIONS
 from nanoldm.diffusion.schedule import NoiseSchedule, expand
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 class Estimate(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from nanoldm.diffusion.denoiser import Estimate
-from nanoldm.diffusion.samplers.moves import moves
+from nanoldm.diffusion.samplers.transition import moves
 from nanoldm.diffusion.schedule import NoiseSchedule
 
 

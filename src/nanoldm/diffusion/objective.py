@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from nanoldm.diffusion.denoiser import Denoiser
 from nanoldm.diffusion.prediction import PREDICTIONS
 from nanoldm.diffusion.schedule import corrupt, expand
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 WEIGHTINGS = ("uniform", "min-snr")
 GAMMA = 5.0     # of min-snr, as its authors recommend

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 def cosine_betas(timesteps: int, s: float = 0.008) -> Tensor:

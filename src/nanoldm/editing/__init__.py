@@ -6,7 +6,7 @@ unless a label is given (`labels`, in `interpolate` `label`; `invert` takes none
 """
 
 from nanoldm.editing.edited import Edited
-from nanoldm.editing.painting import Known, img2img, inpaint
-from nanoldm.editing.travelling import interpolate, invert, slerp, vary
+from nanoldm.editing.inpainting import Known, img2img, inpaint
+from nanoldm.editing.interpolation import interpolate, invert, slerp, vary
 
 __all__ = ["Edited", "Known", "img2img", "inpaint", "interpolate", "invert", "slerp", "vary"]

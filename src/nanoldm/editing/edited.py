@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 @dataclass(frozen=True)

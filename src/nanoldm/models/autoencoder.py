@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 def token_side(image_size: int, levels: int) -> int:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 class SinusoidalTimeEmbedding(nn.Module):

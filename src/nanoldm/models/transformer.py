@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nanoldm.errors import InputError
 from nanoldm.models.embedding import TokenNetwork, split
+from nanoldm.utils.errors import InputError
 
 
 class LayerNorm(nn.Module):
@@ -72,7 +72,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V, no mask (Vaswani et al. 2017, arXiv 1706.03762, eq. 1). q, k, v: (..., tokens, d) -> the same shape."""
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v)      # one kernel, which is what a GPU waits for
-    # On the CPU the fused kernel gains nothing, and takes three times as long where nanoldm.device has put oneDNN to work
+    # On the CPU the fused kernel gains nothing, and takes three times as long where nanoldm.utils.device has put oneDNN to work
     # (benchmarks/RESULTS.md).
     weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1)                     # (..., tokens, tokens)
     return weights @ v

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nanoldm.errors import InputError
-from nanoldm.files import fill, load_tensors, save_tensors
 from nanoldm.training.ema import EMA
 from nanoldm.training.muon import state_names
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.files import fill, load_tensors, save_tensors
 
 MEND = "remove the run folder to start again, or choose another with --out"
 

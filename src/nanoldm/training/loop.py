@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nanoldm.seeding import seeded
 from nanoldm.training.ema import EMA
+from nanoldm.utils.seeding import seeded
 
 FORWARD = 2     # the random stream of dropout; batches.py has 0 and 1
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from nanoldm.diffusion.denoiser import Estimate
-from nanoldm.diffusion.samplers.moves import moves
+from nanoldm.diffusion.samplers.transition import moves
 from nanoldm.diffusion.schedule import NoiseSchedule
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 
 def check_signal(schedule: NoiseSchedule, t: int, device: torch.device) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from nanoldm.diffusion.denoiser import Estimate
-from nanoldm.diffusion.samplers.moves import moves
+from nanoldm.diffusion.samplers.transition import moves
 from nanoldm.diffusion.schedule import NoiseSchedule
-from nanoldm.errors import InputError
+from nanoldm.utils.errors import InputError
 
 # Adams-Bashforth: weights of the newest slope, the one before ..., for as many slopes as are known
 WEIGHTS = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))

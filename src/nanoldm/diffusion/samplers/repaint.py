@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nanoldm.diffusion.denoiser import Estimate
 from nanoldm.diffusion.samplers.ddpm import ddpm
-from nanoldm.diffusion.samplers.moves import moves
+from nanoldm.diffusion.samplers.transition import moves
 from nanoldm.diffusion.schedule import NoiseSchedule
 
 VISITS = 5      # of every timestep but the last: as many network passes

@@ -1,0 +1,1 @@
+"""Runs: typed recipes, the two training stages, plans, logs and resuming."""

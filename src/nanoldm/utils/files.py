@@ -1,0 +1,162 @@
+"""Texts, JSON and tensors in files: written whole (atomic.py), and checked when read."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from nanoldm.utils.atomic import replacing
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.paths import cache_folder, check_regular
+
+WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Numbers that are not finite, which JSON does not have, become null."""
+    write_text(path, json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
+
+
+def without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {name: without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises InputError that names the file if it is missing or is anything else."""
+    check_regular(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{path} is not readable JSON ({error}): copy or export the whole folder again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} does not hold a JSON object: it is not a file of nanoldm")
+    return content
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn what a foreign configuration causes into an InputError that names the file."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
+        if isinstance(error, InputError) and str(path.parent) in str(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is not a configuration of nanoldm ({reason}): copy or export the whole folder again") from None
+
+
+def digest(tensors: Mapping[str, Tensor], /, **metadata: str) -> str:
+    """SHA-256 over metadata, then names, shapes, types and bytes of tensors, in order of name: equal weights, equal digest."""
+    sha = hashlib.sha256("".join(f"{name}={metadata[name]}\n" for name in sorted(metadata)).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """SHA-256 of a module's weights. Without its buffers: statistics differ in their last digits where they are computed again."""
+    return digest(dict(module.named_parameters()))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], /, **metadata: str) -> None:
+    """Write a safetensors file that carries its own digest. Equal tensors and metadata make equal files, byte for byte."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = save(tensors, metadata := {"format": "pt", "sha256": digest(tensors, **metadata), **metadata})
+    # safetensors writes metadata in another order each time: the header is written again in a fixed one.
+    size = int.from_bytes(content[:8], "little")
+    entries = {name: entry for name, entry in json.loads(content[8 : 8 + size]).items() if name != "__metadata__"}
+    header = json.dumps({"__metadata__": dict(sorted(metadata.items())), **entries}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    write_bytes(path, len(header).to_bytes(8, "little") + header + content[8 + size :])
+
+
+def load_tensors(path: Path, mend: str = "copy or export it again") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file.
+
+    Raises InputError that names the file, and the mend, if it is missing, truncated, altered or foreign.
+    """
+    check_regular(path, mend)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, names = file.metadata() or {}, file.keys()
+            tensors = {name: file.get_tensor(name).clone() for name in names}      # the original is the file itself: Windows, for one,
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:        # would not let it be replaced
+        raise InputError(f"{path} is truncated or not a safetensors file ({' '.join(str(error).split())[:150]}): {mend}") from None
+    own = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
+    if "sha256" in metadata and metadata["sha256"] != digest(tensors, **own):
+        raise InputError(f"{path} is corrupt (its SHA-256 does not match): {mend}")
+    return tensors, metadata
+
+
+def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors that `compute` returns, kept in the cache folder under `key`; a damaged or foreign file is computed again."""
+    path = cache_folder() / "features" / f"{key}.safetensors"
+    try:
+        tensors, metadata = load_tensors(path)
+        if metadata.get("key", key) == key and all(tensor.isfinite().all() for tensor in tensors.values()):
+            return tensors
+    except InputError:
+        pass
+    tensors = compute()
+    with suppress(OSError):             # a folder that cannot be written to costs time, not the result
+        save_tensors(path, tensors, key=key)
+    return tensors
+
+
+def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """module.load_state_dict, for weights from a file. Raises ValueError where names, shapes or types do not fit, and for numbers that are
+    not finite."""
+    for name, own in module.state_dict().items():
+        given = tensors.get(name)
+        if given is None:
+            continue            # load_state_dict names all that are missing
+        if given.dtype != own.dtype and not {given.dtype, own.dtype} <= set(WEIGHT_TYPES):
+            raise ValueError(f"{name} is {given.dtype}, not {own.dtype}")
+        if not given.to(own.dtype).isfinite().all():
+            raise ValueError(f"{name} has numbers that are not finite")
+        if name.endswith("running_var") and (given < 0).any():
+            raise ValueError(f"{name} is a variance and has negative numbers")
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(error) from None
+
+
+def load_module(module: torch.nn.Module, path: Path) -> None:
+    """Fill `module` from a file of `save_tensors`. Raises InputError if the file does not fit it."""
+    tensors, _ = load_tensors(path)
+    with misfit(path):
+        fill(module, tensors)
+
+
+@contextmanager
+def misfit(path: Path) -> Iterator[None]:
+    """Turn the ValueError of weights that do not fit into an InputError that names their file."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{path} does not fit the configuration beside it ({' '.join(str(error).split())[:200]}): they belong to "
+                         "different models, or are damaged") from None

@@ -1,0 +1,96 @@
+"""The objective-free proxy: oracles for which the error is known exactly."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from nanoldm.diffusion import LEVELS, Estimate, NoiseSchedule, proxy
+from nanoldm.diffusion.schedule import expand
+from nanoldm.models import DiffusionNet
+from nanoldm.utils.seeding import generator
+
+X0, EPS = (torch.randn(400, 49, 6, generator=generator(k)) for k in range(2))
+
+
+class Gaussian(nn.Module):
+    """The best denoiser for x0 ~ N(0, I): E[x0 | x_t] = alpha x_t / (alpha^2 + sigma^2). Its error is 1 / (1 + SNR)."""
+
+    def __init__(self, schedule: NoiseSchedule, scale: float = 1):
+        super().__init__()
+        self.schedule, self.scale = schedule, scale
+
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> Estimate:
+        alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
+        return Estimate(self.scale * alpha * x_t / (alpha**2 + sigma**2), x_t)
+
+
+@pytest.mark.parametrize("schedule", [NoiseSchedule("cosine", 100), NoiseSchedule("linear", 100), NoiseSchedule("cosine", 1000)])
+def test_the_error_of_the_best_denoiser_is_known_at_every_level_on_every_table(schedule):
+    """So models on different tables can be compared: the interpolation between two timesteps costs less than the sampling error."""
+    found = proxy(Gaussian(schedule), X0, EPS, 100)
+    log_snr = 2 * torch.log(schedule.alpha[1:] / schedule.sigma[1:])
+    inside = [(level, error) for level, error in zip(LEVELS, found, strict=True) if log_snr[-1] <= level <= log_snr[0]]
+    assert len(inside) >= 10
+    for level, error in inside:
+        assert error == pytest.approx(1 / (1 + math.exp(level)), rel=0.015)
+
+
+def test_an_oracle_that_knows_x0_has_no_error():
+    class Oracle(nn.Module):
+        schedule = NoiseSchedule("cosine", 100)
+
+        def forward(self, x_t, t):
+            return Estimate(X0, x_t)
+
+    assert proxy(Oracle(), X0, EPS, 100) == [0] * 12
+
+
+def test_a_wild_estimate_is_clamped():
+    schedule = NoiseSchedule("cosine", 100)
+    wild = [proxy(Gaussian(schedule, 1000), X0, EPS, limit)[-1] for limit in (1e6, 3)]
+    assert wild[1] < 16 < wild[0]
+
+
+def test_levels_beyond_a_short_table_take_its_ends():
+    schedule = NoiseSchedule("cosine", 3)
+    found = proxy(Gaussian(schedule), X0, EPS, 100)
+    ends = [1 / (1 + (schedule.alpha[k] / schedule.sigma[k]).item() ** 2) for k in (1, -1)]
+    assert found[0] == pytest.approx(ends[0], rel=0.02)
+    assert found == sorted(found)
+
+
+def test_the_gates_are_closed_at_first_and_measured_by_block():
+    network = DiffusionNet(width=16, depth=2, heads=2, hidden=32)
+    assert network.gates(10) == [0] * 4
+    with torch.no_grad():
+        network.blocks[1].modulation[1].bias[5 * 16 :] = -0.5          # alpha_2 of the second block
+    assert network.gates(10) == pytest.approx([0, 0, 0, 0.5])
+
+
+def test_the_levels_are_a_dozen_from_almost_clean_to_almost_noise():
+    assert len(LEVELS) == 12
+    assert (LEVELS[0], LEVELS[-1]) == (5.5, -5.5)
+
+
+def test_a_table_of_one_timestep_has_one_error():
+    """Its log-SNR lies inside LEVELS, so that levels beyond both ends are asked for."""
+    assert len(set(proxy(Gaussian(NoiseSchedule("linear", 1)), X0, EPS, 100))) == 1
+
+
+def test_gates_of_both_signs_do_not_cancel():
+    network = DiffusionNet(width=16, depth=1, heads=2, hidden=32)
+    with torch.no_grad():
+        network.blocks[0].modulation[1].bias[5 * 16 :] = torch.tensor([-0.5, 0.5]).repeat(8)
+    assert network.gates(10) == pytest.approx([0, 0.5])
+
+
+def test_gates_are_averaged_over_the_timesteps_asked_for():
+    network = DiffusionNet(width=16, depth=1, heads=2, hidden=32)
+    layer = network.blocks[0].modulation[1]
+    with torch.no_grad():
+        layer.weight.normal_(generator=generator(0))
+        alpha = nn.functional.linear(nn.functional.silu(network.time(torch.arange(7))), layer.weight, layer.bias)
+    expected = [alpha[:, 16 * i : 16 * (i + 1)].abs().mean().item() for i in (2, 5)]
+    assert network.gates(7) == pytest.approx(expected, abs=1e-5)

@@ -1,0 +1,169 @@
+"""Images that have moved or changed since a run on them began."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nanoldm.evaluation.evaluate import evaluate
+from nanoldm.evaluation.feature_training import train_features
+from nanoldm.evaluation.features import load_features
+from nanoldm.experiments.config import Data
+from nanoldm.experiments.forecast import forecast
+from nanoldm.experiments.model_card import export
+from nanoldm.experiments.train import train
+from nanoldm.pipeline.own_images import images_of, own_test_set
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.files import read_json, write_json
+
+
+@pytest.fixture
+def moved(animals, animal_run, tmp_path):
+    """(a copy of the run, a copy of its images that it has not seen yet)."""
+    return shutil.copytree(animal_run, tmp_path / "run"), shutil.copytree(animals, tmp_path / "elsewhere")
+
+
+def test_images_that_moved_continue_the_run_and_are_noted(animal_recipe, moved, capsys):
+    run, elsewhere = moved
+    weights = (run / "model" / "network" / "diffusion_pytorch_model.safetensors").read_bytes()
+    train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
+    assert f"have moved from {animal_recipe.data.name} to folder:{elsewhere}" in capsys.readouterr().out
+    for file in (run / "recipe.json", run / "model" / "recipe.json"):
+        assert read_json(file)["data"]["name"] == f"folder:{elsewhere}"
+    assert (run / "model" / "network" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
+    train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
+    said = capsys.readouterr().out
+    assert "is finished: nothing to do" in said
+    assert "have moved" not in said
+
+
+def test_other_images_elsewhere_do_not_continue_the_run(animal_recipe, moved):
+    run, elsewhere = moved
+    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
+    with pytest.raises(InputError, match=r"elsewhere or their labels are not those of folder:.*animals.*, with which"):
+        train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
+
+
+@pytest.mark.parametrize("part", ["training", "test"])
+def test_images_that_were_replaced_since_the_training_are_not_measured_by(part, animal_recipe, moved, capsys):
+    run, elsewhere = moved
+    train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
+    assert len(images_of(run)[1]) == 90
+    files = sorted(elsewhere.rglob("*.png"))
+    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(files[9 if part == "test" else 0])
+    assert images_of(run, f"folder:{elsewhere}")[0].name == f"folder:{elsewhere}"       # asked for
+    own_test_set(run)
+    assert f"note: the {part} images of folder:{elsewhere} or their labels have changed since {run} was trained" in capsys.readouterr().out
+    export(run, run.parent / "copy")
+    for model in (run, run.parent / "copy"):
+        with pytest.raises(InputError, match=rf"the {part} images of .* have changed since .* was trained: put .*--data folder:"):
+            evaluate(model, n=20, features=tiny(run.parent))
+
+
+def tiny(folder):
+    """Feature networks of the size of these images, for what is refused before they are used."""
+    if not (folder / "features").exists():
+        train_features(Data(name="mnist", size=8, holdout=59_900), folder / "features", epochs=1)
+    return load_features(folder / "features", weak=True)
+
+
+def test_replaced_test_images_do_not_continue_the_run_either(animal_recipe, moved):
+    run, elsewhere = moved
+    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(sorted(elsewhere.rglob("*.png"))[9])
+    for go_on in (train, forecast):
+        with pytest.raises(InputError, match=r"are not those of folder:.*animals.*, with which the run in .*run began"):
+            go_on(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
+    assert read_json(run / "recipe.json")["data"]["name"] == animal_recipe.data.name
+
+
+def test_a_plan_of_before_the_test_images_were_written_down_still_counts(animal_recipe, moved):
+    run, elsewhere = moved
+    for file in (run / "plan.json", run / "model" / "plan.json"):
+        write_json(file, read_json(file) | {"test_sha256": None})
+    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(sorted(elsewhere.rglob("*.png"))[9])
+    train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
+    assert images_of(run)[0].name == f"folder:{elsewhere}"
+
+
+def test_a_stopped_run_whose_images_moved_goes_on_to_the_same_weights(animal_recipe, animals, animal_run, tmp_path, monkeypatch):
+    elsewhere = shutil.copytree(animals, tmp_path / "elsewhere")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nanoldm.experiments.train.train_denoiser", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(animal_recipe, tmp_path / "run")
+    monkeypatch.undo()
+    train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), tmp_path / "run")
+    name = "model/network/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "run" / name).read_bytes() == (animal_run / name).read_bytes()
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3])
+def test_a_kill_while_the_new_place_is_noted_is_mended_by_the_same_command(writes, animal_recipe, moved, monkeypatch, capsys):
+    run, elsewhere = moved
+    recipe, left = animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), [writes]
+
+    def killed(path, content):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        write_json(path, content)
+
+    monkeypatch.setattr("nanoldm.experiments.resume.write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, run)
+    monkeypatch.undo()
+    train(recipe, run)
+    assert "is finished: nothing to do" in capsys.readouterr().out or writes == 2       # the model's recipe was ahead of the plan
+    assert images_of(run)[0].name == f"folder:{elsewhere}"
+    assert read_json(run / "model" / "recipe.json")["data"]["name"] == f"folder:{elsewhere}"
+
+
+def test_the_same_images_are_held_out_where_a_folder_has_moved_and_none_of_others(animal_recipe, moved, tmp_path):
+    _, elsewhere = moved
+    run = train(animal_recipe.replace(data={"holdout": 20}), tmp_path / "held").path
+    assert [len(part) for part in images_of(run, f"folder:{elsewhere}")[1:]] == [70, 20]
+    assert images_of(run, "mnist")[0].holdout == 0
+    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
+    assert [len(part) for part in images_of(run, f"folder:{elsewhere}")[1:]] == [90, 10]
+
+
+def test_images_of_other_channels_are_refused_before_any_work(animal_run, tmp_path):
+    for k in range(8):
+        Image.new("RGB", (8, 8), (30 * k, 0, 200)).save(tmp_path / f"{k}.png")
+    with pytest.raises(InputError, match=r"have 3 channels, .* draws 1: name others"):
+        images_of(animal_run, f"folder:{tmp_path}")
+
+
+def test_test_images_that_are_gone_are_answered_with_what_else_there_is(moved, animal_recipe, tmp_path):
+    run, elsewhere = moved
+    train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
+    shutil.rmtree(elsewhere)
+    with pytest.raises(InputError, match=r"run was trained on folder:.*elsewhere, which cannot be read any more .* instead of test:K"):
+        own_test_set(run)
+
+
+def test_feature_networks_belong_to_images_wherever_they_lie(animals, animal_run, tmp_path):
+    elsewhere = shutil.copytree(animals, tmp_path / "elsewhere")
+    features = train_features(Data(name=f"folder:{animals}", size=8, holdout=0), tmp_path / "features", epochs=1)
+    report = evaluate(animal_run, n=20, features=features, data=f"folder:{elsewhere}", out=tmp_path / "report")
+    assert report["data"]["name"] == f"folder:{elsewhere}"
+    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
+    with pytest.raises(InputError, match=r"networks features were trained on folder:.*animals.*, and this is folder:.*elsewhere"):
+        evaluate(animal_run, n=20, features=features, data=f"folder:{elsewhere}", out=tmp_path / "report")
+
+
+def test_every_column_says_of_how_many_images_it_is_and_only_equal_numbers_are_compared(animals, animal_run, tmp_path, capsys):
+    features = train_features(Data(name=f"folder:{animals}", size=8, holdout=0), tmp_path / "features", epochs=1)
+    report = evaluate(animal_run, n=60, features=features, out=tmp_path / "report")
+    assert report["counts"] == {"samples": 60, "real images": 45, "samples, as many as real images": 45, "test set": 10, "noise": 60,
+                                "reconstructions": 10}
+    said = " ".join(capsys.readouterr().out.split())
+    for words in ("(60)", "(45)", "(10)", "compare figures of equal N alone"):
+        assert words in said
+    few = evaluate(animal_run, n=20, features=features, out=tmp_path / "report")["measures"]
+    assert report["measures"]["frechet_train"]["samples, as many as real images"] != report["measures"]["frechet_train"]["value"]
+    assert few["frechet_train"]["value"] != report["measures"]["frechet_train"]["value"]

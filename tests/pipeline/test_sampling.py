@@ -1,0 +1,72 @@
+"""The settings of a sampler: what goes together, and that each of them reaches the pictures."""
+
+import numpy as np
+import pytest
+
+from nanoldm.data.npz import load_images
+from nanoldm.diffusion import NoiseSchedule
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.settings import Sampling
+from nanoldm.utils.errors import InputError
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"sampler": "euler"}, "unknown sampler 'euler': choose one of ddpm, ddpm-posterior, ddpm-repaint, ddim"),
+    ({"eta": 0.5}, "eta belongs to the sampler ddim"),
+    ({"eta": 0.5, "sampler": "heun"}, "eta belongs to the sampler ddim"),
+    ({"eta": 1.5, "sampler": "ddim"}, "choose a number from 0 to 1"),
+])
+def test_settings_that_do_not_go_together_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        Sampling(**settings)
+
+
+def test_the_default_sampler_is_one_that_works_on_the_table():
+    assert Sampling().name(NoiseSchedule("cosine")) == "ddpm"
+    assert Sampling().name(NoiseSchedule("rectified")) == "ddim"
+    assert Sampling(sampler="heun").name(NoiseSchedule("rectified")) == "heun"
+
+
+def test_every_setting_reaches_the_pictures_from_the_command_line(nanoldm, trained_run):
+    def draw(*options):
+        done = nanoldm("sample", trained_run, "--n", 3, "--steps", 10, "--npz", "drawn.npz", "--threads", 1, *options)
+        assert done.returncode == 0, done.stderr
+        return load_images(nanoldm.folder / "drawn.npz").images.numpy()
+
+    settings = ("", "--sampler ddim", "--sampler ddim --eta 1", "--sampler dpm++2m --grid log-snr")
+    drawn = [draw(*options.split()) for options in settings]
+    assert not any(np.array_equal(a, b) for k, a in enumerate(drawn) for b in drawn[:k])
+    model = LatentDiffusion.from_pretrained(trained_run)
+    same = model.generate(range(3), 10, sampler="dpm++2m", grid="log-snr").mul(255).round()[:, 0].numpy()
+    assert np.abs(drawn[-1][:, 0].astype(float) - same).max() <= 1
+
+
+def test_steps_that_fall_together_are_said(nanoldm, trained_run):
+    done = nanoldm("sample", trained_run, "--n", 1, "--steps", 90, "--sampler", "ddim", "--grid", "log-snr", "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    assert "note: 90 steps of the log-snr grid fall on" in done.stdout
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ("--sampler euler", "unknown sampler 'euler'"), ("--grid karras", "unknown time grid 'karras'"),
+    ("--eta 0.5", "eta belongs to the sampler ddim")])
+def test_bad_settings_are_one_line_on_the_command_line(nanoldm, trained_run, options, message):
+    done = nanoldm("sample", trained_run, *options.split())
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("recipe", ["mnist-v", "mnist-flow"])
+def test_other_predictions_are_trained_saved_and_drawn_from(nanoldm, tiny_options, recipe):
+    done = nanoldm("train", recipe, *tiny_options, "--steps", 30, "--out", recipe)
+    assert done.returncode == 0, done.stderr
+    model = LatentDiffusion.from_pretrained(nanoldm.folder / recipe)
+    kinds = {"mnist-v": ("v", "cosine"), "mnist-flow": ("flow", "rectified")}
+    assert (model.denoiser.prediction, model.denoiser.schedule.kind) == kinds[recipe]
+    drawn = nanoldm("sample", recipe, "--n", 2, "--steps", 8, "--sampler", "heun", "--out", "flow.png", "--threads", 1)
+    assert drawn.returncode == 0, drawn.stderr
+    assert nanoldm("sample", recipe, "--n", 2, "--out", "default.png", "--threads", 1).returncode == 0
+    ancestral = nanoldm("sample", recipe, "--n", 2, "--sampler", "ddpm", "--threads", 1)
+    assert ancestral.returncode == (2 if recipe == "mnist-flow" else 0)
+    assert ("divides by alpha, which is 0 at timestep 99" in ancestral.stderr) == (recipe == "mnist-flow")

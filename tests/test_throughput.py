@@ -1,0 +1,122 @@
+"""The benchmark measures what it says, on the real command line; other implementations are networks of the same size."""
+
+import json
+import platform
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+from nanoldm.utils.errors import InputError, TrainingError
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import contenders as worker_module  # noqa: E402
+import throughput as bench  # noqa: E402
+from contenders import CONTENDERS, Worker  # noqa: E402
+
+NAMES = ["nanoldm", "diffusers", "smalldiffusion"]
+
+
+@pytest.fixture(scope="module")
+def workers():
+    yield {name: Worker(name, batch_size=4, threads=None, device="cpu") for name in NAMES}
+    torch.set_flush_denormal(False)
+    torch.set_float32_matmul_precision("highest")           # what Worker("nanoldm") has set
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_contender_is_a_network_of_the_reference_size_with_one_face(workers, name):
+    worker = workers[name]
+    assert worker.facts()["parameters"] == pytest.approx(1_353_734, rel=0.1)
+    x = torch.randn(3, 49, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, second = (worker.network.eval()(x, torch.full((3,), t)) for t in (3, 90))
+    worker.network.train()
+    assert first.shape == x.shape
+    assert not torch.allclose(first, second)                # it hears the time
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_task_trains_and_a_sampling_task_samples(workers, name):
+    worker = workers[name]
+    before = [parameter.clone() for parameter in worker.network.parameters() if parameter.requires_grad]
+    assert worker.train()["images"] == 12
+    after = [parameter for parameter in worker.network.parameters() if parameter.requires_grad]
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True) if b.grad is not None and b.grad.any())
+    assert worker.sample()["images"] == 64
+    assert worker.contender.sample(torch.randn(2, 49, 6)).shape == (2, 49, 6)
+
+
+def test_the_products_of_a_step_are_counted(workers):
+    """Three products for each weight of a linear layer and token, and the attention's six of 49 x 49 x 32 for each head and block."""
+    tokens, linear = 4 * 49, 4 * (128 * 384 + 128 * 128 + 2 * 128 * 512)
+    attention = 4 * 4 * 4 * 6 * 49 * 49 * 32
+    floor = 2 * (3 * tokens * linear + attention) / 1e9
+    products = workers["nanoldm"].products()
+    assert floor < products["step_gflop"] < 1.03 * floor    # the rest: first and last layer, time embedding, modulation
+    assert min(products["sgemm_gflops"].values()) > 0.1     # GFLOP/s
+
+
+def test_a_contender_that_fails_is_named():
+    with bench.Process("nanoldm", batch_size=4, threads=1, device="cpu") as process, pytest.raises(
+            TrainingError, match=r"nanoldm failed in 'dance': AttributeError"):
+        process.ask("dance")
+    with bench.Process("no-such-contender", batch_size=4, threads=1, device="cpu") as process, pytest.raises(
+            TrainingError, match="no-such-contender failed in 'train': KeyError"):
+        process.ask("train")
+
+
+def test_ratios_are_taken_within_a_round():
+    contenders = {"nanoldm": {"train_images_per_second": [100.0, 50.0, 10.0]}, "other": {"train_images_per_second": [50.0, 20.0, 8.0]}}
+    assert bench.speed(contenders, "other", "train") == (20.0, 0.5)         # 0.5, 0.4, 0.8
+
+
+@pytest.mark.parametrize(("cpuinfo", "said"), [
+    ("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\n", "AMD EPYC (family 25, model 17), "),
+    ("processor\t: 0\nBogoMIPS\t: 50\n", f"{platform.processor() or platform.machine()}, ")])      # an ARM says no name
+def test_processors_of_one_name_are_told_apart(cpuinfo, said, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(bench, "Path", lambda _: tmp_path / "cpuinfo")
+    assert bench.machine().startswith(said)
+
+
+def test_what_is_not_installed_is_said_and_left_out(monkeypatch):
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    missing = bench.absent("cpu")
+    assert list(missing) == ["diffusers", "smalldiffusion", "nanoldm --compile"]
+    assert "pip install diffusers" in missing["diffusers"]
+    assert "C++ compiler" in missing["nanoldm --compile"]
+
+
+@pytest.mark.parametrize(("options", "message"), [({"rounds": 0}, "--rounds 0"), ({"batch_size": 0}, "--batch 0"),
+                                                  ({"out": "bench.txt"}, r"end its name in \.json")])
+def test_bad_input_is_refused_before_anything_is_measured(options, message, monkeypatch):
+    monkeypatch.setattr(bench, "Process", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises(InputError, match=message):
+        bench.bench(**{"out": "bench.json"} | options)
+
+
+def test_the_command_measures_everything_and_writes_it(tmp_path):
+    command = [sys.executable, BENCHMARKS / "throughput.py", "--rounds", "1", "--batch-size", "4", "--out", "speed.json", "--threads", "1"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "wrote speed.json" in finished.stdout
+    report = json.loads((tmp_path / "speed.json").read_text())
+    assert set(NAMES) <= set(report["contenders"]) <= set(CONTENDERS)
+    for facts in report["contenders"].values():
+        for figure in ("train_images_per_second", "sample_images_per_second"):
+            assert len(facts[figure]) == 1
+            assert facts[figure][0] > 0
+        assert facts["train_peak_mb"] > 100
+    assert min(report["cold_start"]["sample"], report["cold_start"]["import_torch"]) > 0.2
+
+
+def test_a_turn_is_timed_from_the_first_step_to_the_last_loss(monkeypatch, workers):
+    clock = count()
+    monkeypatch.setattr(worker_module.time, "perf_counter", lambda: next(clock))
+    assert workers["nanoldm"].train()["seconds"] == 1

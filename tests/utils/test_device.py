@@ -1,0 +1,131 @@
+"""What makes it fast leaves the mathematics alone."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nanoldm.data import load
+from nanoldm.experiments.recipes import RECIPES
+from nanoldm.experiments.stages import denoiser_stage, encode
+from nanoldm.models import transformer
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils import device
+from nanoldm.utils.device import check_compiler, prepare_torch, use_onednn
+from nanoldm.utils.errors import InputError
+
+needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+
+
+@pytest.fixture(autouse=True)
+def plain_torch():
+    """Every test starts and ends with torch as it is by itself."""
+    reset_torch()
+    yield
+    reset_torch()
+
+
+def reset_torch():
+    torch.set_flush_denormal(False)
+    torch.set_float32_matmul_precision("highest")
+
+
+def relative_error(product, exact):
+    return ((product - exact).abs().max() / exact.abs().max()).item()
+
+
+def test_after_it_products_are_float32_products():
+    a, b = torch.randn(2, 300, 300, generator=torch.Generator().manual_seed(1))
+    exact = a.double() @ b.double()
+    assert relative_error(a.bfloat16().double() @ b.bfloat16().double(), exact) > 1e-4      # what the switch could have meant
+    prepare_torch("cpu")
+    assert relative_error(a @ b, exact) < 1e-5
+
+
+def test_a_processor_that_rounds_products_keeps_the_exact_library(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: a.bfloat16().mm(b.bfloat16()).to(a.dtype) if a.dtype == torch.float32
+                        else a.mm(b))
+    assert not use_onednn()
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+FAULTS = """
+import resource, sys, torch
+from nanoldm.utils.device import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for turn in range(5):
+    if turn == 1:                       # the first must ask for memory in any case; after some turns glibc learns to keep it by itself
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensors = [torch.ones(1_000_000) for _ in range(50)]
+    del tensors
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is on Linux")
+def test_memory_that_tensors_leave_is_used_again():
+    faults = {how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
+              for how in ("return", "keep")}
+    assert faults["return"] > 20_000                        # 200 MB are 50,000 pages
+    assert faults["keep"] < faults["return"] / 5
+
+
+@needs_compiler
+def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
+    """From trained weights: from random ones two runs part after 60 steps even if only the number of threads differs."""
+    model = LatentDiffusion.from_pretrained("mnist")
+    latents = encode(model.autoencoder, load("mnist")[0].images[:800])
+    recipe = RECIPES["mnist"]().replace(training={"batch_size": 8, "learning_rate": 1e-4})
+
+    def losses(**options):
+        stage = denoiser_stage(recipe, latents, **options)
+        stage.loss_module.denoiser.network.load_state_dict(model.denoiser.network.state_dict())
+        return torch.stack([step.loss for step in stage.run(200)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transformer, "attention", F.scaled_dot_product_attention)
+        plain = losses()
+    assert plain.std() > 1e-3                               # the batches differ, so that the comparison means something
+    prepare_torch("cpu")
+    torch.testing.assert_close(losses(), plain, rtol=0, atol=1e-4)
+    torch.testing.assert_close(losses(compiled=True), plain, rtol=0, atol=1e-4)
+
+
+@needs_compiler
+def test_without_a_compiler_compiling_is_refused(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"--compile needs a C\+\+ compiler and there is no no-such-compiler"):
+        check_compiler("cpu")
+    monkeypatch.setenv("CXX", "g++")
+    check_compiler("cpu")
+
+    def fail(function):
+        raise RuntimeError("no headers")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(InputError, match=r"--compile does not work here \(no headers\): install a compiler for cpu, or leave it out"):
+        check_compiler("cpu")
+
+
+def test_a_device_number_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match="--device cuda:99 is no device: choose auto or cuda"):
+        prepare_torch("cuda:99")
+
+
+def test_matrix_products_on_a_gpu_keep_their_precision(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "use_onednn", lambda: pytest.fail("only for the CPU"))
+    assert prepare_torch("cuda") == torch.device("cuda")
+
+
+@pytest.mark.parametrize(("options", "message"), [({"threads": 0}, "at least 1"), ({"threads": 10**11}, "at most 1024"),
+                                                  ({"device": "cpu:foo"}, "--device cpu:foo is no device")])
+def test_what_torch_would_choke_on_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        prepare_torch(**options)
