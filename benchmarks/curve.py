@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoldm.evaluation import plots as charts
-from nanoldm.experiments.log import read_metrics
-from nanoldm.pipeline.folders import RunFolder, find_model
+from nanoldm.pipeline.folders import RunFolder, find_model, read_metrics
 from nanoldm.utils import images as pictures
 from nanoldm.utils.files import read_json, write_json
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.editing import img2img, inpaint, interpolate, invert, vary
 from nanoldm.editing.masks import fit_mask
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.device import prepare_torch
-from nanoldm.utils.images import captioned, grid, save
+from nanoldm.utils.images import captioned, grid, save, to_float
 
 COLUMNS = 10
 

@@ -12,12 +12,13 @@ import time
 
 import torch
 
-from nanoldm.data import load, to_bytes, to_float
+from nanoldm.data import load
 from nanoldm.evaluation.feature_training import train_network
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.metrics import ClassificationLoss, FeatureNet, extract, frechet_distance
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.images import to_bytes, to_float
 
 N = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 

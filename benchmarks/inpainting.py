@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.diffusion import SAMPLERS, Estimate, ddpm, visited
 from nanoldm.diffusion.schedule import expand
 from nanoldm.editing import Known
@@ -29,6 +29,7 @@ from nanoldm.evaluation.metrics import extract
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.images import to_float
 from nanoldm.utils.seeding import generator
 
 N = int(sys.argv[1]) if len(sys.argv) > 1 else 96
@@ -66,7 +67,7 @@ def main() -> None:
             stream = generator(1)
             noise = partial(torch.randn, N, 49, 6, generator=stream)
             sampler, steps = (SAMPLERS["ddpm-repaint"], 20) if way == "resampled" else (ddpm, 50)
-            *_, (x, _) = sampler(told, noise(), schedule, visited(schedule, steps, None, "shifted"), noise)
+            *_, (x, _) = sampler(told, noise(), schedule, sampling_timesteps(schedule, steps, None, "shifted"), noise)
             made = model.decode(x)
             right = (extract(classifier, torch.where(mask, made, images))[1].argmax(1) == labels).float().mean()
             error = (made - images).square()

@@ -16,12 +16,12 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.editing.photo import fit_image
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.metrics import extract
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.images import captioned, grid, save
+from nanoldm.utils.images import captioned, grid, save, to_float
 
 Pixels = np.ndarray         # (H, W), grey from 0 to 255
 Random = np.random.Generator

@@ -19,8 +19,7 @@ from curve import ROOT, measured, run
 from nanoldm.bench import machine
 
 from nanoldm.evaluation import plots as charts
-from nanoldm.experiments.log import read_metrics
-from nanoldm.pipeline.folders import RunFolder
+from nanoldm.pipeline.folders import RunFolder, read_metrics
 from nanoldm.utils import images as pictures
 from nanoldm.utils.files import read_json, write_json
 

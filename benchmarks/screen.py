@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from nanoldm.data import ImageSet, load, to_bytes, to_float
+from nanoldm.data import ImageSet, load
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import NEAREST, Judge
 from nanoldm.evaluation.plots import mean
@@ -32,6 +32,7 @@ from nanoldm.models import ConvAE
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.device import prepare_torch
 from nanoldm.utils.files import digest, load_module, save_tensors
+from nanoldm.utils.images import to_bytes, to_float
 from nanoldm.utils.options import parse_fields
 
 RESULT = Path(__file__).parent / "screen.jsonl"

@@ -11,13 +11,14 @@ import sys
 
 import torch
 
-from nanoldm.data import load, to_bytes
+from nanoldm.data import load
 from nanoldm.diffusion import grids, visited
 from nanoldm.evaluation.evaluate import BATCHES, QUANTILE
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import NEAREST, Judge
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.images import to_bytes
 from nanoldm.utils.seeding import generator
 
 N, FIRST = (int(sys.argv[k]) if len(sys.argv) > k else default for k, default in ((1, 500), (2, 0)))
@@ -34,7 +35,7 @@ for sampler, steps in SETTINGS:
         observed = judge.observe(to_bytes(images), nearest=False)
         parts = torch.tensor([judge.summarise(observed[batch], NEAREST)["frechet_test"] for batch in batches], dtype=torch.float64)
         base = parts if base is None else base
-        distance, left = judge.summarise(observed, NEAREST)["frechet_test"], visited(model.denoiser.schedule, steps, grid="shifted")
+        distance, left = judge.summarise(observed, NEAREST)["frechet_test"], sampling_timesteps(model.denoiser.schedule, steps, grid="shifted")
         half, apart = (QUANTILE * values.std().item() / BATCHES**0.5 for values in (parts, parts - base))
         print(f"{sampler:8} {steps:3} steps, shift {grids.SHIFT:4}: {len(left):3} timesteps, {distance:6.2f} ± {half:.2f}, "
               f"against shift 3 {(parts - base).mean().item():+.2f} ± {apart:.2f}", flush=True)

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.options import DEFAULT_IMAGES, duration, parse_duration, parse_seeds
+from nanoldm.utils.options import DEFAULT_IMAGES, parse_duration, parse_seeds
+from nanoldm.utils.text import duration
 
 
 @pytest.mark.parametrize(("text", "seconds"), [

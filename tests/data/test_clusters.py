@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nanoldm.data.clusters import cell_count, latent_cells
+from nanoldm.data.clusters import cluster_count, cluster_latents
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def latents():
 
 @pytest.mark.parametrize("count", [2, 8, 64])
 def test_cells_are_equally_full(latents, count):
-    full = torch.bincount(latent_cells(latents, count))
+    full = torch.bincount(cluster_latents(latents, count))
     assert len(full) == count
     assert full.max() - full.min() <= 1
 
@@ -20,17 +20,17 @@ def test_heaps_of_equal_size_are_found():
     centres = torch.tensor([[-9.0, -1], [-9, 1], [9, -2], [9, 2]])
     heap = torch.arange(400) % 4
     points = centres[heap] + 0.1 * torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
-    cells = latent_cells(points[:, None], 4)
+    cells = cluster_latents(points[:, None], 4)
     assert len(cells.unique()) == len({(int(h), int(c)) for h, c in zip(heap, cells, strict=True)}) == 4
 
 
 def test_a_cell_depends_on_the_latents_not_on_their_order(latents):
     order = torch.randperm(len(latents), generator=torch.Generator().manual_seed(1))
-    assert torch.equal(latent_cells(latents[order], 16), latent_cells(latents, 16)[order])
+    assert torch.equal(cluster_latents(latents[order], 16), cluster_latents(latents, 16)[order])
 
 
 def test_an_image_shares_its_cell_with_those_that_are_like_it(latents):
-    cells, points = latent_cells(latents, 32), latents.flatten(1)
+    cells, points = cluster_latents(latents, 32), latents.flatten(1)
     within = sum(((points[cells == k] - points[cells == k].mean(0)) ** 2).sum() for k in range(32))
     by_chance = sum(((points[k::32] - points[k::32].mean(0)) ** 2).sum() for k in range(32))
     assert within < 0.7 * by_chance
@@ -38,4 +38,4 @@ def test_an_image_shares_its_cell_with_those_that_are_like_it(latents):
 
 @pytest.mark.parametrize(("asked", "images", "count"), [(1024, 60_000, 1024), (1024, 51_199, 512), (64, 100, 2), (64, 30, 0), (0, 30, 0)])
 def test_few_images_make_fewer_cells(asked, images, count):
-    assert cell_count(asked, images) == count
+    assert cluster_count(asked, images) == count

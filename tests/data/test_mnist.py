@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from nanoldm.data import ImageSet, load, to_float
+from nanoldm.data import ImageSet, load
 from nanoldm.data.mnist import FILES, FOLDER, load_mnist
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import to_float
 
 MEND = "install nanoldm again, or put the original MNIST file there"
 

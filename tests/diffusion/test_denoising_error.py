@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import LEVELS, Estimate, NoiseSchedule, proxy
+from nanoldm.diffusion import LOG_SNRS, Estimate, NoiseSchedule, proxy
 from nanoldm.diffusion.schedule import expand
 from nanoldm.models import DiffusionNet
 from nanoldm.utils.seeding import generator
@@ -31,7 +31,7 @@ def test_the_error_of_the_best_denoiser_is_known_at_every_level_on_every_table(s
     """So models on different tables can be compared: the interpolation between two timesteps costs less than the sampling error."""
     found = proxy(Gaussian(schedule), X0, EPS, 100)
     log_snr = 2 * torch.log(schedule.alpha[1:] / schedule.sigma[1:])
-    inside = [(level, error) for level, error in zip(LEVELS, found, strict=True) if log_snr[-1] <= level <= log_snr[0]]
+    inside = [(level, error) for level, error in zip(LOG_SNRS, found, strict=True) if log_snr[-1] <= level <= log_snr[0]]
     assert len(inside) >= 10
     for level, error in inside:
         assert error == pytest.approx(1 / (1 + math.exp(level)), rel=0.015)
@@ -70,12 +70,12 @@ def test_the_gates_are_closed_at_first_and_measured_by_block():
 
 
 def test_the_levels_are_a_dozen_from_almost_clean_to_almost_noise():
-    assert len(LEVELS) == 12
-    assert (LEVELS[0], LEVELS[-1]) == (5.5, -5.5)
+    assert len(LOG_SNRS) == 12
+    assert (LOG_SNRS[0], LOG_SNRS[-1]) == (5.5, -5.5)
 
 
 def test_a_table_of_one_timestep_has_one_error():
-    """Its log-SNR lies inside LEVELS, so that levels beyond both ends are asked for."""
+    """Its log-SNR lies inside LOG_SNRS, so that levels beyond both ends are asked for."""
     assert len(set(proxy(Gaussian(NoiseSchedule("linear", 1)), X0, EPS, 100))) == 1
 
 

@@ -99,5 +99,5 @@ def test_every_sampler_draws_the_class_it_is_told_and_its_passes_are_counted(sam
 
 
 def test_without_guidance_a_sampler_asks_as_often_as_it_visits():
-    assert Sampling(sampler="heun").passes(SCHEDULE, [99, 50, 10]) == 5 == len(visits("heun", [99, 50, 10]))
+    assert Sampling(sampler="heun").passes(SCHEDULE, [99, 50, 10]) == 5 == len(evaluations("heun", [99, 50, 10]))
     assert Sampling(sampler="heun", guidance=2, guidance_interval=(0, 50)).passes(SCHEDULE, [99, 50, 10]) == 9

@@ -29,7 +29,7 @@ def gaussian(request):
 
 
 def there_and_back(gaussian, x0, steps, iterations):
-    timesteps = visited(gaussian.schedule, steps)
+    timesteps = sampling_timesteps(gaussian.schedule, steps)
     *_, x_T = invert(gaussian, x0, gaussian.schedule, timesteps, iterations)
     *_, (back, _) = ddim(gaussian, x_T, gaussian.schedule, timesteps, None)
     return x_T, back

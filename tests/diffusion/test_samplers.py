@@ -113,7 +113,7 @@ def test_passes_are_counted(sampler):
         return exact(COSINE)(x, t)
 
     run(sampler, denoise, randn(2, 3), COSINE, trailing(99, 10))
-    assert sorted(asked) == sorted(visits(sampler, trailing(99, 10)))
+    assert sorted(asked) == sorted(evaluations(sampler, trailing(99, 10)))
     assert min(asked) >= 0                                  # never the clean level
 
 
@@ -192,7 +192,7 @@ def test_every_sampler_draws_gaussian_data_with_every_prediction_on_every_table(
 def test_the_default_of_fast_forgives_a_network_its_small_errors(schedule, prediction):
     def drawn(steps, sampler, grid):
         denoiser = Clamped(Denoiser(Perfect(schedule, prediction, error=0.01), schedule, prediction), 4.0)
-        return run(sampler, denoiser, randn(500, 1).float(), schedule, visited(schedule, steps, grid=grid)).mean().item()
+        return run(sampler, denoiser, randn(500, 1).float(), schedule, sampling_timesteps(schedule, steps, grid=grid)).mean().item()
 
     assert drawn(**default_fast(schedule)) == pytest.approx(MEAN, abs=0.1)
     if prediction == "epsilon":                                 # hence not these few steps of so high an order

@@ -51,7 +51,7 @@ COSINE, RECTIFIED = NoiseSchedule("cosine", 100), NoiseSchedule("rectified", 100
 @pytest.mark.parametrize("schedule", [COSINE, RECTIFIED], ids=lambda schedule: schedule.kind)
 @pytest.mark.parametrize(("start", "steps"), [(99, 1), (99, 2), (99, 16), (99, 100), (40, 8), (0, 1), (1, 2)])
 def test_a_grid_descends_from_its_start_without_repetition(grid, schedule, start, steps):
-    timesteps = visited(schedule, steps, start, grid)
+    timesteps = sampling_timesteps(schedule, steps, start, grid)
     assert timesteps[0] == start
     assert timesteps == sorted(set(timesteps), reverse=True)
     assert 1 <= len(timesteps) <= steps
@@ -60,7 +60,7 @@ def test_a_grid_descends_from_its_start_without_repetition(grid, schedule, start
 
 def test_the_log_snr_grid_is_even_in_log_snr():
     schedule = NoiseSchedule("linear", 20_000)              # fine enough that rounding to timesteps hides nothing
-    timesteps = visited(schedule, 12, None, "log-snr")
+    timesteps = sampling_timesteps(schedule, 12, None, "log-snr")
     alpha, sigma = schedule(torch.tensor(timesteps))
     levels = (alpha / sigma).log()
     assert timesteps[-1] == 0
@@ -69,14 +69,14 @@ def test_the_log_snr_grid_is_even_in_log_snr():
 
 @pytest.mark.parametrize("schedule", [COSINE, RECTIFIED], ids=lambda schedule: schedule.kind)
 def test_the_log_snr_grid_ends_at_timestep_0_from_two_steps_on(schedule):
-    assert visited(schedule, 2, None, "log-snr") == [99, 0]
-    assert visited(schedule, 3, None, "log-snr")[-1] == 0
+    assert sampling_timesteps(schedule, 2, None, "log-snr") == [99, 0]
+    assert sampling_timesteps(schedule, 3, None, "log-snr")[-1] == 0
 
 
 def test_the_shifted_grid_spends_its_steps_where_there_is_much_noise():
-    assert sum(t >= 50 for t in visited(RECTIFIED, 12, None, "shifted")) >= 8
-    assert visited(RECTIFIED, 1, None, "shifted") == [99]
-    _, sigma = RECTIFIED(torch.tensor(visited(RECTIFIED, 4, None, "shifted")))
+    assert sum(t >= 50 for t in sampling_timesteps(RECTIFIED, 12, None, "shifted")) >= 8
+    assert sampling_timesteps(RECTIFIED, 1, None, "shifted") == [99]
+    _, sigma = RECTIFIED(torch.tensor(sampling_timesteps(RECTIFIED, 4, None, "shifted")))
     # 5 tau / (1 + 4 tau) of 1, 3/4, 1/2, 1/4, as near as a table in hundredths comes to it
     torch.testing.assert_close(sigma, torch.tensor([1, 15 / 16, 5 / 6, 5 / 8]), atol=0.0051, rtol=0)
 
@@ -85,4 +85,4 @@ def test_the_shifted_grid_spends_its_steps_where_there_is_much_noise():
                                                         (10, "karras", "unknown time grid 'karras': choose one of trailing")])
 def test_a_grid_that_cannot_be_is_refused(steps, grid, message):
     with pytest.raises(InputError, match=message):
-        visited(COSINE, steps, None, grid)
+        sampling_timesteps(COSINE, steps, None, grid)

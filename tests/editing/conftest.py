@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from nanoldm import LatentDiffusion
-from nanoldm.data import load, to_float
+from nanoldm.data import load
+from nanoldm.utils.images import to_float
 from nanoldm.utils.seeding import generator
 
 

@@ -5,12 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.editing.masks import fit_mask, read_mask
 from nanoldm.editing.photo import fit_image
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.metrics import extract
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import to_float
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.editing.masks import fit_mask
 from nanoldm.editing.photo import fit_image
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.metrics import extract
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import to_float
 
 specification = importlib.util.spec_from_file_location("photos", Path(__file__).parents[2] / "benchmarks" / "photos.py")
 photos = importlib.util.module_from_spec(specification)

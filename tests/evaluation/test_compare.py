@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from nanoldm.diffusion import GRIDS, SAMPLERS, NoiseSchedule
+from nanoldm.diffusion import SPACINGS, SAMPLERS, NoiseSchedule
 from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation import samples as drawing
 from nanoldm.evaluation.compare import FAST_PASSES, candidates, check_saving, compare, table, winner
@@ -108,7 +108,7 @@ def passes(pipeline, sampling):
     return sampling.passes(pipeline.denoiser.schedule, pipeline.timesteps(sampling))
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", SPACINGS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_each_sampler_gets_as_many_steps_as_fit(tiny_pipeline, sampler, grid):
     for budget in (1, 2, 4, 16, 100):

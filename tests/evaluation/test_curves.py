@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from nanoldm.evaluation.plots import column
-from nanoldm.experiments.log import read_metrics
+from nanoldm.pipeline.folders import read_metrics
 
 
 def test_curves_and_gif_of_two_runs(nanoldm, trained_run):

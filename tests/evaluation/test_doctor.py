@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.diffusion import NoiseSchedule
 from nanoldm.evaluation import doctor
 from nanoldm.evaluation.features import load_features
 from nanoldm.models import DiffusionNet
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.images import to_float
 from nanoldm.utils.seeding import generator, seeded
 
 

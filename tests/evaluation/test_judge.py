@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from nanoldm.data import load, to_bytes, to_float
+from nanoldm.data import load
 from nanoldm.data.npz import save_npz
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import MEASURES, Judge
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.images import to_bytes, to_float
 from nanoldm.utils.seeding import generator
 
 BOTH = ("frechet_test", "rotation_frechet_test")        # by the classifier, and by a network that never saw a label

@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from nanoldm.experiments.batches import epoch_length, image_batches, latent_batches
+from nanoldm.experiments.batches import image_batches, latent_batches
+from nanoldm.training.batches import epoch_length
 from nanoldm.utils.seeding import generator
 
 LATENTS = torch.arange(23.0).view(23, 1, 1).expand(23, 4, 2)        # the value tells which latent it is

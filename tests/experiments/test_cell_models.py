@@ -5,18 +5,19 @@ import pytest
 import torch
 
 from nanoldm import editing
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.editing.masks import fit_mask
 from nanoldm.evaluation.samples import Drawing
 from nanoldm.experiments.config import Diffusion
 from nanoldm.experiments.overrides import override
 from nanoldm.experiments.stages import denoiser_stage
-from nanoldm.experiments.train import kept_cells
+from nanoldm.experiments.train import load_or_make_clusters
 from nanoldm.models import NETWORKS
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import to_float
 
 CELLS = ("--set", "diffusion.cells=4", "--set", "diffusion.label_dropout=0.1")
 
@@ -106,7 +107,7 @@ def test_its_images_are_judged_as_images_without_labels(model, tmp_path):
 def test_a_resumed_run_keeps_its_cells_whatever_its_latents_look_like_now(run):
     """Other threads or another torch change their last digits, and thereby perhaps the number of a cell that the network has learnt."""
     recipe = override("mnist-fast", steps=1)
-    first, second = (kept_cells(RunFolder(run), recipe, torch.randn(288, 4, 6)) for _ in range(2))
+    first, second = (load_or_make_clusters(RunFolder(run), recipe, torch.randn(288, 4, 6)) for _ in range(2))
     assert torch.equal(first, second)
     assert torch.bincount(first).tolist() == [72] * 4
 

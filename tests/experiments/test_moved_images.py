@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nanoldm.data.source import Data
 from nanoldm.evaluation.evaluate import evaluate
 from nanoldm.evaluation.feature_training import train_features
 from nanoldm.evaluation.features import load_features
-from nanoldm.experiments.config import Data
 from nanoldm.experiments.forecast import forecast
 from nanoldm.experiments.model_card import export
 from nanoldm.experiments.train import train

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from nanoldm import LatentDiffusion
+from nanoldm.data.source import Data
 from nanoldm.evaluation.feature_training import train_features
 from nanoldm.evaluation.features import load_features
-from nanoldm.experiments.config import Data
 from nanoldm.experiments.model_card import describe, export
 from nanoldm.experiments.overrides import override
 from nanoldm.experiments.train import train

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from nanoldm.experiments.config import Recipe, flat
+from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.overrides import override
 from nanoldm.experiments.recipes import RECIPES, mnist, mnist_fast, mnist_fast_conditional
+from nanoldm.utils.config import flat
 from nanoldm.utils.errors import InputError
 
 

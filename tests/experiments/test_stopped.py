@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from nanoldm.data.source import Data
 from nanoldm.evaluation import feature_training
 from nanoldm.evaluation.feature_training import train_features
-from nanoldm.experiments.config import Data
 from nanoldm.experiments.model_card import export, model_card
 from nanoldm.utils.atomic import TEMPORARY
 from nanoldm.utils.errors import InputError

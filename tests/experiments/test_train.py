@@ -70,7 +70,8 @@ def test_training_lowers_both_losses_on_images_it_has_not_seen(trained_run):
 
 
 def test_latents_of_the_training_set_are_normalised_by_the_saved_statistics(trained_run, digits):
-    from nanoldm.data import load, to_float
+    from nanoldm.data import load
+    from nanoldm.utils.images import to_float
     images = to_float(load(f"folder:{digits}", size=8)[0].images)
     pipeline = LatentDiffusion.from_pretrained(trained_run)
     with torch.no_grad():

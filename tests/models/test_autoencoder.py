@@ -5,10 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.experiments.stages import encode_and_normalise
 from nanoldm.models import ConvAE, ReconstructionLoss
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import to_float
 from nanoldm.utils.seeding import generator, seeded
 
 

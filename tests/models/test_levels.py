@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.models import ConvAE
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import to_float
 from nanoldm.utils.seeding import generator
 
 

@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from nanoldm.cli.options import AS_USUAL
-from nanoldm.data import to_bytes
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation.features import load_features
-from nanoldm.pipeline.folders import bundled_models
+from nanoldm.pipeline.folders import DEFAULT_MODEL, bundled_models
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
-from nanoldm.utils.options import BEST
+from nanoldm.utils.images import to_bytes
 
 
 def seen(images):
@@ -20,8 +19,8 @@ def seen(images):
 
 def test_the_best_of_them_draws_digits_in_a_few_passes_that_the_classifier_is_sure_of():
     """Real digits: 0.998; the reference weights: 0.84."""
-    model = LatentDiffusion.from_pretrained(BEST)
-    assert AS_USUAL.drawing(BEST) == Sampling(**model.fast)
+    model = LatentDiffusion.from_pretrained(DEFAULT_MODEL)
+    assert AS_USUAL.drawing(DEFAULT_MODEL) == Sampling(**model.fast)
     assert model.fast == {"steps": 12, "sampler": "ab3", "grid": "shifted"}
     probabilities = seen(model.generate(range(300), **model.fast))
     assert metrics.confidence(probabilities) >= 0.95

@@ -11,8 +11,8 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from nanoldm.diffusion import Denoiser, NoiseSchedule, ddim, visited
 from nanoldm.models import ConvAE, Transformer
-from nanoldm.pipeline.folders import data_of
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.own_images import data_of
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import load_tensors, read_json, save_tensors
 from nanoldm.utils.seeding import seeded
@@ -89,7 +89,7 @@ def test_diffusers_draws_the_same_flow(tiny_pipeline, tmp_path):
     schedule = NoiseSchedule("rectified", 100)
     denoiser = Denoiser(tiny_pipeline.denoiser.network, schedule, "flow")
     LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 2.5).save_pretrained(tmp_path)
-    theirs, timesteps = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path, subfolder="scheduler"), visited(schedule, 20)
+    theirs, timesteps = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path, subfolder="scheduler"), sampling_timesteps(schedule, 20)
     assert theirs.config.num_train_timesteps == 100
     theirs.set_timesteps(sigmas=[schedule(torch.tensor(t))[1].item() for t in timesteps])
     x = expected = torch.randn(2, 49, 6, generator=torch.Generator().manual_seed(0))

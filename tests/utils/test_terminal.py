@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from nanoldm.data import load, to_float
+from nanoldm.data import load
 from nanoldm.data.npz import save_npz
+from nanoldm.utils.images import to_float
 
 COMMAND = [sys.executable, "-m", "nanoldm"]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX's streams and signals")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from nanoldm.cli.options import AS_USUAL, Device, Drawn, File, Model, Picture, Text, Threads
+from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.options import BEST, parse_seeds
+from nanoldm.utils.options import parse_seeds
 
 if TYPE_CHECKING:
     from nanoldm.cli.retouch import Given
@@ -80,7 +81,7 @@ def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MAS
     retouch.inpaint(model, fitting.given(image), mask, numbers, labels_of(model, label), settings, out, prepare_torch(device, threads))
 
 
-def interpolate(model: Model = BEST, *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
+def interpolate(model: Model = DEFAULT_MODEL, *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
                 metavar="A B", help_behavior_hint="")] = None, frames: int = 9,
                 label: Annotated[str, arg(metavar="LABEL", help_behavior_hint="")] = "",
                 sampling: Drawn = AS_USUAL, fitting: Fitting = AS_FITS, out: Picture = Path("interpolate.png"), gif: File = None,

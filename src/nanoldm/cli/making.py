@@ -7,7 +7,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nanoldm.cli.options import AS_USUAL, Count, Device, Drawn, Fields, File, Folder, Label, Model, Picture, Text, Threads
-from nanoldm.utils.options import BEST, DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_fields, parse_seeds
+from nanoldm.pipeline.folders import DEFAULT_MODEL
+from nanoldm.utils.options import DEFAULT_IMAGES, IMAGES_OF_EACH, parse_duration, parse_fields, parse_seeds
 from nanoldm.utils.text import shell
 
 
@@ -50,7 +51,7 @@ def train(recipe: Positional[Annotated[str, arg(metavar="RECIPE")]], *, budget: 
     (forecast if dry_run else run)(resolved, out or Path("runs") / recipe, prepare_torch(device, threads), began, compile)
 
 
-def sample(model: Model = BEST, *, n: Count = None, seed: Count = None, seeds: Text = None, label: Label = "",
+def sample(model: Model = DEFAULT_MODEL, *, n: Count = None, seed: Count = None, seeds: Text = None, label: Label = "",
            sampling: Drawn = AS_USUAL, out: Picture = Path("samples.png"), npz: File = None, trajectory: File = None,
            device: Device = "auto", threads: Threads = None) -> None:
     """Draw new images from a trained model.
@@ -79,7 +80,7 @@ def sample(model: Model = BEST, *, n: Count = None, seed: Count = None, seeds: T
     draw(model, numbers, labels, sampling.drawing(model), out, npz, trajectory, prepare_torch(device, threads))
 
 
-def denoise(model: Model = BEST, *, t: int = 75, n: int = 16, seed: int = 0, sampling: Drawn = AS_USUAL,
+def denoise(model: Model = DEFAULT_MODEL, *, t: int = 75, n: int = 16, seed: int = 0, sampling: Drawn = AS_USUAL,
             out: Picture = Path("denoise.png"), device: Device = "auto", threads: Threads = None) -> None:
     """Noise real test images to timestep t, run the reverse process, and show both beside the originals.
 

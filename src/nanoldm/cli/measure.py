@@ -6,9 +6,11 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from nanoldm.cli.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, OtherData, Picture, Threads, Weak
+from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import LARGEST_SIZE, short
-from nanoldm.utils.options import BEST, parse_names, parse_numbers
+from nanoldm.utils.options import parse_names
+from nanoldm.utils.ranges import parse_numbers
 
 
 def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
@@ -35,12 +37,12 @@ def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help
     from nanoldm.utils.device import prepare_torch
     if samples and (sampling != AS_USUAL or n is not None or compile):
         raise InputError("--samples are drawn already: leave out --n, --compile and the options that say how to draw")
-    drawn = None if samples else sampling.drawing(model or BEST)
+    drawn = None if samples else sampling.drawing(model or DEFAULT_MODEL)
     run(model, samples=samples, n=10_000 if n is None else n, seed=seed, sampling=drawn,
         features=load_features(features, weak_features), data=data, out=out, compiled=compile, device=prepare_torch(device, threads))
 
 
-def compare(model: Model = BEST, *, n: int = 1000, seed: int = 0, passes: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32",
+def compare(model: Model = DEFAULT_MODEL, *, n: int = 1000, seed: int = 0, passes: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32",
             samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ab3", grids: Annotated[str, arg(metavar="NAMES")] =
             "shifted,log-snr", features: FeatureFolder = "digits-v1", weak_features: Weak = False, data: OtherData = None,
             save: bool = False, out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
@@ -70,7 +72,7 @@ def compare(model: Model = BEST, *, n: int = 1000, seed: int = 0, passes: Annota
         features=load_features(features, weak_features), data=data, save=save, out=out, device=prepare_torch(device, threads))
 
 
-def doctor(model: Model = BEST, *, features: FeatureFolder = "digits-v1", weak_features: Weak = False, data: OtherData = None,
+def doctor(model: Model = DEFAULT_MODEL, *, features: FeatureFolder = "digits-v1", weak_features: Weak = False, data: OtherData = None,
            out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
     """Find where a model breaks: autoencoder, latent statistics, denoising from ever noisier images, sampling. Exit code 1 if it does.
 
@@ -114,9 +116,8 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
         seed: Of initial weights, order and augmentation.
         out: The new folder (default: features/DATA).
     """
+    from nanoldm.data.source import Data, absolute
     from nanoldm.evaluation.feature_training import train_features
-    from nanoldm.experiments.config import Data
-    from nanoldm.experiments.overrides import absolute
     from nanoldm.utils.device import prepare_torch
     if size is not None and not 4 <= size <= LARGEST_SIZE:
         raise InputError(f"--size {short(size)}: give a side of at least 4 pixels and at most {LARGEST_SIZE}, such as 28")
@@ -125,7 +126,7 @@ def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Cou
     train_features(chosen, out, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
 
 
-def info(model: Model = BEST) -> None:
+def info(model: Model = DEFAULT_MODEL) -> None:
     """Print a model's recipe, parameters and training history.
 
     Example: nanoldm info mnist-fast

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from nanoldm import editing
 from nanoldm.cli.use import count_steps
-from nanoldm.data import to_float
 from nanoldm.data.npz import save_npz
 from nanoldm.editing import Edited
 from nanoldm.editing.masks import fit_mask
 from nanoldm.editing.photo import Fitted, fit_image, open_visible
+from nanoldm.pipeline.labels import in_turn
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.own_images import own_test_set
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils import images as pictures
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.options import in_turn
+from nanoldm.utils.images import to_float
 from nanoldm.utils.paths import check_apart, check_target, user_path
 
 Labels = list[int] | None

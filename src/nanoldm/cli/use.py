@@ -5,15 +5,15 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from nanoldm.data import to_float
 from nanoldm.data.npz import save_npz
 from nanoldm.experiments.stages import known
+from nanoldm.pipeline.labels import in_turn
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.own_images import own_test_set
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils import images as pictures
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.options import in_turn
+from nanoldm.utils.images import to_float
 from nanoldm.utils.paths import check_apart, check_target
 
 GRID_LIMIT = 1024           # images in a grid that still can be looked at

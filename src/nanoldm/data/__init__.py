@@ -1,6 +1,6 @@
-"""Image sets as uint8 tensors in memory: bundled MNIST, torchvision's sets by name, a folder of the user's own."""
+"""Image sets as uint8 tensors in memory: bundled MNIST, torchvision's sets, a folder of images."""
 
-from nanoldm.data.imageset import ImageSet, check_images, images_at_a_time, to_bytes, to_float
+from nanoldm.data.imageset import ImageSet
 from nanoldm.data.load import load
 
-__all__ = ["ImageSet", "check_images", "images_at_a_time", "load", "to_bytes", "to_float"]
+__all__ = ["ImageSet", "load"]

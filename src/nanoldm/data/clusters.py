@@ -1,38 +1,39 @@
-"""Labels that nobody had to give: the latent space cut into cells of alike images."""
+"""Pseudo-labels: equal-size clusters of the latents."""
 
 import torch
 from torch import Tensor
 
-FULL = 50       # images of a cell, at least: with fewer, to name the cell would be to name the image
+LEAST_IMAGES = 50  # per cluster: a smaller cluster would identify the image
 
 
-def cell_count(cells: int, images: int) -> int:
-    """How many cells `images` make: `cells`, or half, a quarter, ... of them, so that each has at least 50 images; 0 for fewer than 2."""
-    while images < FULL * cells:
-        cells //= 2
-    return cells if cells > 1 else 0
+def cluster_count(clusters: int, images: int) -> int:
+    """`clusters`, halved until each has at least 50 of `images`; 0 if fewer than 2 are left."""
+    while images < LEAST_IMAGES * clusters:
+        clusters //= 2
+    return clusters if clusters > 1 else 0
 
 
 @torch.no_grad()
-def latent_cells(latents: Tensor, count: int) -> Tensor:
-    """(N, tokens, channels) -> the cell of each latent (N,), 0 ... count - 1, all cells equally full (but for what does not divide).
+def cluster_latents(latents: Tensor, count: int) -> Tensor:
+    """(N, tokens, channels) -> the cluster of each latent (N,), 0 ... count - 1.
 
-    Every cell is cut in two at the median along the direction in which its own latents vary most, until there are `count`, a power of two
-    (after Boley 1998, "Principal direction divisive partitioning", which cuts at the mean). A network that is told the cell has a smaller
-    question to answer, and learns it sooner (Hu et al. 2022, arXiv 2210.06462; Adaloglou et al. 2024, arXiv 2403.00570); since cells are
-    equally full, drawing one at random and then an image from it is drawing from the whole set.
-
-    1,024 cells of 60,000 latents of 128 numbers take 3 s; the cost of each cut grows with the cube of the numbers.
+    Every cluster is split at the median of its first principal component until there are `count`, a
+    power of two (after Boley 1998, "Principal direction divisive partitioning"). Equal sizes make a
+    uniform draw of a cluster, then of an image, a uniform draw of an image. Clusters as labels make
+    the task of the network easier (Hu et al. 2022, arXiv 2210.06462; Adaloglou et al. 2024, arXiv
+    2403.00570).
+    The cost of a split grows with the cube of the latent's size.
     """
     points = latents.flatten(1).cpu().double()
-    cells = torch.zeros(len(points), dtype=torch.long)
-    for there in (2**k for k in range(count.bit_length() - 1)):
-        for cell in range(there):
-            members = (cells == cell).nonzero()[:, 0]
+    clusters = torch.zeros(len(points), dtype=torch.long)
+    for existing in (2**k for k in range(count.bit_length() - 1)):
+        for cluster in range(existing):
+            members = (clusters == cluster).nonzero()[:, 0]
             centred = points[members]
             centred = centred - centred.mean(0)
             direction = torch.linalg.eigh(centred.T @ centred)[1][:, -1]
-            direction = direction * direction[direction.abs().argmax()].sign()      # it has none of its own: every run the same cells
+            # An eigenvector has no sign of its own: fix it, so that every run finds the same clusters.
+            direction = direction * direction[direction.abs().argmax()].sign()
             order = (centred @ direction).argsort(stable=True)
-            cells[members[order[len(order) // 2 :]]] = there + cell
-    return cells
+            clusters[members[order[len(order) // 2 :]]] = existing + cluster
+    return clusters

@@ -10,9 +10,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.data.image_file import open_rgba
-from nanoldm.data.imageset import ImageSet, images_at_a_time
+from nanoldm.data.imageset import ImageSet
 from nanoldm.data.layout import find_layout
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import images_at_a_time
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.paths import user_path
 from nanoldm.utils.text import listing

@@ -9,6 +9,7 @@ from pathlib import Path
 from nanoldm.data.image_file import suffixes
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import is_system_file
+from nanoldm.utils.text import is_number
 
 TRAIN = r"trainval|training|train|trn"
 TESTS = (r"testing|test|tst", r"validation|valid|val|evaluation|eval|dev")      # the first that is there is the test set
@@ -158,10 +159,6 @@ def sorted_by_class(folder: Path, skipped: Counter) -> tuple[list[tuple[Path, st
     numbers = all(is_number(part.name) for part in folders)
     classes = [part.name for part in folders if numbers or part.name in used or not any(walk(part))]
     return images, in_order(classes) if used else []
-
-
-def is_number(name: str) -> bool:
-    return bool(re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", name))
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanoldm.data import ImageSet, to_bytes
+from nanoldm.data import ImageSet
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import write_bytes
+from nanoldm.utils.images import to_bytes
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.paths import check_regular
 

@@ -1,4 +1,4 @@
-"""A denoiser answers one question: given x_t, what were x0 and eps? Wrappers keep that face."""
+"""A denoiser estimates x0 and eps from x_t. Wrappers (guidance, clamping) have the same interface."""
 
 from typing import NamedTuple
 
@@ -10,63 +10,70 @@ from nanoldm.utils.errors import InputError
 
 
 class Estimate(NamedTuple):
-    """x_t = alpha_t x0 + sigma_t eps, both of x_t's shape."""
+    """x0 and eps with x_t = alpha_t x0 + sigma_t eps, both of the shape of x_t."""
 
     x0: Tensor
     eps: Tensor
 
+    @classmethod
+    def from_x0(cls, x0: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> "Estimate":
+        """Derive eps = (x_t - alpha x0) / sigma from x0."""
+        return cls(x0, (x_t - alpha * x0) / sigma)
+
 
 class Denoiser(nn.Module):
-    """network + schedule + kind of prediction. x_t: (B, tokens, channels), t: (B,) integers in 0 ... T-1, label: (B,) or None -> Estimate.
+    """network + schedule + prediction target: estimates x0 and eps.
 
-    prediction: what the network's output means, a name of `PREDICTIONS`. Raises InputError for one that does not exist or cannot work.
-    t may also be (1,), for a batch that shares its timestep: the network then embeds it once. A network without classes takes no label.
+    x_t: (B, tokens, channels); t: (B,) integers in 0 ... T-1, or (1,) for one timestep of the whole
+    batch; label: (B,) or None -> Estimate.
+    prediction: what the network predicts, a name of `PREDICTIONS`.
+    Raises InputError for an unknown prediction, and for epsilon on a schedule that reaches alpha 0.
     """
 
     def __init__(self, network: nn.Module, schedule: NoiseSchedule, prediction: str = "epsilon"):
         super().__init__()
         if prediction not in PREDICTIONS:
-            raise InputError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")
-        if prediction == "epsilon" and not schedule.alpha.all():
-            raise InputError("epsilon says nothing about x0 where alpha is 0, as at the noisiest timestep of the rectified schedule: "
-                             "choose x0, v or flow, or the cosine or linear schedule")
+            raise InputError(
+                f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}"
+            )
+        if prediction == "epsilon" and schedule.zero_terminal_snr:
+            raise InputError(
+                "epsilon does not determine x0 where alpha is 0, the noisiest timestep of this "
+                "schedule: choose x0, v or flow, or the cosine or linear schedule"
+            )
         self.network, self.schedule, self.prediction = network, schedule, prediction
 
     @property
-    def classes(self) -> int:
-        """How many labels the network knows: 0 for one without."""
-        return getattr(self.network, "classes", 0)
-
-    @property
-    def cells(self) -> int:
-        """How many cells of the latent space the network is told instead of labels: 0 for one without."""
-        return getattr(self.network, "cells", 0)
+    def labels(self) -> int:
+        """How many labels the network can be conditioned on; 0: unconditional."""
+        return getattr(self.network, "labels", 0)
 
     def output(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """What the network says, before it is read as an estimate."""
+        """Raw network output (B, tokens, channels)."""
         return self.network(x_t, t) if label is None else self.network(x_t, t, label)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Estimate:
         alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
-        return Estimate(*PREDICTIONS[self.prediction].estimate(self.output(x_t, t, label), x_t, alpha, sigma))
+        output = self.output(x_t, t, label)
+        return Estimate(*PREDICTIONS[self.prediction].estimate(output, x_t, alpha, sigma))
 
 
 class Clamped(nn.Module):
-    """Limit a denoiser's x0 to [-limit, limit] and re-derive eps from it, so that the pair still satisfies x_t = alpha x0 + sigma eps.
+    """Clamp the x0 of a denoiser to [-limit, limit] and derive eps from it.
 
-    At the noisiest timestep of the cosine table x0 = (x_t - sigma eps) / alpha multiplies an error of eps by about 2000:
-    without the limit a single bad prediction there can throw a sample far outside the data. limit: the largest
-    |normalised latent| of the training set. For sampling only; the loss never sees it.
+    At the noisiest timestep of the cosine schedule, x0 = (x_t - sigma eps) / alpha multiplies an
+    error of eps by about 2000; the clamp keeps such a sample near the data. For sampling only: the
+    loss does not use it. limit: the largest |normalised latent| of the training set.
+    Raises InputError for a limit that is not positive.
     """
 
     def __init__(self, denoiser: nn.Module, limit: float):
         super().__init__()
         if not limit > 0:
             raise InputError(f"the limit of x0 must be positive, got {limit}")
-        self.denoiser, self.limit = denoiser, limit
-        self.schedule = denoiser.schedule
+        self.denoiser, self.limit, self.schedule = denoiser, limit, denoiser.schedule
 
     def forward(self, x_t: Tensor, t: Tensor) -> Estimate:
         alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
         x0 = self.denoiser(x_t, t).x0.clamp(-self.limit, self.limit)
-        return Estimate(x0, (x_t - alpha * x0) / sigma)
+        return Estimate.from_x0(x0, x_t, alpha, sigma)

@@ -1,4 +1,4 @@
-"""Labels bound to a denoiser, and classifier-free guidance: a denoiser around a denoiser."""
+"""Classifier-free guidance: a denoiser that wraps a denoiser."""
 
 import torch
 from torch import Tensor, nn
@@ -8,17 +8,24 @@ from nanoldm.diffusion.schedule import expand
 
 
 class Guided(nn.Module):
-    """A denoiser that knows the labels of its batch, and exaggerates what they change (Ho and Salimans 2022, arXiv 2207.12598, eq. 6):
+    """A denoiser with fixed labels and classifier-free guidance.
 
         x0 = x0(no label) + scale (x0(label) - x0(no label)), and eps likewise
 
-    x_t: (B, tokens, channels), t: (B,) or (1,) -> Estimate, for which x_t = alpha x0 + sigma eps still holds.
-    label: (B,) integers, -1 for none. scale 1 is the plain conditional denoiser and costs one network pass; any other scale costs two.
-    interval: (lowest, highest) timestep with guidance, since too early it costs variety (Kynkaanniemi et al. 2024, arXiv 2404.07724);
-    outside it, one pass.
+    (Ho and Salimans 2022, arXiv 2207.12598, eq. 6.)
+    label: (B,) integers, -1 for no label.
+    scale: 1 is the conditional denoiser, one network evaluation. Other scales cost two evaluations.
+    interval: (lowest, highest) timestep with guidance (Kynkaanniemi et al. 2024, arXiv 2404.07724);
+        None: all timesteps.
     """
 
-    def __init__(self, denoiser: Denoiser, label: Tensor, scale: float = 1.0, interval: tuple[int, int] | None = None):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        label: Tensor,
+        scale: float = 1.0,
+        interval: tuple[int, int] | None = None,
+    ):
         super().__init__()
         self.denoiser, self.label, self.scale = denoiser, label, scale
         self.schedule = denoiser.schedule
@@ -28,9 +35,11 @@ class Guided(nn.Module):
         guided = (t >= self.lowest) & (t <= self.highest)
         if self.scale == 1 or not guided.any():
             return self.denoiser(x_t, t, self.label)
-        # Both answers from one call: twice the batch.
+        # One call with twice the batch: first with the labels, then without.
+        x_twice = x_t.repeat(2, *[1] * (x_t.dim() - 1))
         t_twice = t if len(t) == 1 else t.repeat(2)
-        both = self.denoiser(x_t.repeat(2, *[1] * (x_t.dim() - 1)), t_twice, torch.cat((self.label, torch.full_like(self.label, -1))))
+        labels = torch.cat((self.label, torch.full_like(self.label, -1)))
+        both = self.denoiser(x_twice, t_twice, labels)
         scale = expand(torch.where(guided, self.scale, 1.0).to(x_t), x_t)
-        labelled, unlabelled = zip(*(part.chunk(2) for part in both), strict=True)
-        return Estimate(*(torch.lerp(without, given, scale) for without, given in zip(unlabelled, labelled, strict=True)))
+        pairs = (part.chunk(2) for part in both)                      # (conditional, unconditional)
+        return Estimate(*(torch.lerp(without, label, scale) for label, without in pairs))

@@ -1,6 +1,6 @@
-"""What a network is trained to predict, and how its output becomes an estimate of (x0, eps).
+"""Prediction targets, and the conversion of a network output to an estimate of (x0, eps).
 
-Every kind of prediction is one linear combination of x0 and eps, and its inverse; nothing else needs to know which one is in use.
+A target is a linear combination of x0 and eps. To add one, write its two functions and its gain.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,11 @@ from torch import Tensor
 
 
 class Prediction(NamedTuple):
-    """target(x0, eps, alpha, sigma) is the regression target; estimate(output, x_t, alpha, sigma) -> (x0, eps).
+    """The functions of a prediction target. alpha and sigma must broadcast against x_t.
 
-    gain(alpha, sigma) = |d x0 / d output| at fixed x_t: what an error of the output becomes as an error of x0.
-    alpha and sigma must broadcast against x_t.
+    target(x0, eps, alpha, sigma): the regression target.
+    estimate(output, x_t, alpha, sigma): network output -> (x0, eps).
+    gain(alpha, sigma): |d x0 / d output| at fixed x_t, the error of x0 per error of the output.
     """
 
     target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -49,19 +50,22 @@ def v_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
 def v_estimate(output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """x0 = (alpha x_t - sigma v) / (alpha^2 + sigma^2), eps = (sigma x_t + alpha v) / (alpha^2 + sigma^2).
 
-    The divisor is 1 on a variance-preserving table.
+    The divisor is 1 on a variance-preserving schedule.
     """
     square = alpha**2 + sigma**2
     return (alpha * x_t - sigma * output) / square, (sigma * x_t + alpha * output) / square
 
 
 def flow_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """u = eps - x0, the velocity on the straight line from data to noise (Liu et al. 2022, arXiv 2209.03003, eq. 1)."""
+    """u = eps - x0, the velocity from data to noise (Liu et al. 2022, arXiv 2209.03003, eq. 1)."""
     return eps - x0
 
 
 def flow_estimate(output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """x0 = (x_t - sigma u) / (alpha + sigma), eps = (x_t + alpha u) / (alpha + sigma). The divisor is 1 on the rectified table."""
+    """x0 = (x_t - sigma u) / (alpha + sigma), eps = (x_t + alpha u) / (alpha + sigma).
+
+    The divisor is 1 on the rectified schedule.
+    """
     total = alpha + sigma
     return (x_t - sigma * output) / total, (x_t + alpha * output) / total
 

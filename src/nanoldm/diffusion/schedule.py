@@ -1,4 +1,4 @@
-"""How much signal and how much noise there is at each timestep: x_t = alpha_t x0 + sigma_t eps."""
+"""The noise schedule: alpha_t and sigma_t of x_t = alpha_t x0 + sigma_t eps."""
 
 import math
 
@@ -9,11 +9,11 @@ from nanoldm.utils.errors import InputError
 
 
 def cosine_betas(timesteps: int, s: float = 0.008) -> Tensor:
-    """The cosine schedule (Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17), betas clipped to [0, 0.999]. -> (T,) float64
+    """The cosine schedule (Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17). -> (T,) float64
 
         f(t) = cos((t/T + s) / (1 + s) pi/2)^2        beta_t = 1 - f(t+1) / f(t)
 
-    t counts from 0, hence the shift by one: timestep 0 already carries a little noise.
+    Betas are clipped to [0, 0.999]. t counts from 0, hence the shift by one: timestep 0 is noisy.
     """
     t = torch.arange(timesteps + 1, dtype=torch.float64)
     f = torch.cos((t / timesteps + s) / (1 + s) * math.pi / 2) ** 2
@@ -21,9 +21,10 @@ def cosine_betas(timesteps: int, s: float = 0.008) -> Tensor:
 
 
 def linear_range(timesteps: int) -> tuple[float, float]:
-    """(first, last) beta of the linear schedule: 1e-4 and 0.02 at T = 1000 (Ho et al. 2020, arXiv 2006.11239, section 4).
+    """(first, last) beta of the linear schedule (Ho et al. 2020, arXiv 2006.11239, section 4).
 
-    Scaled by 1000/T, so that the last timestep holds as little signal at every T (but for tiny T: betas are limited to 0.999).
+    1e-4 and 0.02 at T = 1000, scaled by 1000/T so that the last timestep has the same SNR at every
+    T. Limited to 0.999.
     """
     return min(0.1 / timesteps, 0.999), min(20 / timesteps, 0.999)
 
@@ -34,15 +35,20 @@ def linear_betas(timesteps: int) -> Tensor:
 
 
 def preserve_variance(betas: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha_t^2 = alpha_bar_t = prod_{s<=t} (1 - beta_s) and sigma_t^2 = 1 - alpha_bar_t (DDPM, eq. 4). (T,) -> (T,), (T,)"""
+    """Betas (T,) -> alpha (T,), sigma (T,) (DDPM, arXiv 2006.11239, eq. 4).
+
+        alpha_t^2 = alpha_bar_t = prod_{s<=t} (1 - beta_s)        sigma_t^2 = 1 - alpha_bar_t
+    """
     alpha_bar = (1 - betas).cumprod(0)
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 
 def rectified(timesteps: int) -> tuple[Tensor, Tensor]:
-    """Straight lines from data to noise: sigma_t = (t+1)/T, alpha_t = 1 - sigma_t (Liu et al. 2022, arXiv 2209.03003, eq. 1).
+    """Rectified flow (Liu et al. 2022, arXiv 2209.03003, eq. 1). -> alpha (T,), sigma (T,)
 
-    The noisiest timestep holds no signal at all: alpha = 0.
+        sigma_t = (t+1)/T        alpha_t = 1 - sigma_t
+
+    The noisiest timestep has alpha = 0.
     """
     sigma = torch.arange(1, timesteps + 1, dtype=torch.float64) / timesteps
     return 1 - sigma, sigma
@@ -57,9 +63,13 @@ TABLES = {
 
 
 class NoiseSchedule(nn.Module):
-    """A table of alpha_t and sigma_t for t = 0 ... T-1 (0 the least noisy), plus the clean level t = -1 with alpha 1 and sigma 0.
+    """A table of alpha_t and sigma_t for t = -1 ... T-1.
 
-    kind: "cosine" or "linear" (variance preserving: alpha_t^2 + sigma_t^2 = 1), or "rectified" (alpha_t + sigma_t = 1).
+    t = -1 is the clean level (alpha 1, sigma 0); t = 0 is the least noisy timestep.
+    kind: "cosine" or "linear" (variance preserving: alpha_t^2 + sigma_t^2 = 1), or "rectified"
+        (alpha_t + sigma_t = 1).
+    timesteps: T.
+    Raises InputError for an unknown kind, and for T < 1.
     """
 
     def __init__(self, kind: str = "cosine", timesteps: int = 100):
@@ -70,9 +80,15 @@ class NoiseSchedule(nn.Module):
             raise InputError(f"a noise schedule needs at least 1 timestep, got {timesteps}")
         self.kind, self.timesteps = kind, timesteps
         alpha, sigma = TABLES[kind](timesteps)
-        # Row t + 1 holds timestep t, so that t = -1 finds the clean level in row 0.
-        self.register_buffer("alpha", torch.cat((torch.ones(1), alpha.float())), persistent=False)
-        self.register_buffer("sigma", torch.cat((torch.zeros(1), sigma.float())), persistent=False)
+        # Row t + 1 holds timestep t: row 0 is the clean level.
+        alpha, sigma = torch.cat((torch.ones(1), alpha.float())), torch.cat((torch.zeros(1), sigma.float()))
+        self.register_buffer("alpha", alpha, persistent=False)
+        self.register_buffer("sigma", sigma, persistent=False)
+
+    @property
+    def zero_terminal_snr(self) -> bool:
+        """Whether the noisiest timestep has no signal: alpha = 0."""
+        return not self.alpha.all()
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """t: integers in -1 ... T-1 of any shape -> (alpha_t, sigma_t), each of that shape."""
@@ -80,10 +96,13 @@ class NoiseSchedule(nn.Module):
 
 
 def corrupt(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The forward process q(x_t | x0): x_t = alpha_t x0 + sigma_t eps (DDPM, eq. 4). x0, eps: (B, ...); alpha, sigma: (B,) or expanded."""
+    """The forward process q(x_t | x0): x_t = alpha_t x0 + sigma_t eps (DDPM, eq. 4).
+
+    x0, eps: (B, ...); alpha, sigma: (B,), or expanded already -> (B, ...).
+    """
     return expand(alpha, x0) * x0 + expand(sigma, x0) * eps
 
 
 def expand(per_image: Tensor, like: Tensor) -> Tensor:
-    """(B,) -> (B, 1, ..., 1) with as many axes as `like`; a single number () and what is expanded already stay as they are."""
+    """(B,) -> (B, 1, ..., 1) with as many axes as `like`. Tensors of other shapes are unchanged."""
     return per_image.view(-1, *[1] * (like.dim() - 1)) if per_image.dim() == 1 else per_image

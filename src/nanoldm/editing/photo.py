@@ -8,12 +8,12 @@ import torch
 from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
-from nanoldm.data import to_float
 from nanoldm.data.folder import choose_page
 from nanoldm.data.image_file import on_page, open_rgba
 from nanoldm.editing.ink import INK, Box, centre, cut_out, thicken
 from nanoldm.editing.surroundings import filled, find_drawing, paper_is_light, reaches_border
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import to_float
 
 MODES = {"1": "black and white", "L": "grey", "LA": "grey with transparency", "P": "palette", "I;16": "16-bit grey", "I": "32-bit grey"}
 PLAIN = 0.1             # a background is plain black (or white) where most of the border is within this

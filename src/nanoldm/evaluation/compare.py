@@ -18,26 +18,26 @@ from nanoldm.evaluation.judge import MEASURES, NEAREST, Judge
 from nanoldm.evaluation.report import number, printed
 from nanoldm.evaluation.samples import Drawing, seconds
 from nanoldm.pipeline.fast import FILE, save_fast
-from nanoldm.pipeline.folders import BUNDLED, find_model
+from nanoldm.pipeline.folders import BUNDLED, DEFAULT_MODEL, find_model
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils import images as pictures
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import write_json
-from nanoldm.utils.options import BEST, duration, seed_range
 from nanoldm.utils.paths import check_folder, check_target
+from nanoldm.utils.ranges import seed_range
 from nanoldm.utils.seeding import generator
-from nanoldm.utils.text import shell
+from nanoldm.utils.text import duration, shell
 
-PASSES, SAMPLERS, GRIDS = (4, 8, 16, 32), ("dpm++2m", "ab2", "ab3"), ("shifted", "log-snr")     # what is compared by default
+PASSES, SAMPLERS, SPACINGS = (4, 8, 16, 32), ("dpm++2m", "ab2", "ab3"), ("shifted", "log-snr")     # what is compared by default
 FAST_PASSES = 16        # --fast costs no more network passes than these
 RULE = (f"the setting of the fewest network passes, {FAST_PASSES} at most, whose Frechet distance is not above the reference's by more "
         f"than the reference's interval (of several, the nearest); if none is so good, the nearest of at most {FAST_PASSES} passes")
 Row = dict[str, Any]
 
 
-def compare(model: str | Path = BEST, *, n: int = 1000, seed: int = 0, passes: Sequence[int] = PASSES,
-            samplers: Sequence[str] = SAMPLERS, grids: Sequence[str] = GRIDS, features: str | Path | Features = "digits-v1",
+def compare(model: str | Path = DEFAULT_MODEL, *, n: int = 1000, seed: int = 0, passes: Sequence[int] = PASSES,
+            samplers: Sequence[str] = SAMPLERS, grids: Sequence[str] = SPACINGS, features: str | Path | Features = "digits-v1",
             save: bool = False, out: Path | None = None, device: str = "cpu", data: str | None = None) -> dict[str, Any]:
     """Judge `n` images, of the seeds seed ... seed + n - 1, of every sampler on every grid at each number of network passes.
 
@@ -119,7 +119,7 @@ def filling(schedule: NoiseSchedule, budget: int, sampler: str, grid: str) -> in
     settings = Sampling(sampler=sampler)        # refused if it does not exist
 
     def cost(steps: int) -> int:
-        return settings.passes(schedule, visited(schedule, steps, grid=grid))
+        return settings.passes(schedule, sampling_timesteps(schedule, steps, grid=grid))
 
     costs = ((steps, cost(steps)) for steps in range(1, schedule.timesteps + 1))
     near = itertools.takewhile(lambda pair: pair[1] <= 2 * budget, costs)       # merging steps, a few more may cost fewer again

@@ -8,8 +8,7 @@ from PIL import Image
 
 from nanoldm.data.image_file import on_page, open_rgba
 from nanoldm.evaluation import plots as charts
-from nanoldm.experiments.log import read_metrics
-from nanoldm.pipeline.folders import RunFolder, find_model
+from nanoldm.pipeline.folders import RunFolder, find_model, read_metrics
 from nanoldm.utils import images as pictures
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import check_apart, check_target

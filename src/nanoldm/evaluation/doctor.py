@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nanoldm.data import to_bytes, to_float
 from nanoldm.diffusion import PREDICTIONS, corrupt
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation import plots as charts
@@ -17,6 +16,7 @@ from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils import images as pictures
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import write_json
+from nanoldm.utils.images import to_bytes, to_float
 from nanoldm.utils.paths import check_folder
 from nanoldm.utils.seeding import generator
 

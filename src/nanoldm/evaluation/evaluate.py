@@ -9,27 +9,28 @@ from torch.nn import functional as F
 
 from nanoldm import __version__
 from nanoldm.cli.use import count_steps
-from nanoldm.data import ImageSet, to_bytes, to_float
+from nanoldm.data import ImageSet
 from nanoldm.data.npz import load_images
-from nanoldm.diffusion import LEVELS
+from nanoldm.diffusion import LOG_SNRS
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation.feature_training import BATCH_SIZE, train_network
 from nanoldm.evaluation.features import Features, check_fit, images_to_judge, load_features
 from nanoldm.evaluation.judge import NOISE, Judge, Observed
 from nanoldm.evaluation.report import EQUAL, table, write_html
 from nanoldm.evaluation.samples import Drawing
-from nanoldm.experiments.batches import epoch_length
-from nanoldm.experiments.log import read_metrics
 from nanoldm.experiments.stages import encode, proxy_errors
 from nanoldm.pipeline.fast import usual
-from nanoldm.pipeline.folders import find_model
+from nanoldm.pipeline.folders import DEFAULT_MODEL, find_model, read_metrics
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
+from nanoldm.training.batches import epoch_length
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import digest, write_json
-from nanoldm.utils.options import BEST, duration, seed_range
+from nanoldm.utils.images import to_bytes, to_float
 from nanoldm.utils.paths import check_folder
+from nanoldm.utils.ranges import seed_range
 from nanoldm.utils.seeding import generator
+from nanoldm.utils.text import duration
 
 BATCHES, QUANTILE = 10, 2.262       # disjoint batches, and the 97.5 % quantile of Student's t with 9 degrees of freedom
 FEWEST = 20                         # samples: two in each batch
@@ -49,7 +50,7 @@ def evaluate(model: str | Path | None = None, *, samples: Path | None = None, n:
     by them, and its autoencoder and proxy are measured too.
     Raises InputError for files, names and sizes that do not fit.
     """
-    model = BEST if model is None and samples is None else model
+    model = DEFAULT_MODEL if model is None and samples is None else model
     judges = load_features(features)
     pipeline = None if model is None else LatentDiffusion.from_pretrained(model, device)
     if pipeline and compiled:
@@ -139,9 +140,9 @@ def reconstruction(judge: Judge, pipeline: LatentDiffusion, test: ImageSet) -> t
 def proxies(pipeline: LatentDiffusion, records: list[dict[str, Any]], test: ImageSet) -> dict[str, Any]:
     """The proxy of the model (its EMA weights), and of the raw weights as the end of the training logged it in `records`."""
     latents = encode(pipeline.autoencoder, test.images[:1000])
-    found: dict[str, Any] = {"log_snr": list(LEVELS),
+    found: dict[str, Any] = {"log_snr": list(LOG_SNRS),
                              "EMA weights": proxy_errors(pipeline.denoiser, latents, test.labels, pipeline.clip_sample_range)}
-    logged = [record["proxy"] for record in records if isinstance(record.get("proxy"), list) and len(record["proxy"]) == len(LEVELS)]
+    logged = [record["proxy"] for record in records if isinstance(record.get("proxy"), list) and len(record["proxy"]) == len(LOG_SNRS)]
     return found | ({"raw weights": logged[-1]} if logged else {})
 
 

@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from nanoldm.data import ImageSet, load, to_float
+from nanoldm.data import ImageSet, load
+from nanoldm.data.source import Data
 from nanoldm.evaluation.features import TASKS, Features, find_weak, load_features, sha256
 from nanoldm.evaluation.metrics import ClassificationLoss, FeatureNet, extract
-from nanoldm.experiments.batches import epoch_length, indices
-from nanoldm.experiments.config import Data
 from nanoldm.training import fit
+from nanoldm.training.batches import batch_indices, epoch_length
 from nanoldm.utils.atomic import is_temporary
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import digest, load_module, load_tensors, save_tensors, write_json
+from nanoldm.utils.images import to_float
 from nanoldm.utils.limits import LARGEST_SEED, short, within
 from nanoldm.utils.paths import check_folder, is_system_file
 from nanoldm.utils.seeding import generator, seeded
@@ -45,7 +46,7 @@ def rotate(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def training_batches(data: ImageSet, task: str, seed: int, device: torch.device | str) -> Iterator[dict[str, Tensor]]:
-    for step, index in indices(len(data), BATCH_SIZE, seed, 0):
+    for step, index in batch_indices(len(data), BATCH_SIZE, seed, 0):
         stream = generator(seed, AUGMENTATION, step)
         image, label = to_float(data.images[index]).to(device), data.labels[index].to(device)
         if task == "rotation":

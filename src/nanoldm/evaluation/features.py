@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from nanoldm.data import ImageSet, load
+from nanoldm.data.source import Data, absolute
 from nanoldm.evaluation.metrics import FeatureNet
-from nanoldm.experiments.config import Data
-from nanoldm.experiments.overrides import absolute
 from nanoldm.pipeline.own_images import images_of
 from nanoldm.pipeline.saving import check_shapes, check_size
 from nanoldm.utils.errors import InputError

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nanoldm.data import ImageSet, check_images, to_float
+from nanoldm.data import ImageSet
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation.features import Features, check_fit
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import cached, digest
+from nanoldm.utils.images import check_images, to_float
 from nanoldm.utils.seeding import generator
 
 COPY = 1 / 3        # a copy is three times nearer to one training image than to any other (Yoon et al. 2023, "Diffusion probabilistic

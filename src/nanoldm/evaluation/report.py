@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 
-from nanoldm.data import to_float
 from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation.judge import MEASURES, Judge, Observed
 from nanoldm.utils import images as pictures
 from nanoldm.utils.files import write_text
+from nanoldm.utils.images import to_float
 
 TEMPLATE = Path(__file__).parents[1] / "bundled" / "report.html.jinja"
 EQUAL = "samples, as many as real images"       # where the training set is too small for as many real images as samples

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from nanoldm.data import to_bytes
 from nanoldm.data.npz import image_set, read_npz, save_npz
-from nanoldm.diffusion import visits
+from nanoldm.diffusion import evaluations
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import digest
+from nanoldm.utils.images import to_bytes
 from nanoldm.utils.limits import check_memory
-from nanoldm.utils.options import duration
+from nanoldm.utils.text import duration
 
 STREAMS = "128 bits"    # how seeds become noise: images that were drawn from other streams are not reused
 SAVE_EVERY = 256        # images: as many are lost when the drawing is stopped
@@ -39,7 +39,7 @@ class Drawing:
         weights = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
         schedule = pipeline.denoiser.schedule
         self.key = digest(weights, schedule=f"{schedule.kind} {schedule.timesteps}", prediction=pipeline.denoiser.prediction,
-                          limit=str(pipeline.clip_sample_range), visits=str(visits(self.sampler, self.timesteps)), sampler=self.sampler,
+                          limit=str(pipeline.clip_sample_range), visits=str(evaluations(self.sampler, self.timesteps)), sampler=self.sampler,
                           eta=str(float(sampling.eta)), clamp=str(sampling.clamp),
                           guidance=f"{float(sampling.guidance)} {sampling.guidance_interval}", streams=STREAMS)
         self.drawn = self._read()

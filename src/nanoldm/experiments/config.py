@@ -61,7 +61,7 @@ class Diffusion(Config):
     cells: Annotated[int, Field(ge=2, le=2**20)] | None = None    # at most so many cells of the latent space instead of labels of the data
 
     @property
-    def told_labels(self) -> bool:
+    def uses_labels(self) -> bool:
         """Whether the network is told the data's labels."""
         return self.label_dropout is not None and not self.cells
 

@@ -5,20 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from nanoldm import __version__
-from nanoldm.experiments.config import flat
-from nanoldm.experiments.log import read_metrics
 from nanoldm.experiments.plan import plan_of
 from nanoldm.pipeline.fast import FILE, usually_fast
-from nanoldm.pipeline.folders import find_model, read_recipe
+from nanoldm.pipeline.folders import find_model, read_metrics, read_recipe
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.saving import FILES
 from nanoldm.utils.atomic import replacing_folder
+from nanoldm.utils.config import flat
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import digest, write_bytes, write_json, write_text
-from nanoldm.utils.options import duration
 from nanoldm.utils.paths import check_folder, check_regular
-from nanoldm.utils.text import code, markdown, plain, python, shell
+from nanoldm.utils.text import code, duration, markdown, plain, python, shell
 
 BESIDE = ("recipe.json", "metrics.jsonl", FILE)         # what a model's folder may hold, too
 

@@ -7,16 +7,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nanoldm.data import ImageSet, images_at_a_time
-from nanoldm.diffusion import LEVELS
-from nanoldm.experiments.config import Config, Length, Recipe
+from nanoldm.data import ImageSet
+from nanoldm.diffusion import LOG_SNRS
+from nanoldm.experiments.config import Length, Recipe
 from nanoldm.experiments.stages import PROXY_LATENTS, Stage, autoencoder_stage, count_classes, denoiser_stage, encode
 from nanoldm.models import NETWORKS, ConvAE
 from nanoldm.models.autoencoder import token_side
+from nanoldm.utils.config import Config
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, refusing
+from nanoldm.utils.images import images_at_a_time
 from nanoldm.utils.limits import LARGEST_SIZE, check_memory
-from nanoldm.utils.options import duration
+from nanoldm.utils.text import duration
 
 AUTOENCODER_SHARE = 0.2     # of a budget, at most
 SHOW_SHARE = 0.05           # of the denoiser's time for sample grids and test losses, at most
@@ -75,7 +77,7 @@ def make_plan(recipe: Recipe, train_set: ImageSet, test_set: ImageSet, device: t
             raise InputError(f"a budget of {recipe.budget:g} s is too short: start, timing, encoding, pictures take about {before:.0f} s "
                              f"here before there is time for one step of each stage: give --budget {3 * before:.0f}s or more")
     seconds = encoding + steps_1 * step_1 + steps_2 * step_2 + shows * show
-    train_sha256, test_sha256 = (data.digest(recipe.diffusion.told_labels) for data in (train_set, test_set))
+    train_sha256, test_sha256 = (data.digest(recipe.diffusion.uses_labels) for data in (train_set, test_set))
     return Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2, show_every=-(-steps_2 // shows), images_sha256=train_sha256,
                 test_sha256=test_sha256), seconds
 
@@ -142,7 +144,7 @@ def seconds_per_show(stage: Stage) -> float:
             denoiser(x, torch.zeros(count, dtype=torch.long, device=x.device)).x0.sum().item()
         return (time.perf_counter() - began) / 3
 
-    return 2 * (timesteps * forward(16) + 8 * forward(250) + 2 * len(LEVELS) * forward(PROXY_LATENTS))
+    return 2 * (timesteps * forward(16) + 8 * forward(250) + 2 * len(LOG_SNRS) * forward(PROXY_LATENTS))
 
 
 def seconds_to_encode(stage: Stage, images: Tensor) -> float:

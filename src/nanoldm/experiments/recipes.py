@@ -6,7 +6,8 @@ that command) and Score (Frechet distance to the test set, 10,000 samples).
 
 from collections.abc import Callable
 
-from nanoldm.experiments.config import Autoencoder, Data, Diffusion, Network, Recipe, Training
+from nanoldm.data.source import Data
+from nanoldm.experiments.config import Autoencoder, Diffusion, Network, Recipe, Training
 from nanoldm.utils.errors import InputError
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nanoldm.data import ImageSet
-from nanoldm.experiments.config import Recipe, flat
+from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.plan import Plan
 from nanoldm.pipeline.folders import LOCK, RunFolder, read_recipe
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.saving import FILES
 from nanoldm.utils.atomic import is_temporary
+from nanoldm.utils.config import flat
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, write_bytes, write_json
 from nanoldm.utils.paths import check_folder, is_system_file
@@ -52,7 +53,7 @@ def in_place_of(there: Recipe, recipe: Recipe) -> Recipe:
 
 def check_same_images(run: RunFolder, recipe: Recipe, plan: Plan, data: Sequence[ImageSet]) -> None:
     """Raise InputError unless the run there began with these images. data: training set and test set."""
-    labelled, there = recipe.diffusion.told_labels, read_recipe(run.recipe).data.name
+    labelled, there = recipe.diffusion.uses_labels, read_recipe(run.recipe).data.name
     for before, now in zip((plan.images_sha256, plan.test_sha256), data, strict=True):
         if before is not None and before != now.digest(labelled):       # older plans do not know the test images
             what = f"the images of {recipe.data.name}{' or their labels' * labelled}"

@@ -8,14 +8,15 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from nanoldm.data import check_images, images_at_a_time, to_float
-from nanoldm.data.clusters import cell_count, latent_cells
+from nanoldm.data.clusters import cluster_count, cluster_latents
 from nanoldm.diffusion import Denoiser, DenoisingLoss, Guided, NoiseSchedule, proxy
-from nanoldm.experiments.batches import epoch_length, image_batches, latent_batches
+from nanoldm.experiments.batches import image_batches, latent_batches
 from nanoldm.experiments.config import Recipe, Training
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.training import EMA, Step, fit, make_optimizer
+from nanoldm.training.batches import epoch_length
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import check_images, images_at_a_time, to_float
 from nanoldm.utils.seeding import generator, seeded
 
 AUTOENCODER, DENOISER, EVALUATION = 0, 1, 2     # the random streams of a run
@@ -84,7 +85,7 @@ def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str
 
 def count_classes(recipe: Recipe, labels: Tensor) -> int:
     """How many labels the recipe's network must know: 0 for a recipe without labels. Raises InputError where images have none."""
-    if not recipe.diffusion.told_labels:
+    if not recipe.diffusion.uses_labels:
         return 0
     if (labels < 0).any():
         raise InputError(f"{recipe.recipe} needs labels, and {int((labels < 0).sum()):,} images of {recipe.data.name} have none: "
@@ -95,7 +96,7 @@ def count_classes(recipe: Recipe, labels: Tensor) -> int:
 
 def training_cells(recipe: Recipe, latents: Tensor) -> Tensor:
     """What a network of a recipe with cells is told of each training latent: (N, tokens, channels) -> (N,)."""
-    return latent_cells(latents, cell_count(recipe.diffusion.cells, len(latents)))
+    return cluster_latents(latents, cluster_count(recipe.diffusion.cells, len(latents)))
 
 
 def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labels: Tensor | None = None) -> Stage:
@@ -103,7 +104,7 @@ def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labe
     cells these (default: as `training_cells` finds them). compiled: run through torch.compile."""
     if labels is None:
         labels = training_cells(recipe, latents) if recipe.diffusion.cells else torch.full((len(latents),), -1)
-    classes, cells = count_classes(recipe, labels), cell_count(recipe.diffusion.cells or 0, len(labels))
+    classes, cells = count_classes(recipe, labels), cluster_count(recipe.diffusion.cells or 0, len(labels))
     with seeded(recipe.seed, DENOISER, INITIAL):
         sizes = recipe.network.model_dump(exclude={"kind"})
         network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], classes=classes,

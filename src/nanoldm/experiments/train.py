@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from nanoldm.data import ImageSet, load, to_float
-from nanoldm.data.clusters import cell_count
-from nanoldm.experiments.batches import noise_levels
+from nanoldm.data import ImageSet, load
+from nanoldm.data.clusters import cluster_count
+from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.log import Figures, Interruption, Metrics, checked_mean
 from nanoldm.experiments.plan import Plan, describe, make_plan, read_plan
@@ -36,6 +36,7 @@ from nanoldm.utils import images as pictures
 from nanoldm.utils.device import check_compiler
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import load_tensors, save_tensors, weights_digest, write_json
+from nanoldm.utils.images import to_float
 from nanoldm.utils.seeding import generator
 from nanoldm.utils.text import shell
 
@@ -117,7 +118,7 @@ def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: Ima
     return stage.averaged.autoencoder.eval()
 
 
-def kept_cells(run: RunFolder, recipe: Recipe, latents: Tensor, **belongs: str) -> Tensor:
+def load_or_make_clusters(run: RunFolder, recipe: Recipe, latents: Tensor, **belongs: str) -> Tensor:
     """The cells of the training latents, found once: a network that has learnt their numbers must not meet others after a resume.
 
     belongs: the digest of the autoencoder (`save_checkpoint`). Raises InputError if the file is damaged or of other latents.
@@ -126,7 +127,7 @@ def kept_cells(run: RunFolder, recipe: Recipe, latents: Tensor, **belongs: str) 
     if not file.exists():
         save_tensors(file, {"cells": training_cells(recipe, latents)}, **belongs)
     tensors, metadata = load_tensors(file, "remove it, and the same command makes it again")
-    cells, most = tensors.get("cells", torch.empty(0)), max(1, cell_count(recipe.diffusion.cells, len(latents)))
+    cells, most = tensors.get("cells", torch.empty(0)), max(1, cluster_count(recipe.diffusion.cells, len(latents)))
     fits = cells.shape == latents.shape[:1] and cells.dtype == torch.long and cells.min() >= 0 and cells.max() < most
     if not fits or any(metadata.get(name, value) != value for name, value in belongs.items()):
         raise InputError(f"{file} is not of this run's latents: remove the run folder to start again, or choose another with --out")
@@ -138,11 +139,11 @@ def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: Conv
     latents = encode_and_normalise(autoencoder, train_set.images)
     test_latents, test_labels = encode(autoencoder, test_set.images[:TEST_IMAGES]), test_set.labels[:TEST_IMAGES]
     belongs = {"autoencoder": weights_digest(autoencoder)}
-    labels = kept_cells(run, recipe, latents, **belongs) if recipe.diffusion.cells else train_set.labels
+    labels = load_or_make_clusters(run, recipe, latents, **belongs) if recipe.diffusion.cells else train_set.labels
     stage = denoiser_stage(recipe, latents, compiled, labels)
     limit = latents.abs().max().item()
     # Uniform timesteps in every recipe: test losses of recipes can be compared, but not with training losses over other timesteps.
-    test = {"x0": test_latents, **noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
+    test = {"x0": test_latents, **sample_noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
     names = train_set.names() if (classes := stage.loss_module.denoiser.classes) else None
     if classes:
         test["label"] = known(test_labels, classes).to(test_latents.device)

@@ -1,86 +1,114 @@
-"""Where things are on disk: run folders, exported models, bundled models."""
+"""Models and runs on disk: run folders, exported folders, bundled models, and their files."""
 
+import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from nanoldm.experiments.config import Data, Recipe
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import read_json, refusing
 from nanoldm.utils.paths import user_path
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "models"
-LOCK, LOCK_SECONDS = ".lock", 1.0       # for so long another process may only look whether a run is there
+DEFAULT_MODEL = "mnist-fast"
+INDEX, RECIPE, PLAN, METRICS = "model_index.json", "recipe.json", "plan.json", "metrics.jsonl"
+LOCK, LOCK_SECONDS = ".lock", 1.0  # another process may check for a run for so long
 
 
 class RunFolder:
     """The folder of one training run.
 
-        recipe.json     the resolved recipe         plan.json       steps of both stages, fixed when the run starts
-        metrics.jsonl   one line per log entry      checkpoint/     what a stopped run continues from
-        model/          the exported pipeline       samples/        pictures made on the way
+    recipe.json     the resolved recipe        plan.json     steps of both stages
+    metrics.jsonl   the log                    checkpoint/   the state to resume from
+    model/          the exported model         samples/      images made while training
     """
 
     def __init__(self, path: str | Path):
         self.path = user_path(path)
-        self.recipe, self.plan, self.metrics = self.path / "recipe.json", self.path / "plan.json", self.path / "metrics.jsonl"
-        self.checkpoints, self.model, self.samples = self.path / "checkpoint", self.path / "model", self.path / "samples"
+        self.recipe, self.plan = self.path / RECIPE, self.path / PLAN
+        self.metrics, self.model = self.path / METRICS, self.path / "model"
+        self.checkpoints, self.samples = self.path / "checkpoint", self.path / "samples"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """No other process trains here meanwhile. The lock goes with the process. Raises InputError where another one has it."""
+        """Raise InputError if another process trains in this folder; lock it until the end."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.path / LOCK, timeout=LOCK_SECONDS):
                 yield
         except Timeout:
-            raise InputError(f"another process is training in {self.path}: wait for it, or choose another folder with --out") from None
+            raise InputError(
+                f"another process is training in {self.path}: wait for it, or choose another folder"
+            ) from None
 
     def checkpoint(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.safetensors"
 
 
 def bundled_models() -> list[str]:
-    return sorted(file.parent.name for file in BUNDLED.glob("*/model_index.json"))
+    return sorted(file.parent.name for file in BUNDLED.glob(f"*/{INDEX}"))
 
 
 def find_model(model: str | Path) -> Path:
-    """The folder with model_index.json for a run folder, an exported folder or a bundled name. A folder that holds a model, or a run
-    without one yet, wins over a bundled model of the same name.
+    """The folder with model_index.json of a run folder, an exported folder or a bundled name.
 
-    Raises InputError if there is none.
+    A folder with a model, or with a run that has no model yet, has priority over a bundled name.
+    Raises InputError if there is no such model.
     """
     path, names = user_path(model), ", ".join(bundled_models())
     for folder in (path / "model", path):
-        if (folder / "model_index.json").is_file():
+        if (folder / INDEX).is_file():
             return folder
-    if (path / "recipe.json").is_file():
-        raise InputError(f"{path} holds a run without a trained model yet: wait until its first pictures, or go on with nanoldm train")
+    if (path / RECIPE).is_file():
+        raise InputError(
+            f"{path} is a run without a trained model: wait for its first samples, or continue it "
+            "with nanoldm train"
+        )
     if str(model) in bundled_models():
         return BUNDLED / model
     if path.exists():
-        raise InputError(f"{path} holds no trained model: give a run folder, an exported folder or a bundled name ({names})")
-    raise InputError(f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of a run folder or an exported folder")
+        raise InputError(
+            f"{path} contains no trained model: give a run folder, an exported folder or a bundled "
+            f"name ({names})"
+        )
+    raise InputError(
+        f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of a run folder "
+        "or an exported folder"
+    )
 
 
-def read_recipe(file: Path) -> Recipe:
-    """Raises InputError for a file that holds no recipe."""
-    with refusing(file):
-        return Recipe.model_validate(read_json(file))
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl; [] if there is no such file.
 
-
-def data_of(model: str | Path) -> Data:
-    """The data that a model was trained on, as its recipe names it; MNIST for a model without a recipe that draws 28x28 grey images.
-
-    Raises InputError for one without a recipe that draws others, and for a recipe that is none.
+    Damaged lines are skipped: a model must not fail because of its log. A note is printed unless
+    it is the last line, which a killed run leaves incomplete.
     """
-    recipe = find_model(model) / "recipe.json"
-    if not recipe.exists():
-        shape = read_json(recipe.parent / "autoencoder" / "config.json")
-        if (shape.get("image_size"), shape.get("image_channels")) != (28, 1):
-            raise InputError(f"{recipe} is missing, which says what {model} was trained on: copy it from the run (nanoldm export does)")
-        return Data(name="mnist", size=None, holdout=0)
-    with refusing(recipe):
-        return Data.model_validate(read_json(recipe)["data"])
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    records = [parsed(line) for line in lines]
+    damaged = [number for number, record in enumerate(records, 1) if not is_record(record)]
+    if damaged and damaged != [len(lines)]:
+        others = f" and {len(damaged) - 1} others" * (len(damaged) > 1)
+        print(f"note: {path} is damaged in line {damaged[0]}{others}: skipped")
+    return [record for record in records if is_record(record)]
+
+
+def parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_record(record: Any) -> bool:
+    """Whether `record` has a stage, a step, seconds, and finite metrics, each one or a list."""
+    if not isinstance(record, dict) or not isinstance(record.get("stage"), str):
+        return False
+    values = [value for name, value in record.items() if name != "stage"]
+    numbers = [n for v in values for n in (v if isinstance(v, list) and v else [v])]
+    plausible = all(type(n) in (int, float) and not 1e30 < abs(n) < math.inf for n in numbers)
+    step, seconds = record.get("step"), record.get("seconds")
+    counted = type(step) is int and type(seconds) in (int, float)
+    return plausible and counted and step >= 0 and 0 <= seconds < 1e12

@@ -1,4 +1,4 @@
-"""LatentDiffusion: a trained autoencoder and denoiser as one object that generates, reconstructs, is saved and loaded."""
+"""LatentDiffusion: a trained autoencoder and denoiser as one object."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,37 +8,86 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nanoldm.data import images_at_a_time
-from nanoldm.diffusion import ANCESTRAL, Clamped, Denoiser, Guided, corrupt, visited
-from nanoldm.diffusion.samplers.ddpm import check_signal
+from nanoldm.diffusion import Clamped, Denoiser, Guided, corrupt
+from nanoldm.diffusion.samplers.transition import Trajectory
 from nanoldm.models import ConvAE
-from nanoldm.pipeline.fast import default_fast, keep_fast, load_fast
 from nanoldm.pipeline.folders import find_model
-from nanoldm.pipeline.saving import load_model, save_model
-from nanoldm.pipeline.settings import Labels, Sampling, checked_seeds, labels_for
+from nanoldm.pipeline.labels import Labels, label_tensor, random_labels
+from nanoldm.pipeline.saving import Saved, load_model, save_model
+from nanoldm.pipeline.settings import Sampling, capped, default_settings, load_settings, save_settings
 from nanoldm.utils.device import check_compiler
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import check_floats, images_at_a_time
 from nanoldm.utils.limits import check_memory
+from nanoldm.utils.ranges import seed_list
 from nanoldm.utils.seeding import generator
+
+Seeds = int | Sequence[int]  # n means 0 ... n - 1
+Wrap = Callable[[nn.Module], nn.Module]
 
 
 class LatentDiffusion:
-    """Images in and out are float (N, C, S, S) in [0, 1] on the CPU; randomness comes from one seed per image.
+    """A trained model. Images are float (N, C, S, S) in [0, 1] on the CPU; one seed per image.
 
-    clip_sample_range: the largest |normalised latent| of the training set, to which `Clamped` limits x0 while sampling.
-    fast: steps, sampler and grid of its few-step setting, as `nanoldm compare --save` stored them (default: `default_fast`);
-    generate(seeds, **model.fast) draws by it.
-    class_names: number -> name of the classes that had training images; labels may be given by name.
+    clip_sample_range: the largest |normalised latent| of the training set, the limit of the clamp.
+    settings: how the model generates by default.
+    class_names: {number: name} of the classes; labels may be given by name.
+    pseudo_labels: whether the labels of the network are clusters, which users cannot choose.
     """
 
-    def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, fast: Mapping[str, Any] | None = None,
-                 class_names: Mapping[int, str] | None = None):
-        self.autoencoder, self.denoiser, self.clip_sample_range = autoencoder.eval(), denoiser.eval(), clip_sample_range
-        self.fast, self.class_names = dict(fast or default_fast(denoiser.schedule)), dict(class_names or {})
+    def __init__(
+        self,
+        autoencoder: ConvAE,
+        denoiser: Denoiser,
+        clip_sample_range: float,
+        *,
+        settings: Sampling | None = None,
+        class_names: Mapping[int, str] | None = None,
+        pseudo_labels: bool = False,
+    ):
+        self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
+        self.clip_sample_range, self.pseudo_labels = clip_sample_range, pseudo_labels
+        self.settings = settings or default_settings(denoiser.schedule)
+        self.class_names = dict(class_names or {})
+        self.batch_size: int | None = None  # images at a time; None: by the device
+        self.name: str | None = None  # what `from_pretrained` loaded
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path, device: torch.device | str = "cpu"
+    ) -> "LatentDiffusion":
+        """Load a bundled model by name, a run folder or an exported folder.
+
+        Raises InputError if there is no such model, or if a file is missing, damaged or foreign.
+        """
+        folder = find_model(model)
+        saved = vars(load_model(folder))
+        settings = load_settings(folder, saved["denoiser"].schedule)
+        loaded = cls(**saved, settings=settings).to(device)
+        loaded.name = str(model)
+        return loaded
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights (safetensors), configuration and sampling settings to `folder`."""
+        names = (self.class_names, self.pseudo_labels)
+        save_settings(Path(folder), self.settings)
+        save_model(
+            Path(folder), Saved(self.autoencoder, self.denoiser, self.clip_sample_range, *names)
+        )
 
     @property
     def device(self) -> torch.device:
         return self.autoencoder.latent_mean.device
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(tokens, channels) of one image."""
+        return self.autoencoder.tokens, self.autoencoder.latent_channels
+
+    @property
+    def classes(self) -> int:
+        """How many classes a user can choose from."""
+        return 0 if self.pseudo_labels else self.denoiser.labels
 
     def to(self, device: torch.device | str) -> "LatentDiffusion":
         self.autoencoder.to(device)
@@ -46,175 +95,209 @@ class LatentDiffusion:
         return self
 
     def compile(self) -> "LatentDiffusion":
-        """Sample through torch.compile from now on: half a minute at first, and again for a batch of another size; then faster steps.
+        """Use torch.compile for sampling: half a minute at first, then faster steps.
 
-        Raises InputError where torch finds no compiler.
+        A batch of another size compiles again. Raises InputError if there is no compiler.
         """
         check_compiler(self.device)
         self.denoiser.network.compile(dynamic=False)
         return self
 
-    @property
-    def batch_size(self) -> int:
-        """Images that are sampled at a time: on a CPU few enough for its cache, on a GPU enough to fill it (benchmarks/RESULTS.md)."""
-        return 64 if self.device.type == "cpu" else 1000
+    def generate(
+        self,
+        seeds: Seeds,
+        labels: Labels = None,
+        *,
+        x_T: Tensor | None = None,
+        wrap: Wrap | None = None,
+        progress: bool = False,
+        **settings: Any,
+    ) -> Tensor:
+        """New images (N, C, S, S), one per seed. Image k depends on seeds[k] and labels[k] alone.
 
-    def generate(self, seeds: Sequence[int], steps: int | None = None, *, labels: Labels = None,
-                 x_T: Tensor | None = None, around: Callable[[nn.Module], nn.Module] | None = None,
-                 batch_size: int | None = None, progress: bool = False, **sampling: Any) -> Tensor:
-        """New images, one for each seed. Image k depends on seeds[k] (and labels[k]) alone, not on its neighbours or the batch size.
-
-        steps: reverse steps, 1 ... T (default: all T). labels: a class for all, or one for each image, -1 for none (default, where
-        the model knows classes or cells: one drawn from each seed). batch_size: images at a time (default: what suits the device).
-        x_T: (N, tokens, channels), to start from instead of `noise(seeds)`. around: a wrapper to put around the denoiser (`editing.Known`).
-        sampling: the other settings of `Sampling`, such as sampler="ddim", grid="log-snr", clamp=False or guidance=2.
-        Raises InputError for no seeds, negative seeds, or settings and labels that do not exist or do not fit the model.
+        seeds: n for the seeds 0 ... n - 1, or a list of seeds.
+        labels: one for all images or one per image, as numbers or names, -1 for none. Default:
+            `draw_labels(seeds)`.
+        x_T: (N, tokens, channels) to start from (default: `noise(seeds)`).
+        wrap: wraps the denoiser, such as `editing.Known`.
+        settings: changes of `self.settings`, such as sampler="ddim", steps=20 or guidance=2; or
+            settings=Sampling(...).
+        Raises InputError for seeds, labels and settings that do not exist or fit the model.
         """
-        needed = (len(seeds := checked_seeds(seeds)), *self.latent_shape)
-        if x_T is not None and not (isinstance(x_T, Tensor) and x_T.dtype == torch.float32 and x_T.shape == needed):
+        seeds, chosen = seed_list(seeds), self.choose(**settings)
+        shape = (len(seeds), *self.latent_shape)
+        if x_T is not None and not (
+            isinstance(x_T, Tensor) and x_T.dtype == torch.float32 and x_T.shape == shape
+        ):
             given = f"{getattr(x_T, 'dtype', '')} {tuple(getattr(x_T, 'shape', ()))}"
-            raise InputError(f"x_T is {given}: {len(seeds)} seeds of this model need a tensor, float32 {needed}")
-        settings = Sampling(steps=steps, **sampling)
-        return self._sample_in_batches(seeds, x_T, settings, None, batch_size, progress, self.told(seeds, labels, settings), around)
+            raise InputError(f"x_T is {given}: {len(seeds)} seeds of this model need float32 {shape}")
+        labels = self.conditioning(seeds, labels, chosen)
+        return self._generate(seeds, labels, chosen, x_T, wrap, progress)
 
     @torch.no_grad()
-    def denoise_from(self, images: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, *,
-                     labels: Labels = -1, batch_size: int | None = None, progress: bool = False,
-                     **sampling: Any) -> tuple[Tensor, Tensor]:
-        """Noise real images to timestep t (0 ... T-1), then run the reverse process -> (decoded x_t, result), one seed per image.
+    def denoise_from(
+        self,
+        images: Tensor,
+        t: int,
+        seeds: Seeds,
+        labels: Labels = -1,
+        progress: bool = False,
+        **settings: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Noise images to timestep t, then denoise them -> (decoded x_t, result).
 
-        The specification's diagnostic. steps: 1 ... t + 1 (default: all). labels: of the images (default: none).
-        The rest is as in `generate`.
+        The diagnostic of the specification. t: 0 ... T-1. seeds: one per image. labels, settings: as
+        in `generate`, with at most t + 1 steps; default: no label.
         """
-        seeds = checked_seeds(seeds)
+        seeds = seed_list(seeds)
         if len(seeds) != len(images):
-            raise InputError(f"{len(images)} images need as many seeds, not {len(seeds)}")
-        if not 0 <= t < self.denoiser.schedule.timesteps:
-            raise InputError(f"timestep {t} does not exist: choose 0 to {self.denoiser.schedule.timesteps - 1}")
-        settings = Sampling(steps=steps, **sampling)
-        self.timesteps(settings, t)                                                           # refused before any work
-        told = self.told(seeds, labels, settings)
+            raise InputError(f"{len(images)} images need {len(images)} seeds, not {len(seeds)}")
+        chosen = self.choose(start=t, **settings)
+        labels = self.conditioning(seeds, labels, chosen)
         x0 = self.encode(images)
         alpha, sigma = self.denoiser.schedule(torch.full((len(x0),), t, device=self.device))
         x_t = corrupt(x0, self.noise(seeds), alpha, sigma)
-        return self.decode(x_t), self._sample_in_batches(seeds, x_t, settings, t, batch_size, progress, told)
+        return self.decode(x_t), self._generate(seeds, labels, chosen, x_t, None, progress)
 
-    def trajectory(self, seeds: Sequence[int], steps: int | None = None, *, labels: Labels = None,
-                   **sampling: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same images as `generate`, step by step: (decoded x_t, decoded estimate of x0) after each reverse step."""
-        settings = Sampling(steps=steps, **sampling)
-        seeds = checked_seeds(seeds)
-        for x, estimate in self._sample(seeds, None, settings, labels=self.told(seeds, labels, settings)):
+    def trajectory(
+        self, seeds: Seeds, labels: Labels = None, **settings: Any
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images of `generate` after each step: (decoded x_t, decoded estimate of x0)."""
+        seeds, chosen = seed_list(seeds), self.choose(**settings)
+        labels = self.conditioning(seeds, labels, chosen)
+        for x, estimate in self.sample(seeds, labels, chosen):
             yield self.decode(x), self.decode(estimate.x0)
 
-    def noise(self, seeds: Sequence[int]) -> Tensor:
-        """The x_T that `generate` starts from: (N, tokens, channels) from N(0, I)."""
-        return self._noise([generator(seed) for seed in checked_seeds(seeds)])
+    def choose(
+        self, settings: Sampling | None = None, start: int | None = None, **changes: Any
+    ) -> Sampling:
+        """The settings (default: the model's own) with `changes`, and their timesteps.
 
-    @torch.no_grad()
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """decode(encode(images)): what the autoencoder alone loses."""
-        self.check_images(images)
-        return torch.cat([self.decode(self.encode(part)) for part in images.split(images_at_a_time(images))])
+        start: the first timestep (default: the noisiest). Raises InputError.
+        """
+        schedule, own = self.denoiser.schedule, settings or self.settings
+        if start is not None and not 0 <= start < schedule.timesteps:
+            last = schedule.timesteps - 1
+            raise InputError(f"timestep {start} does not exist: choose 0 to {last}")
+        if start is not None and changes.get("steps") is None:
+            own = capped(own, start)
+        return own.changed(**changes).resolved(schedule, start)
+
+    def draw_labels(self, seeds: Seeds) -> Tensor | None:
+        """A random label (or cluster) per seed (N,), uniform; None for an unconditional model."""
+        if not self.denoiser.labels:
+            return None
+        choices = sorted(self.class_names) or range(self.denoiser.labels)
+        return random_labels(list(choices), seed_list(seeds))
+
+    def conditioning(self, seeds: list[int], labels: Labels, settings: Sampling) -> Tensor | None:
+        """The labels that the network is conditioned on (N,); None for an unconditional model.
+
+        Raises InputError for labels that do not exist, and for guidance without labels.
+        """
+        if labels is None:
+            found = self.draw_labels(seeds)
+        else:
+            found = label_tensor(labels, len(seeds), self.classes, self.class_names)
+            found = found if self.denoiser.labels else None
+        if settings.guidance != 1 and (found is None or (found < 0).all()):
+            fix = "remove guidance" if found is None else "give labels, or remove guidance"
+            raise InputError(f"guidance needs labels: {fix}")
+        return found
+
+    def conditioned(self, settings: Sampling, labels: Tensor | None = None) -> nn.Module:
+        """The denoiser with labels, guidance and clamp."""
+        denoise: nn.Module = self.denoiser
+        if labels is not None:
+            scale, interval = settings.guidance, settings.guidance_interval
+            denoise = Guided(self.denoiser, labels.to(self.device), scale, interval)
+        return Clamped(denoise, self.clip_sample_range) if settings.clamp else denoise
+
+    @torch.no_grad()  # inactive while the generator waits: the caller's gradients are not changed
+    def sample(
+        self,
+        seeds: list[int],
+        labels: Tensor | None,
+        settings: Sampling,
+        x_T: Tensor | None = None,
+        wrap: Wrap | None = None,
+    ) -> Trajectory:
+        """(x, Estimate) after each step of one batch. settings: from `choose`.
+
+        The stream of a seed gives x_T first and then the noise of the steps. If x_T is given, the
+        first is skipped, so that the noise of the steps does not repeat the noise in x_T.
+        """
+        denoise = self.conditioned(settings, labels)
+        streams = [generator(seed) for seed in seeds]
+        first = self._noise(streams)
+        x_T = first if x_T is None else x_T.to(self.device)
+        run = settings.function()
+        yield from run(
+            denoise if wrap is None else wrap(denoise),
+            x_T,
+            self.denoiser.schedule,
+            settings.timesteps,
+            lambda: self._noise(streams),
+        )
+
+    def _generate(
+        self,
+        seeds: list[int],
+        labels: Tensor | None,
+        settings: Sampling,
+        x_T: Tensor | None,
+        wrap: Wrap | None,
+        progress: bool,
+    ) -> Tensor:
+        """Images of all seeds, in batches."""
+        size, channels = (self.autoencoder.config[f"image_{name}"] for name in ("size", "channels"))
+        memory = 8 * len(seeds) * channels * size**2
+        check_memory(memory, f"{len(seeds):,} images", "generate fewer at a time")
+        images, count, steps = [], self.images_per_batch, len(settings.timesteps)
+        options = dict(desc="sampling", unit="step", delay=1, disable=not progress)
+        with tqdm(total=len(seeds) * steps, **options) as bar:
+            for k in range(0, len(seeds), count):
+                part = slice(k, k + count)
+                rows = (None if all_ is None else all_[part] for all_ in (labels, x_T))
+                part_labels, part_x_T = rows
+                for x, _ in self.sample(seeds[part], part_labels, settings, part_x_T, wrap):
+                    bar.update(len(x))
+                images.append(self.decode(x))
+        return torch.cat(images)
+
+    @property
+    def images_per_batch(self) -> int:
+        """`batch_size`, or what suits the device (docs/performance.md)."""
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"batch_size {self.batch_size}: at least 1 is needed")
+        return self.batch_size or (64 if self.device.type == "cpu" else 1000)
+
+    def noise(self, seeds: Seeds) -> Tensor:
+        """The x_T of `generate`: (N, tokens, channels) from N(0, I)."""
+        return self._noise([generator(seed) for seed in seed_list(seeds)])
+
+    def _noise(self, streams: list[torch.Generator]) -> Tensor:
+        """(B, tokens, channels) from N(0, I), row k from streams[k]."""
+        rows = [torch.randn(self.latent_shape, generator=stream) for stream in streams]
+        return torch.stack(rows).to(self.device)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Images -> normalised tokens, on the model's device. Raises InputError for images of another shape, type or range."""
-        self.check_images(images)
-        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in images.split(images_at_a_time(images))])
+        """Images -> normalised tokens, on the model's device.
 
-    def check_images(self, images: Tensor) -> None:
-        """Raise InputError unless images are float (N, C, S, S) in [0, 1], of the model's own shape."""
-        channels, size = (self.autoencoder.config[name] for name in ("image_channels", "image_size"))
-        if images.shape[1:] != (channels, size, size):
-            raise InputError(f"images of shape {tuple(images.shape)} do not fit: this model needs (N, {channels}, {size}, {size})")
-        if images.dtype != torch.float32:
-            raise InputError(f"images are {str(images.dtype).removeprefix('torch.')}: give float32 in [0, 1], as images.float() / 255 "
-                             "makes them of uint8")
-        if len(images) and not (images.min() >= -0.01 and images.max() <= 1.01):       # also for nan
-            raise InputError(f"images range from {images.min():g} to {images.max():g}: give pixels from 0 to 1")
+        Raises InputError for images of another shape, type or range.
+        """
+        config = self.autoencoder.config
+        check_floats(images, config["image_channels"], config["image_size"])
+        parts = images.split(images_at_a_time(images))
+        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in parts])
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
         """Normalised tokens -> images."""
         return self.autoencoder.decode(tokens).sigmoid().cpu()
 
-    def timesteps(self, sampling: Sampling, start: int | None = None) -> list[int]:
-        """The timesteps that a sampler visits, from `start` (default: the noisiest). Raises InputError."""
-        timesteps = visited(self.denoiser.schedule, sampling.steps, start, sampling.grid)
-        if sampling.name(self.denoiser.schedule) in ANCESTRAL:
-            check_signal(self.denoiser.schedule, timesteps[0], self.device)
-        return timesteps
-
-    def labels(self, seeds: Sequence[int], labels: Labels = None) -> Tensor | None:
-        """The class of each image (N,), -1 for none; None for a model without classes. labels: as given to `generate`.
-
-        Raises InputError for labels that do not exist.
-        """
-        return labels_for(self.denoiser.classes, seeds, labels, self.class_names)
-
-    def told(self, seeds: Sequence[int], labels: Labels, sampling: Sampling) -> Tensor | None:
-        """What the network is told of each image: its label, or, if it was trained with cells, one drawn from the seed unless labels
-        are given. The errors of `labels`; InputError where the guidance of `sampling` does not fit them."""
-        found = labels_for(self.denoiser.cells, seeds) if self.denoiser.cells and labels is None else self.labels(seeds, labels)
-        sampling.check_guidance(found, self.denoiser.schedule.timesteps)
-        return found
-
-    @property
-    def latent_shape(self) -> tuple[int, int]:
-        """(tokens, channels) of one image."""
-        return self.autoencoder.tokens, self.autoencoder.latent_channels
-
-    def _noise(self, streams: list[torch.Generator]) -> Tensor:
-        """(B, tokens, channels) from N(0, I), row k from streams[k]."""
-        return torch.stack([torch.randn(self.latent_shape, generator=stream) for stream in streams]).to(self.device)
-
-    @torch.no_grad()      # as a decorator it is lifted while the generator rests: the caller's own gradients are left alone
-    def _sample(self, seeds: Sequence[int], x_T: Tensor | None, sampling: Sampling, start: int | None = None,
-                labels: Tensor | None = None, around: Callable[[nn.Module], nn.Module] | None = None) -> Iterator:
-        denoise = self.prepared(sampling, labels)
-        denoise = denoise if around is None else around(denoise)
-        streams = [generator(seed) for seed in seeds]
-        own = self._noise(streams)          # drawn even where x_T is given: the noise on the way must not be that of x_T again
-        x_T = own if x_T is None else x_T.to(self.device)
-        schedule = self.denoiser.schedule
-        yield from sampling.function(schedule)(denoise, x_T, schedule, self.timesteps(sampling, start), lambda: self._noise(streams))
-
-    def prepared(self, sampling: Sampling, labels: Tensor | None = None) -> nn.Module:
-        """The denoiser as `sampling` wants it: told the labels and guided, then clamped. labels: as `self.told` gives them."""
-        denoise = self.denoiser if labels is None else Guided(self.denoiser, labels.to(self.device), sampling.guidance,
-                                                              sampling.guidance_interval)
-        return Clamped(denoise, self.clip_sample_range) if sampling.clamp else denoise
-
-    def _sample_in_batches(self, seeds: Sequence[int], x_T: Tensor | None, sampling: Sampling, start: int | None,
-                           batch_size: int | None, progress: bool, labels: Tensor | None,
-                           around: Callable[[nn.Module], nn.Module] | None = None) -> Tensor:
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size {batch_size}: at least 1 is needed")
-        images, batch_size, steps = [], batch_size or self.batch_size, len(self.timesteps(sampling, start))
-        check_memory(8 * len(seeds) * self.autoencoder.config["image_channels"] * self.autoencoder.config["image_size"] ** 2,
-                     f"{len(seeds):,} images", "ask for fewer at a time")
-        with tqdm(total=len(seeds) * steps, desc="sampling", unit="step", delay=1, disable=not progress) as bar:
-            for k in range(0, len(seeds), batch_size):
-                part = slice(k, k + batch_size)
-                x_T_part, labels_part = (None if rows is None else rows[part] for rows in (x_T, labels))
-                for x, _ in self._sample(seeds[part], x_T_part, sampling, start, labels_part, around):
-                    bar.update(len(x))
-                images.append(self.decode(x))
-        return torch.cat(images)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and configuration in diffusers' layout: model_index.json and one folder per component."""
-        folder = Path(folder)
-        keep_fast(folder, self.fast, self.denoiser.schedule)
-        save_model(folder, self.autoencoder, self.denoiser, self.clip_sample_range, self.class_names)
-
-    @classmethod
-    def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> "LatentDiffusion":
-        """Load a bundled model by name, a run folder or an exported folder.
-
-        Raises InputError if there is no such model, or a file of it is missing, truncated, altered or foreign.
-        """
-        folder = find_model(model)
-        autoencoder, denoiser, clip_sample_range, names = load_model(folder)
-        return cls(autoencoder, denoiser, clip_sample_range, load_fast(folder, denoiser.schedule), names).to(device)
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """decode(encode(images)): the loss of the autoencoder alone."""
+        parts = images.split(images_at_a_time(images))
+        return torch.cat([self.decode(self.encode(part)) for part in parts])

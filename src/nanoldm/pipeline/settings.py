@@ -1,40 +1,42 @@
-"""How images are drawn: the settings that every command which samples shares."""
+"""Sampling settings. Every default of sampling is in this file."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from operator import index
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from nanoldm.diffusion import SAMPLERS, NoiseSchedule, ddim, visits
-from nanoldm.pipeline.labels import class_number, listed
+from nanoldm.diffusion import ANCESTRAL, SAMPLERS, NoiseSchedule, ddim, evaluations
+from nanoldm.diffusion.samplers.ddpm import check_signal
+from nanoldm.diffusion.timesteps import sampling_timesteps
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.limits import LARGEST_SEED, short, within
-from nanoldm.utils.seeding import generator
+from nanoldm.utils.files import read_json, refusing, write_json
 
+FILE = "sampling.json"
 MOST_GUIDANCE = 1000
-LABELS = 1      # the random stream of an image's label, beside that of its noise
-Labels = int | str | Sequence[int | str] | None     # one for all images, or one for each
+INPAINTING_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of a sampler. Raises InputError for names that do not exist and settings that do not go together.
+    """Settings of a sampler.
 
-        steps       1 ... T (None: all T)
-        sampler     a name of SAMPLERS (None: ddpm; ddim where the noisiest timestep holds no signal)
-        grid        which timesteps are visited: a name of GRIDS
-        eta         of ddim: 0 is deterministic, 1 ancestral
-        clamp       limit x0 to the range of the training latents
-        guidance    scale of classifier-free guidance: 1 is off, more draws what the label says more clearly, and less variety
-        guidance_interval   (lowest, highest) timestep with guidance (None: all of them)
+    sampler: a name of SAMPLERS, or a generator function with their signature.
+    steps: 1 ... T (None: all T).
+    spacing: which timesteps are visited, a name of SPACINGS.
+    timesteps: the visited timesteps themselves, descending (None: from steps and spacing).
+    eta: of ddim, 0 (deterministic) ... 1 (ancestral).
+    clamp: clamp x0 to the range of the training latents.
+    guidance: scale of classifier-free guidance; 1 is off.
+    guidance_interval: (lowest, highest) timestep with guidance (None: all).
+    Raises InputError for unknown names, values out of range and settings that exclude each other.
     """
 
+    sampler: str | Callable = "ddpm"
     steps: int | None = None
-    sampler: str | None = None
-    grid: str = "trailing"
+    spacing: str = "trailing"
+    timesteps: tuple[int, ...] | None = None
     eta: float = 0.0
     clamp: bool = True
     guidance: float = 1.0
@@ -42,88 +44,137 @@ class Sampling:
 
     def __post_init__(self):
         if self.steps is not None and not isinstance(self.steps, int):
-            raise InputError(f"{self.steps} steps: give a whole number")
-        if self.sampler not in (None, *SAMPLERS):
-            raise InputError(f"unknown sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+            raise InputError(f"steps is {self.steps}: give a whole number")
+        if not callable(self.sampler) and self.sampler not in SAMPLERS:
+            names = ", ".join(SAMPLERS)
+            raise InputError(f"unknown sampler {self.sampler!r}: choose one of {names}")
         if self.eta and self.sampler != "ddim":
             raise InputError("eta belongs to the sampler ddim: choose it, or leave eta out")
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta {self.eta:g}: choose a number from 0 to 1")
+        self._check_guidance()
+
+    def _check_guidance(self) -> None:
         if not 0 <= self.guidance <= MOST_GUIDANCE:
-            raise InputError(f"guidance {self.guidance:g}: choose 1 (off) or another number from 0 to {MOST_GUIDANCE}, such as 2")
-        if self.guidance_interval and self.guidance == 1:
-            raise InputError("a guidance interval needs guidance: choose a scale other than 1, such as 2, or leave the interval out")
-        if self.guidance_interval and not 0 <= self.guidance_interval[0] <= self.guidance_interval[1]:
-            raise InputError(f"guidance interval {self.guidance_interval}: give the lowest and the highest timestep, such as 20-80")
+            raise InputError(
+                f"guidance {self.guidance:g}: choose 1 (off) or another number from 0 to "
+                f"{MOST_GUIDANCE}, such as 2"
+            )
+        if self.guidance_interval is None:
+            return
+        if self.guidance == 1:
+            raise InputError(
+                "a guidance interval needs guidance: choose a scale other than 1, such as 2, or "
+                "leave the interval out"
+            )
+        if not 0 <= self.guidance_interval[0] <= self.guidance_interval[1]:
+            raise InputError(
+                f"guidance interval {self.guidance_interval}: give the lowest and the highest "
+                "timestep, such as 20-80"
+            )
 
-    def name(self, schedule: NoiseSchedule) -> str:
-        """The sampler that is used on `schedule`."""
-        return self.sampler or ("ddpm" if schedule.alpha.all() else "ddim")
+    @property
+    def name(self) -> str:
+        """The name of the sampler."""
+        return getattr(self.sampler, "__name__", "custom") if callable(self.sampler) else self.sampler
 
-    def passes(self, schedule: NoiseSchedule, timesteps: Sequence[int]) -> int:
-        """How often the network is asked about an image: where guidance is on, about the label and about none."""
-        asked = visits(self.name(schedule), timesteps)
+    def changed(self, **changes: Any) -> "Sampling":
+        """A copy with the given settings; None leaves a setting as it is.
+
+        A named sampler starts from its own defaults: all timesteps, trailing.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        base = replace(self, steps=None, spacing="trailing", eta=0.0) if "sampler" in given else self
+        if unknown := given.keys() - vars(self).keys():
+            names = ", ".join(vars(self))
+            raise InputError(f"unknown sampling setting {min(unknown)!r}: choose one of {names}")
+        if given.get("timesteps") is not None:
+            given["timesteps"] = tuple(given["timesteps"])
+        return replace(base, **given)
+
+    def resolved(self, schedule: NoiseSchedule, start: int | None = None) -> "Sampling":
+        """These settings with their `timesteps` on `schedule`, from `start` (default: the noisiest).
+
+        Raises InputError if the settings do not fit the schedule.
+        """
+        timesteps = self.timesteps
+        if timesteps is None:
+            timesteps = sampling_timesteps(schedule, self.steps, start, self.spacing)
+        highest = schedule.timesteps - 1 if start is None else start
+        falling = all(a > b for a, b in itertools.pairwise(timesteps))
+        if not (timesteps and falling and timesteps[-1] >= 0 and timesteps[0] <= highest):
+            raise InputError(
+                f"timesteps {list(timesteps)}: give falling timesteps from {highest} to 0"
+            )
+        if self.sampler in ANCESTRAL:
+            check_signal(schedule, timesteps[0], schedule.alpha.device)
+        if self.guidance_interval and self.guidance_interval[1] >= schedule.timesteps:
+            low, high = self.guidance_interval
+            raise InputError(
+                f"guidance interval {low}-{high}: this model has timesteps 0 to "
+                f"{schedule.timesteps - 1}"
+            )
+        return replace(self, timesteps=tuple(timesteps))
+
+    def nfe(self, schedule: NoiseSchedule) -> int:
+        """Network evaluations per image; guidance evaluates the network twice."""
+        asked = evaluations(self.name, self.resolved(schedule).timesteps)
         lowest, highest = self.guidance_interval or (0, schedule.timesteps)
         return len(asked) + (self.guidance != 1) * sum(lowest <= t <= highest for t in asked)
 
-    def function(self, schedule: NoiseSchedule) -> Callable:
-        """It, as a generator function with the signature that all samplers have."""
-        name = self.name(schedule)
-        return partial(ddim, eta=self.eta) if name == "ddim" else SAMPLERS[name]
+    @property
+    def merged(self) -> str | None:
+        """A note if steps of these resolved settings fall on one timestep."""
+        asked, visited = self.steps, len(self.timesteps)
+        if asked is None or visited >= asked:
+            return None
+        return f"note: {asked} steps with {self.spacing} spacing visit {visited} timesteps"
 
-    def check_guidance(self, labels: Tensor | None, timesteps: int) -> None:
-        """Raise InputError if guidance could do nothing for images of these labels, at twice the cost."""
-        if self.guidance != 1 and (labels is None or (labels < 0).all()):
-            mend = "leave guidance out" if labels is None else "name some (--label), or leave guidance out"
-            raise InputError(f"guidance compares an image with and without its label (or cell), and none is told here: {mend}")
-        if self.guidance_interval and self.guidance_interval[1] >= timesteps:
-            raise InputError(f"guidance interval {self.guidance_interval[0]}-{self.guidance_interval[1]}: this model has timesteps 0 to "
-                             f"{timesteps - 1}")
-
-
-def checked_seeds(seeds: Sequence[int]) -> list[int]:
-    """Seeds as a list of integers: a range, a list, an array or a tensor of them. Raises InputError for none, and for what is no seed."""
-    try:
-        found = [index(seed) for seed in (seeds.tolist() if hasattr(seeds, "tolist") else seeds)]
-    except TypeError:
-        raise InputError("seeds must be whole numbers, such as range(64) or [3, 7]") from None
-    if not found:
-        raise InputError("no seeds given: at least one image is needed")
-    if min(found) < 0:
-        raise InputError(f"seeds count from 0, got {short(min(found))}")
-    within("seed", max(found), 0, LARGEST_SEED)
-    return found
+    def function(self) -> Callable:
+        """The sampler as a generator function."""
+        if callable(self.sampler):
+            return self.sampler
+        return partial(ddim, eta=self.eta) if self.sampler == "ddim" else SAMPLERS[self.sampler]
 
 
-def labels_for(classes: int, seeds: Sequence[int], given: Labels = None, names: Mapping[int, str] | None = None) -> Tensor | None:
-    """The class (or cell) of each image (N,), -1 for none; None for a model that knows no `classes`.
+def default_settings(schedule: NoiseSchedule) -> Sampling:
+    """All timesteps of ddpm; of ddim where alpha reaches 0."""
+    return Sampling(sampler="ddim" if schedule.zero_terminal_snr else "ddpm")
 
-    given: one label for all images, or one for each, as numbers or names. Where none are given each seed draws one, all classes alike.
-    names: of the classes that had training images (default: all of them had, and they have no names).
-    Raises InputError for labels that do not exist, or not one for each seed.
+
+def inpainting_settings(schedule: NoiseSchedule) -> Sampling:
+    """20 steps of ddpm-repaint, shifted (docs/editing.md); of ddim where alpha reaches 0."""
+    sampler = "ddim" if schedule.zero_terminal_snr else "ddpm-repaint"
+    return Sampling(sampler, min(INPAINTING_STEPS, schedule.timesteps), "shifted")
+
+
+def inversion_settings() -> Sampling:
+    """All timesteps of ddim, whose steps can be inverted."""
+    return Sampling(sampler="ddim")
+
+
+def save_settings(folder: Path, settings: Sampling, **measured: Any) -> Path:
+    """Write sampler, steps and spacing to sampling.json, with the metrics that chose them."""
+    stored = {name: getattr(settings, name) for name in ("sampler", "steps", "spacing")}
+    write_json(folder / FILE, stored | measured)
+    return folder / FILE
+
+
+def load_settings(folder: Path, schedule: NoiseSchedule) -> Sampling:
+    """The settings of the model in `folder`; `default_settings` if it has no sampling.json.
+
+    Raises InputError that names the file if it is damaged or does not fit `schedule`.
     """
-    names = names or {}
-    known = torch.tensor(sorted(names) or list(range(classes)))
-    if given is None:
-        drawn = [torch.randint(len(known), (), generator=generator(seed, LABELS)) for seed in seeds] if classes else []
-        return known[torch.stack(drawn)] if drawn else None
-    named = names or {number: str(number) for number in range(classes)}
-    if hasattr(given, "tolist") and not isinstance(given, Tensor):       # an array, perhaps of names
-        given = given.tolist()
-    if isinstance(given, str):
-        given = class_number(given, named)
-    elif isinstance(given, list | tuple):
-        given = [class_number(label, named) if isinstance(label, str) else label for label in given]
-    try:
-        labels = torch.as_tensor(given)
-    except (TypeError, ValueError, RuntimeError, OverflowError):        # of torch, for texts and for numbers without end
-        labels = torch.tensor(0.5)
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise InputError("labels are whole numbers: 0 for the first class, -1 for none")
-    labels = labels.expand(len(seeds)) if labels.dim() == 0 else labels
-    if len(labels) != len(seeds):
-        raise InputError(f"{len(seeds)} images need as many labels, not {len(labels)}")
-    if wrong := labels[(labels != -1) & ~torch.isin(labels, known)].tolist():
-        mend = f"choose {listed(named)}, or -1 for none"
-        raise InputError(f"the model knows no label {wrong[0]}: {mend if classes else 'it was trained without labels: leave them out'}")
-    return labels if classes else None
+    path = folder / FILE
+    if not path.exists():
+        return default_settings(schedule)
+    with refusing(path):
+        content = read_json(path)
+        settings = Sampling(content["sampler"], content["steps"], content["spacing"])
+        settings.resolved(schedule)
+    return settings
+
+
+def capped(settings: Sampling, start: int) -> Sampling:
+    """`settings` with at most as many steps as there are timesteps up to `start`."""
+    return settings if settings.steps is None else replace(settings, steps=min(settings.steps, start + 1))

@@ -1,22 +1,28 @@
-"""Muon: gradient steps for matrices whose directions all count alike (Jordan et al. 2024, kellerjordan.github.io/posts/muon)."""
+"""Muon: orthogonalised momentum for weight matrices (Jordan et al. 2024).
+
+kellerjordan.github.io/posts/muon
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-MOMENTUM, NEWTON_SCHULZ = 0.95, (3.4445, -4.7750, 2.0315)       # as its author recommends
-BETAS, EPS, WEIGHT_DECAY = (0.9, 0.999), 1e-8, 0.01             # of AdamW; torch's defaults
+MOMENTUM, NEWTON_SCHULZ = 0.95, (3.4445, -4.7750, 2.0315)  # as its author recommends
+BETAS, EPS, WEIGHT_DECAY = (0.9, 0.999), 1e-8, 0.01  # of AdamW; the defaults of torch
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    """(N, rows, columns) -> about U V^T for each matrix U S V^T: singular values become 0.7 ... 1.2, whatever they were.
+    """(N, rows, columns) -> about U V^T for each matrix U S V^T: singular values 0.7 ... 1.2.
 
-    Newton and Schulz's iteration X <- p(X X^T) X with p(G) = a + b G + c G^2, in float32. All its factors are polynomials of the first
-    G = X X^T, so they commute: G itself is iterated, G <- p(G)^2 G, and X is multiplied once, by the product of all p(G). Of a matrix four
-    times as long as wide that takes half the multiplications.
+    The Newton-Schulz iteration X <- p(X X^T) X with p(G) = a + b G + c G^2, in float32. All factors
+    are polynomials of the first G = X X^T and commute: G itself is iterated, G <- p(G)^2 G, and X
+    is multiplied once, by the product of all p(G). This halves the multiplications for a matrix
+    four times as long as wide.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices                                                     # the smaller X X^T
+    x = matrices.mT if tall else matrices                             # the smaller X X^T
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     square, product = x @ x.mT, None
     for k in range(steps):
@@ -30,19 +36,21 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon on the weight matrices of the blocks, AdamW on all other parameters, with one learning rate for both.
+    """Muon for weight matrices, AdamW for all other parameters, with one learning rate.
 
-        M <- momentum M + (1 - momentum) G        W <- W - rate (0.2 sqrt(max(rows, columns)) orthogonalised(Nesterov's M) + decay W)
+        M <- momentum M + (1 - momentum) G
+        W <- W - rate (0.2 sqrt(max(rows, columns)) orthogonalised(Nesterov's M) + decay W)
 
-    The factor gives Muon's step the size that AdamW's usually has (Liu et al. 2025, arXiv 2502.16982, eq. 4). torch.optim.Muon is the
-    same in bfloat16, which a CPU multiplies slowly and coarsely.
+    The factor gives the update the usual size of AdamW's (Liu et al. 2025, arXiv 2502.16982, eq. 4).
+    torch.optim.Muon is the same in bfloat16, which is slow and coarse on a CPU.
+    matrices: the parameters for Muon; parameters: all of them.
     """
 
-    def __init__(self, module: nn.Module, lr: float):
-        matrices = [p for name, p in module.named_parameters() if p.ndim == 2 and ".blocks." in name and "modulation" not in name]
-        hidden = {id(p) for p in matrices}
-        super().__init__([{"params": matrices, "muon": True}, {"params": [p for p in module.parameters() if id(p) not in hidden],
-                                                               "muon": False}], {"lr": lr, "weight_decay": WEIGHT_DECAY})
+    def __init__(self, matrices: Sequence[Tensor], parameters: Sequence[Tensor], lr: float):
+        own = {id(p) for p in matrices}
+        others = [p for p in parameters if id(p) not in own]
+        groups = [{"params": list(matrices), "muon": True}, {"params": others, "muon": False}]
+        super().__init__(groups, {"lr": lr, "weight_decay": WEIGHT_DECAY})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:         # torch.optim hands one on
@@ -86,12 +94,19 @@ class Muon(torch.optim.Optimizer):
 
 
 def state_names(optimizer: torch.optim.Optimizer) -> list[tuple[Tensor, tuple[str, ...]]]:
-    """Each parameter of an optimiser of `make_optimizer`, in the order of its state_dict, with what it remembers of it after a step."""
+    """(parameter, names of its optimiser state after a step), in the order of the state_dict."""
     adam, own = ("step", "exp_avg", "exp_avg_sq"), ("step", "mean", "square")
-    return [(p, adam if "muon" not in group else ("momentum",) if group["muon"] else own)
-            for group in optimizer.param_groups for p in group["params"]]
+    return [
+        (p, adam if "muon" not in group else ("momentum",) if group["muon"] else own)
+        for group in optimizer.param_groups
+        for p in group["params"]
+    ]
 
 
-def make_optimizer(name: str, module: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """Adam, AdamW or Muon for all parameters of `module`."""
-    return Muon(module, lr) if name == "Muon" else getattr(torch.optim, name)(module.parameters(), lr=lr, fused=True)
+def make_optimizer(
+    name: str, module: nn.Module, lr: float, matrices: Sequence[Tensor] = ()
+) -> torch.optim.Optimizer:
+    """Adam, AdamW or Muon for all parameters of `module`. matrices: those that Muon treats."""
+    if name == "Muon":
+        return Muon(matrices, list(module.parameters()), lr)
+    return getattr(torch.optim, name)(module.parameters(), lr=lr, fused=True)

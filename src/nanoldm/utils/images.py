@@ -1,4 +1,4 @@
-"""Images to files that people look at: grids, captioned rows, GIFs. Tensors in, files out."""
+"""Images as tensors (checks, types) and as files that people look at (grids, captions, GIFs)."""
 
 import io
 import math
@@ -6,16 +6,72 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from nanoldm.data import to_bytes
+from nanoldm.utils.errors import InputError, TrainingError
 from nanoldm.utils.files import write_bytes
 from nanoldm.utils.paths import check_target
 from nanoldm.utils.text import plain
 
 FORMATS = {".png": "PNG", ".gif": "GIF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 SCALE = 3           # screen pixels for each pixel of a small image
+
+
+def check_images(images: Tensor) -> None:
+    """Raise InputError unless images are uint8 (N, C, S, S) with one or three channels."""
+    if not isinstance(images, Tensor):
+        raise InputError(
+            f"images are a {type(images).__name__}: give a torch tensor, such as "
+            "torch.from_numpy(images)"
+        )
+    square = images.dim() == 4 and images.shape[2] == images.shape[3] > 0
+    if images.dtype != torch.uint8 or not square or images.shape[1] not in (1, 3):
+        hint = "images[:, None] adds a channel"
+        if images.is_floating_point():
+            hint = "to_bytes(images) converts floats in [0, 1]"
+        kind = str(images.dtype).removeprefix("torch.")
+        raise InputError(
+            f"images are {kind} {tuple(images.shape)}: give uint8 (N, C, S, S) with 1 or 3 channels, "
+            f"from 0 to 255 ({hint})"
+        )
+
+
+def check_floats(images: Tensor, channels: int, size: int) -> None:
+    """Raise InputError unless images are float32 (N, channels, size, size) in [0, 1]."""
+    if images.shape[1:] != (channels, size, size):
+        raise InputError(
+            f"images of shape {tuple(images.shape)} do not fit: this model needs "
+            f"(N, {channels}, {size}, {size})"
+        )
+    if images.dtype != torch.float32:
+        kind = str(images.dtype).removeprefix("torch.")
+        raise InputError(
+            f"images are {kind}: give float32 in [0, 1]; images.float() / 255 converts uint8"
+        )
+    if len(images) and not (images.min() >= -0.01 and images.max() <= 1.01):  # also for nan
+        low, high = images.min(), images.max()
+        raise InputError(f"images range from {low:g} to {high:g}: give pixels from 0 to 1")
+
+
+def images_at_a_time(images: Tensor) -> int:
+    """How many images (N, C, S, S) to process at a time: 1,000, or fewer above 64x64 pixels."""
+    return max(1, min(1000, 1000 * 64**2 // images.shape[-1] ** 2))
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Floats, clamped to [0, 1] -> uint8 0 ... 255. Raises TrainingError for NaN."""
+    if images.isnan().any():
+        raise TrainingError(
+            "the images contain NaN: the weights of this model are damaged, or far too large"
+        )
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 0 ... 255 -> float in [0, 1]."""
+    return images.float() / 255
 
 
 def grid(images: Tensor, columns: int | None = None, rows: int | None = None) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Random streams that depend on a key and on nothing else."""
+"""Random streams that depend only on a key, and the keys of all streams."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,41 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-STATE = slice(24, 24 + 8 * 624)     # bytes of a CPU generator's state that hold the 624 words of the Mersenne Twister, 8 bytes each
+# Bytes of a CPU generator's state with the 624 words of the Mersenne Twister, 8 bytes each
+STATE = slice(24, 24 + 8 * 624)
+
+
+class Stream:
+    """The second part of every key. Two purposes may share a number if their keys differ elsewhere.
+
+    | key                                      | purpose                                   |
+    | ---------------------------------------- | ----------------------------------------- |
+    | (image seed,)                            | x_T of an image, then its sampling noise  |
+    | (image seed, LABEL)                      | its label or cluster                      |
+    | (run seed, AUTOENCODER), (.., DENOISER)  | the seed of a stage                       |
+    | (run seed, stage, INITIAL_WEIGHTS)       | initial weights of a stage                |
+    | (run seed, TEST_LOSS)                    | timesteps and noise of the test loss      |
+    | (0, TEST_LOSS, 1)                        | noise of the denoising error              |
+    | (stage seed, ORDER, epoch)               | order of the data                         |
+    | (stage seed, NOISE, step)                | timesteps, noise and label dropout        |
+    | (stage seed, DROPOUT, step)              | dropout of the network                    |
+    | (seed, AUGMENTATION, step)               | augmentation for the feature networks     |
+    | (seed, 0, FLOORS), (.., SCORE_IMAGES)    | real images and noise of an evaluation    |
+    | (0, 0, BATCHES), (.., EQUAL), (.., SCORE_SAMPLES) | order of the samples             |
+    """
+
+    LABEL = 1
+    AUTOENCODER, DENOISER, TEST_LOSS, INITIAL_WEIGHTS = 0, 1, 2, 3
+    ORDER, NOISE, DROPOUT, AUGMENTATION = 0, 1, 2, 2
+    FLOORS, SCORE_IMAGES, BATCHES, EQUAL, SCORE_SAMPLES = 1, 2, 3, 4, 5
 
 
 def generator(*key: int) -> torch.Generator:
-    """A CPU generator for the stream named `key` (integers from 0 on), such as `(seed, stage, step)`.
+    """A CPU generator for the stream `key`: integers from 0 on, such as (seed, Stream.NOISE, step).
 
-    NumPy's SeedSequence hashes the key to 128 bits, and these fill the generator's whole state: `manual_seed` alone would keep 32 bits,
-    and of 100,000 seeds two would share a stream. Its `initial_seed` has 64 bits. Keys of different lengths may name the same stream, since
-    SeedSequence ignores zeros at the end: one purpose, one length.
+    NumPy's SeedSequence hashes the key to 128 bits, which fill the whole state of the generator.
+    (`manual_seed` alone uses 32 bits: two of 100,000 seeds would share a stream.) SeedSequence
+    ignores trailing zeros: keys of one purpose have one length.
     """
     words = np.random.SeedSequence(key)
     stream = torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0]))
@@ -26,8 +52,10 @@ def generator(*key: int) -> torch.Generator:
 
 @contextmanager
 def seeded(*key: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Give code that draws from torch's global state on the CPU (initial weights) and on `device` (dropout) the stream `key`; afterwards
-    the state is put back. Other GPUs are not touched: they may belong to somebody else."""
+    """Set torch's global random state on the CPU and on `device` to the stream `key`.
+
+    The state is restored afterwards. Other GPUs are not changed.
+    """
     kind, stream = torch.device(device).type, generator(*key)
     with torch.random.fork_rng([device] if kind == "cuda" else []):
         if kind != "cpu":

@@ -49,6 +49,19 @@ def listing(names: Sequence[str]) -> str:
     return ", ".join([*names[: MOST_NAMES - 1], "...", names[-1]] if len(names) > MOST_NAMES else names)
 
 
+def duration(seconds: float) -> str:
+    """90 -> "1 min 30 s", 40000 -> "11 h 6 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def is_number(name: str) -> bool:
+    """Whether a name is a number, such as 7, -1 or 0.5."""
+    return bool(re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", name))
+
+
 def python(text: object) -> str:
     """Text as a string of Python, in double quotes."""
     return json.dumps(str(text), ensure_ascii=plain(text) != str(text))

@@ -1,41 +1,48 @@
 """Ancestral sampling (Ho et al. 2020, arXiv 2006.11239, algorithm 2)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from nanoldm.diffusion.denoiser import Estimate
-from nanoldm.diffusion.samplers.transition import moves
+from nanoldm.diffusion.samplers.transition import Denoise, Noise, Trajectory, transitions
 from nanoldm.diffusion.schedule import NoiseSchedule
 from nanoldm.utils.errors import InputError
 
 
 def check_signal(schedule: NoiseSchedule, t: int, device: torch.device) -> None:
-    """Raise InputError if ancestral sampling cannot start at timestep t."""
+    """Raise InputError if alpha is 0 at timestep t."""
     if not schedule(torch.tensor(t, device=device))[0] > 0:
-        raise InputError(f"the ddpm sampler divides by alpha, which is 0 at timestep {t} of this schedule: "
-                         "choose ddim, heun, dpm++2m or ab4")
+        raise InputError(
+            f"the ddpm sampler divides by alpha, which is 0 at timestep {t} of this schedule: "
+            "choose ddim, heun, dpm++2m or ab4"
+        )
 
 
-def ddpm(denoise: Callable[[Tensor, Tensor], Estimate], x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
-         noise: Callable[[], Tensor], posterior: bool = False) -> Iterator[tuple[Tensor, Estimate]]:
-    """One reverse step per timestep t, to the next one s:
+def ddpm(
+    denoise: Denoise,
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Sequence[int],
+    noise: Noise,
+    posterior: bool = False,
+) -> Trajectory:
+    """One reverse step per timestep t, to the next level s.
 
-        x_s = (x_t - beta / sigma_t eps) / a + sqrt(variance) z        z ~ N(0, I), none in the last step
+        x_s = (x_t - beta / sigma_t eps) / a + sqrt(variance) z        z ~ N(0, I)
         a = alpha_t / alpha_s        beta = sigma_t^2 - a^2 sigma_s^2
 
-    The variance is beta or, with `posterior`, beta sigma_s^2 / sigma_t^2, that of q(x_s | x_t, x0) (eq. 7). On the full grid a^2 =
-    1 - beta_t and beta = beta_t: the specification's update with variance beta_t ("fixed large").
-    Raises InputError where a timestep holds no signal: a would be 0.
+    The last step adds no noise. On the full schedule beta = beta_t: the update of the
+    specification with variance beta_t ("fixed large").
+    posterior: the variance is beta sigma_s^2 / sigma_t^2, that of q(x_s | x_t, x0) (eq. 7).
+    Raises InputError if alpha is 0 at a timestep.
     """
     check_signal(schedule, timesteps[0], x_T.device)
     x = x_T
-    for move in moves(schedule, timesteps, x_T.device):
-        a = move.alpha_t / move.alpha_s
-        beta = move.sigma_t**2 - (a * move.sigma_s) ** 2
-        estimate = denoise(x, move.t)
-        x = (x - beta / move.sigma_t * estimate.eps) / a
-        if not move.last:
-            x = x + (beta.sqrt() * move.sigma_s / move.sigma_t if posterior else beta.sqrt()) * noise()
+    for step in transitions(schedule, timesteps, x_T.device):
+        std = step.beta.sqrt() * step.sigma_s / step.sigma_t if posterior else step.beta.sqrt()
+        estimate = denoise(x, step.t)
+        x = (x - step.beta / step.sigma_t * estimate.eps) / step.a
+        if not step.last:
+            x = x + std * noise()
         yield x, estimate

@@ -1,34 +1,39 @@
-"""Heun's method: two network passes a step, second order (Karras et al. 2022, arXiv 2206.00364, algorithm 1)."""
+"""Heun's method, second order (Karras et al. 2022, arXiv 2206.00364, algorithm 1)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from nanoldm.diffusion.denoiser import Estimate
-from nanoldm.diffusion.samplers.transition import moves
+from nanoldm.diffusion.samplers.transition import Denoise, Noise, Trajectory, transitions
 from nanoldm.diffusion.schedule import NoiseSchedule
 
 
-def heun(denoise: Callable[[Tensor, Tensor], Estimate], x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
-         noise: Callable[[], Tensor]) -> Iterator[tuple[Tensor, Estimate]]:
-    """The probability flow ODE: predict the next level by a DDIM step, look there, and go again from x_t with the mean of both slopes.
+def heun(
+    denoise: Denoise,
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Sequence[int],
+    noise: Noise,
+) -> Trajectory:
+    """A DDIM step to the next level, then a step with the mean of the slopes at both ends.
 
-    Every table is a rescaled straight path from data to noise, which has no singular end:
+    The probability flow ODE in the variables of a straight path, which has no singular end:
 
-        w = x / (alpha + sigma)        tau = sigma / (alpha + sigma)        dw/dtau = u = eps - x0
+        w = x / (alpha + sigma)        tau = sigma / (alpha + sigma)        dw/dtau = eps - x0
 
-    The last step, to the clean level where no network is called, stays a DDIM step: n timesteps cost 2n - 1 passes.
+    The last step, to the clean level, is a DDIM step. n timesteps cost 2n - 1 network evaluations.
     """
     x = x_T
-    steps = list(moves(schedule, timesteps, x_T.device))
-    for k, move in enumerate(steps):
-        estimate = denoise(x, move.t)
-        if move.last:
-            x = move.alpha_s * estimate.x0 + move.sigma_s * estimate.eps
+    steps = list(transitions(schedule, timesteps, x_T.device))
+    for k, step in enumerate(steps):
+        estimate = denoise(x, step.t)
+        euler = step.alpha_s * estimate.x0 + step.sigma_s * estimate.eps
+        if step.last:
+            x = euler
         else:
-            scale_t, scale_s = move.alpha_t + move.sigma_t, move.alpha_s + move.sigma_s
-            step = move.sigma_s / scale_s - move.sigma_t / scale_t                            # of tau, negative
-            there = denoise(move.alpha_s * estimate.x0 + move.sigma_s * estimate.eps, steps[k + 1].t)
-            slope = (estimate.eps - estimate.x0 + there.eps - there.x0) / 2
-            x = scale_s * (x / scale_t + step * slope)
+            end = denoise(euler, steps[k + 1].t)
+            scale_t, scale_s = step.alpha_t + step.sigma_t, step.alpha_s + step.sigma_s
+            length = step.sigma_s / scale_s - step.sigma_t / scale_t  # of tau, negative
+            slope = (estimate.eps - estimate.x0 + end.eps - end.x0) / 2
+            x = scale_s * (x / scale_t + length * slope)
         yield x, estimate

@@ -1,0 +1,37 @@
+"""The name of a data set, as recipes store it. Does not import torch."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from nanoldm.utils.config import Config
+from nanoldm.utils.limits import LARGEST_SIZE
+from nanoldm.utils.paths import user_path
+
+if TYPE_CHECKING:
+    from nanoldm.data.imageset import ImageSet
+
+
+class Data(Config):
+    """Which images to use."""
+
+    # mnist, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ... or folder:PATH
+    name: str
+    # Side of the images in pixels, a multiple of 4; None: the size of the data set
+    size: Annotated[int, Field(gt=0, le=LARGEST_SIZE)] | None = None
+    # Use so many of the training images as the test set
+    holdout: Annotated[int, Field(ge=0, le=10**9)] = 0
+
+    def load(self) -> "tuple[ImageSet, ImageSet]":
+        """(training set, test set). Raises InputError."""
+        from nanoldm.data.load import load
+
+        return load(self.name, self.size, self.holdout)
+
+
+def absolute(name: str) -> str:
+    """folder:PATH with an absolute path; other names unchanged."""
+    kind, colon, path = name.partition(":")
+    if (kind, colon) == ("folder", ":") and path.strip():
+        return f"folder:{user_path(path).resolve()}"
+    return name

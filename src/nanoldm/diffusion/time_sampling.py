@@ -1,0 +1,27 @@
+"""Random timesteps and noise of training."""
+
+import torch
+from torch import Tensor
+
+DISTRIBUTIONS = ("uniform", "logit-normal")
+
+
+def sample_noise_levels(
+    x0: Tensor, timesteps: int, stream: torch.Generator, distribution: str = "uniform"
+) -> dict[str, Tensor]:
+    """One timestep "t" (B,) and one noise "eps" of the shape of x0 (B, ...) per latent.
+
+    distribution: "uniform" on 0 ... timesteps - 1, or "logit-normal", which prefers the middle
+        (Esser et al. 2024, arXiv 2403.03206, eq. 19):
+
+        t = floor(timesteps sigmoid(z))        z ~ N(0, 1)
+
+    stream: a CPU generator, so that every device gets the same values.
+    """
+    if distribution == "logit-normal":
+        t = (torch.randn(len(x0), generator=stream).sigmoid() * timesteps).long()
+        t = t.clamp(max=timesteps - 1)
+    else:
+        t = torch.randint(timesteps, (len(x0),), generator=stream)
+    eps = torch.randn(x0.shape, generator=stream)
+    return {"t": t.to(x0.device), "eps": eps.to(x0.device)}
