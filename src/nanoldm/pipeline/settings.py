@@ -148,6 +148,11 @@ def inpainting_settings(schedule: NoiseSchedule) -> Sampling:
     return Sampling(sampler, min(INPAINTING_STEPS, schedule.timesteps), "shifted")
 
 
+def quick_settings(schedule: NoiseSchedule) -> Sampling:
+    """12 steps of ab3, shifted: for images that are not shown (docs/ablations.md)."""
+    return Sampling("ab3", min(12, schedule.timesteps), "shifted")
+
+
 def inversion_settings() -> Sampling:
     """All timesteps of ddim, whose steps can be inverted."""
     return Sampling(sampler="ddim")
