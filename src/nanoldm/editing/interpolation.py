@@ -71,11 +71,9 @@ def interpolate(
         "from frame to frame, largest": moved.max().item(),
         "largest / mean (1: even)": (moved.max() / moved.mean()).item(),
     }
-    x_T = (
-        invert_images(model, ends, chosen, progress=progress)
-        if inverting
-        else model.noise(ends)
-    )
+    if inverting:
+        for name, k in (("first", 0), ("last", -1)):
+            errors[f"{name} frame, from its input"] = difference(images[k], ends[k])
     return Edited(images, errors, {"from one end to the other": images})
 
 
