@@ -74,6 +74,7 @@ def interpolate(
     if inverting:
         for name, k in (("first", 0), ("last", -1)):
             errors[f"{name} frame, from its input"] = difference(images[k], ends[k])
+        errors["reconstruction of the inputs (the floor)"] = difference(model.reconstruct(ends), ends)
     return Edited(images, errors, {"from one end to the other": images})
 
 
