@@ -73,9 +73,9 @@ class Inpaint(ResultSeeds, EditOptions):
 
 @command
 class Interpolate(EditOptions):
-    """Generate the images between two seeds, or between two images, which are inverted first.
+    """Generate the images between two seeds or two images.
 
-    Default settings: all timesteps of ddim. Between seeds --sampler can choose another deterministic
+    Images are inverted first. Default settings: all timesteps of ddim. Between seeds --sampler can choose another deterministic
     sampler.
 
     Example: nanoldm interpolate mnist-fast --seeds 3,7 --frames 9
@@ -165,9 +165,9 @@ class Invert(EditOptions):
 
 @command
 class Vary(ResultSeeds, EditOptions):
-    """Generate variations of an image: its x_T moves a little towards the noise of each seed.
+    """Generate variations of an image.
 
-    img2img keeps coarse shapes and generates details; here all features change together, and
+    Its x_T moves a little towards the noise of each seed.     img2img keeps coarse shapes and generates details; here all features change together, and
     continuously with --strength. Default settings: all timesteps of ddim.
 
     Example: nanoldm vary mnist-fast test:0 --strength 0.15 --n 8

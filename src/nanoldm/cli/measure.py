@@ -139,7 +139,7 @@ class Compare(ReferenceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(ReferenceOptions):
-    """Find the part of a model that fails: autoencoder, latent statistics, denoising or sampling.
+    """Find the part of a model that fails: autoencoder, statistics, denoising or sampling.
 
     Exit code 1 if a check fails.
 
