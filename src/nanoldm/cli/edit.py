@@ -167,8 +167,9 @@ class Invert(EditOptions):
 class Vary(ResultSeeds, EditOptions):
     """Generate variations of an image.
 
-    Its x_T moves a little towards the noise of each seed.     img2img keeps coarse shapes and generates details; here all features change together, and
-    continuously with --strength. Default settings: all timesteps of ddim.
+    Its x_T moves a little towards the noise of each seed. img2img keeps coarse shapes and generates
+    details; here all features change together, and continuously with --strength. Default settings:
+    all timesteps of ddim.
 
     Example: nanoldm vary mnist-fast test:0 --strength 0.15 --n 8
     """
