@@ -103,6 +103,7 @@ def parse(arguments: list[str]) -> Callable[[], None]:
     if name == "train":
         from nanoldm.cli.train import prepared
 
+        name = " ".join([name, *rest[:1]])
         rest, defaults = prepared(rest)
     return parse_options(name, command, rest, defaults).run
 

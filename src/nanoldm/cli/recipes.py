@@ -28,16 +28,20 @@ class Recipes:
 
 def table() -> str:
     """All recipes: name, summary, time and score."""
+    from rich.table import Column
+
     from nanoldm.utils.tables import new_table, printed
 
-    sheet = new_table("recipe", "what it is", "time", "score")
+    fixed = (Column(name, no_wrap=True) for name in ("time", "score"))
+    sheet = new_table(Column("recipe", no_wrap=True), "what it is", *fixed)
     for name in RECIPES:
         text = inspect.getdoc(RECIPES[name])
         facts = notes(text)
         sheet.add_row(name, text.splitlines()[0], facts.get("Time", ""), facts.get("Score", ""))
     return printed(
         sheet,
-        "Score: Frechet distance to the test set, 10,000 samples (lower is better).",
+        "\nTime: of the whole recipe on two cores. Score: Frechet distance to the test set, 10,000 "
+        "samples;\nmnist after 20 min: 49.9, real images: 0.21.",
         "One recipe: nanoldm recipes NAME. All its fields: nanoldm train NAME --help.",
     )
 

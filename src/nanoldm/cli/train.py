@@ -28,14 +28,13 @@ LENGTHS = ("--budget", "--training.epochs", "--training.steps")
 class Train(Machine):
     """Train an autoencoder and a denoiser; the same command resumes a stopped run.
 
-    nanoldm train RECIPE [options]; nanoldm recipes lists the recipes, nanoldm train RECIPE --help
-    shows every field with its value.
+    Example: nanoldm train mnist-fast --budget 10m
 
-    Examples: nanoldm train mnist-fast | nanoldm train mnist-fast --budget 10m |
-    nanoldm train mnist --network.depth 6 --training.learning_rate 1e-3 --dry-run
+    Other settings: nanoldm train mnist --network.depth 6 --training.learning_rate 1e-3 --dry-run
 
-    Short options: --epochs, --steps (--training.epochs, --training.steps), --ae-epochs
-    (--autoencoder_training.epochs), --data, --size, --holdout (--data.name, ...).
+    RECIPE is one of `nanoldm recipes`. Every field of the recipe is an option, shown with its value.
+    Short forms: --epochs and --steps (--training...), --ae-epochs (--autoencoder_training.epochs),
+    --data, --size and --holdout (--data...).
     """
 
     recipe: Annotated[Recipe, arg(name="")]

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.table import Table
 
 from nanoldm import __version__
-from nanoldm.diffusion import NoiseSchedule, visited
+from nanoldm.diffusion import NoiseSchedule
 from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation.evaluate import BATCHES, check_count, intervals
 from nanoldm.evaluation.features import Features, images_to_judge, load_features
