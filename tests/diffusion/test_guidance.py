@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Guided, NoiseSchedule, trailing, visits
+from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Guided, NoiseSchedule, trailing
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.seeding import generator
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import Estimate, NoiseSchedule, ddim, visited
+from nanoldm.diffusion import Estimate, NoiseSchedule, ddim
 from nanoldm.diffusion.inversion import invert
 from nanoldm.diffusion.schedule import expand
 from nanoldm.utils.seeding import generator

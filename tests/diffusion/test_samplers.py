@@ -7,10 +7,10 @@ from itertools import pairwise, product
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-
-from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Estimate, NoiseSchedule, ddim, ddpm, trailing, visited, visits
-from nanoldm.diffusion.samplers.multistep import WEIGHTS
 from nanoldm.pipeline.fast import default_fast
+
+from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Estimate, NoiseSchedule, ddim, ddpm, trailing
+from nanoldm.diffusion.samplers.multistep import WEIGHTS
 from nanoldm.pipeline.saving import PREDICTION_TYPES
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.seeding import generator

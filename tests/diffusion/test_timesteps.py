@@ -4,7 +4,7 @@ from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanoldm.diffusion import NoiseSchedule, trailing, visited
+from nanoldm.diffusion import NoiseSchedule, trailing
 from nanoldm.utils.errors import InputError
 
 repeatably = settings(deadline=None, derandomize=True, max_examples=200)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from nanoldm.diffusion import SPACINGS, SAMPLERS, NoiseSchedule
+from nanoldm.diffusion import SAMPLERS, SPACINGS, NoiseSchedule
 from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation import samples as drawing
 from nanoldm.evaluation.compare import FAST_PASSES, candidates, check_saving, compare, table, winner

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanoldm.models import NETWORKS
-from nanoldm.models.embedding import patchify, unpatchify
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.seeding import seeded
 

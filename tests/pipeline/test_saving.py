@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from nanoldm.diffusion import Denoiser, NoiseSchedule, ddim, visited
+from nanoldm.diffusion import Denoiser, NoiseSchedule, ddim
 from nanoldm.models import ConvAE, Transformer
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.own_images import data_of
