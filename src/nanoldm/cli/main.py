@@ -19,7 +19,7 @@ from nanoldm import __version__
 from nanoldm.cli import COMMANDS
 from nanoldm.utils.errors import InputError, TrainingError
 from nanoldm.utils.paths import user_path
-from nanoldm.utils.terminal import interruptible, lasting_output, open_streams
+from nanoldm.utils.terminal import interruptible, safe_output, open_streams
 from nanoldm.utils.text import plain
 
 # Reasons of an OSError that lie in a name or place that was given, not in the machine.
@@ -132,13 +132,13 @@ def main() -> None:
 
 def leave(message: str, code: int) -> None:
     """Say why, where there is anybody to hear it, and exit."""
-    with suppress(OSError), lasting_output():
+    with suppress(OSError), safe_output():
         print(f"nanoldm: {plain(message)}", file=sys.stderr)
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> None:
-    with lasting_output():      # of tyro, whose help has colours
+    with safe_output():      # of tyro, whose help has colours
         command = parse(arguments) if arguments != ["--version"] else functools.partial(print, f"nanoldm {__version__}")
-    with lasting_output(printable=plain):
+    with safe_output(printable=plain):
         command()

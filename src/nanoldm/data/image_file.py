@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.terminal import without_remarks
+from nanoldm.utils.terminal import quiet
 
 # Formats of Pillow's that are read. Others may start programs, as EPS does, or are no pictures.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
@@ -38,7 +38,7 @@ def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
     if file.exists() and not file.is_file():        # a pipe would never end
         raise InputError(f"{file} cannot be read as an image (it is no file): repair or remove it")
     try:
-        with without_remarks():
+        with quiet():
             try:
                 return decode(file)
             except Exception:       # Pillow may have stumbled over a PNG's texts or colour profile
