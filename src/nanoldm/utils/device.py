@@ -47,8 +47,8 @@ def check_compiler(device: torch.device | str) -> None:
     compiler = os.environ.get("CXX", {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++"))
     if torch.device(device).type == "cpu" and not shutil.which(compiler):
         raise InputError(
-            f"compile needs a C++ compiler, and {compiler} is missing: install it, name another in "
-            "$CXX, or do not compile"
+            f"compile needs a C++ compiler and there is no {compiler}: install it, name another in "
+            "$CXX, or leave compile out"
         )
     try:
         with quiet():
@@ -56,7 +56,7 @@ def check_compiler(device: torch.device | str) -> None:
     except Exception as error:  # torch raises many kinds
         raise InputError(
             f"compile does not work here ({one_line(error)}): install a compiler for {device}, or "
-            "do not compile"
+            "leave compile out"
         ) from None
 
 
