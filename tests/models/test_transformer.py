@@ -122,7 +122,7 @@ def test_every_token_attends_to_every_other():
 
 @pytest.mark.parametrize("kind", [partial(MHA, tokens=4), DiffusionNet, Transformer])
 def test_a_width_that_does_not_divide_into_heads_is_refused(kind):
-    with pytest.raises(InputError, match="10 does not divide into 3 heads"):
+    with pytest.raises(InputError, match="width 10 is not a multiple of 3 heads"):
         kind(width=10, heads=3)
 
 
