@@ -62,7 +62,7 @@ def test_fast_leaves_no_other_choice(folder, other):
     "{", "[]", "{}", '{"fast": 8}', '{"fast": ["steps", "sampler", "grid"]}', json.dumps({"fast": {"steps": 8}}),
     *(json.dumps({"fast": OWN | change}) for change in (
         {"steps": 0}, {"steps": 101}, {"steps": 8.0}, {"steps": True}, {"sampler": "euler"}, {"grid": "karras"}, {"guidance": 2}))])
-def test_a_damaged_or_foreign_file_is_refused_by_name(folder, content):
+def test_a_damaged_or_foreign_file_is_an_error_by_name(folder, content):
     (folder / FILE).write_text(content)
     for read in (LatentDiffusion.from_pretrained, lambda path: quickened(path, Sampling())):
         with pytest.raises(InputError) as refused:

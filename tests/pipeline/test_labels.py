@@ -68,12 +68,12 @@ def test_guidance_reaches_the_sampler(knowing):
 
 @pytest.mark.parametrize(("labels", "match"), [
     ([0, 1], "3 images need as many labels, not 2"), (3, "choose 0 to 2"), ([0, -2, 1], "no label -2")])
-def test_labels_that_do_not_fit_are_refused(knowing, labels, match):
+def test_labels_that_do_not_fit_are_errors(knowing, labels, match):
     with pytest.raises(InputError, match=match):
         knowing.generate([1, 2, 3], 2, labels=labels)
 
 
-def test_a_model_without_labels_refuses_labels_and_guidance(tiny_pipeline):
+def test_a_model_without_labels_rejects_labels_and_guidance(tiny_pipeline):
     assert tiny_pipeline.labels([1, 2]) is None
     with pytest.raises(InputError, match="trained without labels"):
         tiny_pipeline.generate([0], 2, labels=0)
@@ -155,7 +155,7 @@ def test_an_image_is_edited_towards_a_class_from_the_command_line(nanoldm, condi
 # Odd data
 
 
-def test_guidance_that_could_do_nothing_is_refused(knowing):
+def test_guidance_that_could_do_nothing_is_an_error(knowing):
     for call in (lambda: knowing.generate([1], 2, labels=-1, guidance=2.0), lambda: knowing.denoise_from(torch.rand(1, 1, 28, 28), 9, [1],
                                                                                                        guidance=2.0)):
         with pytest.raises(InputError, match="none is told here"):
@@ -164,7 +164,7 @@ def test_guidance_that_could_do_nothing_is_refused(knowing):
         knowing.generate([1], 2, labels=1, guidance=2.0, guidance_interval=(200, 800))
 
 
-def test_labels_that_are_no_whole_numbers_are_refused(knowing):
+def test_labels_that_are_no_whole_numbers_are_errors(knowing):
     with pytest.raises(InputError, match="whole numbers"):
         knowing.generate([1], 2, labels=[1.0])
     assert torch.equal(knowing.generate([1], 2, labels=np.int64(1)), knowing.generate([1], 2, labels=1))

@@ -164,7 +164,7 @@ def test_batches_do_not_matter_for_denoising_either(tiny_pipeline, images):
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"seeds": []}, "no seeds"), ({"seeds": [3, -1]}, "-1"), ({"seeds": [0], "steps": 0}, "1 to 100"),
     ({"seeds": [0], "steps": 101}, "1 to 100"), ({"seeds": [0], "steps": -5}, "1 to 100")])
-def test_seeds_and_steps_that_do_not_exist_are_refused(tiny_pipeline, arguments, message):
+def test_seeds_and_steps_that_do_not_exist_are_errors(tiny_pipeline, arguments, message):
     with pytest.raises(InputError, match=message):
         tiny_pipeline.generate(**arguments)
     with pytest.raises(InputError, match=message):
@@ -175,18 +175,18 @@ def test_seeds_and_steps_that_do_not_exist_are_refused(tiny_pipeline, arguments,
     (100, [1, 2, 3], None, "timestep 100 .* 0 to 99"), (-1, [1, 2, 3], None, "timestep -1 .* 0 to 99"),
     (10, [1, 2], None, "3 images .* not 2"), (10, [], None, "no seeds"), (10, [1, -2, 3], None, "-2"),
     (10, [1, 2, 3], 12, "1 to 11"), (10, [1, 2, 3], 0, "1 to 11")])
-def test_what_cannot_be_denoised_is_refused(tiny_pipeline, images, t, seeds, steps, message):
+def test_what_cannot_be_denoised_is_an_error(tiny_pipeline, images, t, seeds, steps, message):
     with pytest.raises(InputError, match=message):
         tiny_pipeline.denoise_from(images, t, seeds, steps)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 30, 30), (2, 1, 32, 32), (2, 3, 28, 28), (28, 28)])
-def test_images_of_another_shape_are_refused(tiny_pipeline, shape):
+def test_images_of_another_shape_are_errors(tiny_pipeline, shape):
     for use in (tiny_pipeline.encode, tiny_pipeline.reconstruct):
         with pytest.raises(InputError, match=r"do not fit: this model needs \(N, 1, 28, 28\)"):
             use(torch.rand(shape))
 
 
-def test_a_batch_size_below_1_is_refused(tiny_pipeline):
+def test_a_batch_size_below_1_is_an_error(tiny_pipeline):
     with pytest.raises(InputError, match="batch_size -1: at least 1"):
         tiny_pipeline.generate([0], 1, batch_size=-1)

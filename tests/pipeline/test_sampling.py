@@ -16,7 +16,7 @@ from nanoldm.utils.errors import InputError
     ({"eta": 0.5, "sampler": "heun"}, "eta belongs to the sampler ddim"),
     ({"eta": 1.5, "sampler": "ddim"}, "choose a number from 0 to 1"),
 ])
-def test_settings_that_do_not_go_together_are_refused(settings, message):
+def test_settings_that_do_not_go_together_are_errors(settings, message):
     with pytest.raises(InputError, match=message):
         Sampling(**settings)
 

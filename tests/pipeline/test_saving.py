@@ -122,21 +122,21 @@ def test_diffusers_reads_the_scheduler_and_has_the_same_table(tiny_pipeline, tmp
 
 @pytest.mark.parametrize("part", ["autoencoder", "network"])
 @pytest.mark.parametrize("length", [0, 5, 1000, -1])
-def test_truncated_weights_are_refused(folder, part, length):
+def test_truncated_weights_are_errors(folder, part, length):
     path = folder / part / WEIGHTS
     path.write_bytes(path.read_bytes()[:length])
     refused(folder, rf"{part}/{WEIGHTS} is truncated")
 
 
 @pytest.mark.parametrize("part", ["autoencoder", "network"])
-def test_altered_weights_are_refused(folder, part):
+def test_altered_weights_are_errors(folder, part):
     content = bytearray((folder / part / WEIGHTS).read_bytes())
     content[-3] ^= 1
     (folder / part / WEIGHTS).write_bytes(content)
     refused(folder, rf"{part}/{WEIGHTS} is corrupt")
 
 
-def test_weights_of_another_size_are_refused(folder):
+def test_weights_of_another_size_are_errors(folder):
     save_tensors(folder / "network" / WEIGHTS, Transformer(width=16, depth=1, heads=2, hidden=32).state_dict())
     refused(folder, rf"network/{WEIGHTS} does not fit")
 
@@ -148,7 +148,7 @@ def test_weights_of_another_size_are_refused(folder):
     (SCHEDULER, {"prediction_type": "samples"}), (SCHEDULER, {"beta_schedule": ...}),
     (SCHEDULER, {"beta_schedule": ..., "_class_name": "NoiseSchedule"}),
     (SCHEDULER, {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02})])
-def test_a_configuration_that_is_not_ours_is_refused_by_name(folder, file, changes):
+def test_a_configuration_that_is_not_ours_is_an_error_by_name(folder, file, changes):
     edit(folder / file, **changes)
     refused(folder, re.escape(str(folder / file)))
 
@@ -159,13 +159,13 @@ def test_a_missing_file_is_named(folder, file):
     refused(folder, f"{file} is missing")
 
 
-def test_an_autoencoder_and_a_network_of_different_models_are_refused(tiny_pipeline, tmp_path):
+def test_an_autoencoder_and_a_network_of_different_models_are_errors(tiny_pipeline, tmp_path):
     strange = LatentDiffusion(ConvAE(latent_channels=4), Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule()), 3.0)
     strange.save_pretrained(tmp_path)
     refused(tmp_path, re.escape(str(tmp_path)))
 
 
-def test_a_folder_that_is_not_a_model_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_model_is_an_error(tmp_path):
     refused(tmp_path, f"{tmp_path.name} holds no trained model")
     (tmp_path / "a.txt").write_text("a file")
     refused(tmp_path / "a.txt", "holds no trained model")
@@ -186,7 +186,7 @@ def test_a_bundled_model_is_found_by_its_name(tiny_pipeline, bundled):
     assert torch.equal(LatentDiffusion.from_pretrained("digits").generate([1], 5), tiny_pipeline.generate([1], 5))
 
 
-def test_an_unknown_name_is_refused_with_the_bundled_ones(bundled):
+def test_an_unknown_name_is_an_error_with_the_bundled_ones(bundled):
     refused("digit", r"unknown model 'digit'.*\(digits, fashion\)")
 
 
