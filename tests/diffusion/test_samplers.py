@@ -8,7 +8,19 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Estimate, NoiseSchedule, ddim, ddpm, evaluations, sampling_timesteps, trailing
+from nanoldm.diffusion import (
+    PREDICTIONS,
+    SAMPLERS,
+    Clamped,
+    Denoiser,
+    Estimate,
+    NoiseSchedule,
+    ddim,
+    ddpm,
+    evaluations,
+    sampling_timesteps,
+    trailing,
+)
 from nanoldm.diffusion.samplers.multistep import WEIGHTS
 from nanoldm.pipeline.saving import PREDICTION_TYPES
 from nanoldm.utils.errors import InputError

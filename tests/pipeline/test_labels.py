@@ -156,8 +156,8 @@ def test_an_image_is_edited_towards_a_class_from_the_command_line(nanoldm, condi
 
 
 def test_guidance_that_could_do_nothing_is_an_error(conditional):
-    for call in (lambda: conditional.generate([1], -1, steps=2, guidance=2.0), lambda: conditional.denoise_from(torch.rand(1, 1, 28, 28), 9, [1],
-                                                                                                       guidance=2.0)):
+    for call in (lambda: conditional.generate([1], -1, steps=2, guidance=2.0),
+                 lambda: conditional.denoise_from(torch.rand(1, 1, 28, 28), 9, [1], guidance=2.0)):
         with pytest.raises(InputError, match="guidance needs labels: give labels, or remove guidance"):
             call()
     with pytest.raises(InputError, match="timesteps 0 to 99"):

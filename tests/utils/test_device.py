@@ -134,8 +134,9 @@ def test_matrix_products_on_a_gpu_keep_their_precision(monkeypatch):
     assert prepare_torch("cuda") == torch.device("cuda")
 
 
-@pytest.mark.parametrize(("options", "message"), [({"threads": 0}, "threads 0: choose a number from 1 to 1024"), ({"threads": 10**11}, "from 1 to 1024"),
-                                                  ({"device": "cpu:foo"}, "device cpu:foo does not exist")])
+@pytest.mark.parametrize(("options", "message"), [
+    ({"threads": 0}, "threads 0: choose a number from 1 to 1024"), ({"threads": 10**11}, "from 1 to 1024"),
+    ({"device": "cpu:foo"}, "device cpu:foo does not exist")])
 def test_what_torch_would_choke_on_is_an_error(options, message):
     with pytest.raises(InputError, match=message):
         prepare_torch(**options)

@@ -14,9 +14,7 @@ from nanoldm.utils.terminal import quiet
 from nanoldm.utils.text import one_line
 
 # Other formats of Pillow may start programs (EPS), or are not images.
-FORMATS = (
-    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP"),
-)
+FORMATS = "AVIF BMP DIB GIF JPEG JPEG2000 MPO PNG PPM QOI TIFF WEBP".split()
 MOST_PIXELS = 64_000_000  # of one image; a small file may claim any number
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # PNG chunks that decide how the image looks
@@ -41,8 +39,9 @@ def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
 
     Raises InputError for a damaged file, and for other formats than FORMATS.
     """
+    what = f"{file} cannot be read as an image"
     if file.exists() and not file.is_file():  # reading a pipe may never end
-        raise InputError(f"{file} cannot be read as an image (not a file): repair or remove it")
+        raise InputError(f"{what} (not a file): repair or remove it")
     try:
         with quiet():
             try:
@@ -56,19 +55,15 @@ def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
     except Exception as error:  # Pillow raises many kinds
         unknown = isinstance(error, Image.UnidentifiedImageError)
         reason = "unknown format" if unknown else one_line(error) or type(error).__name__
-        raise InputError(
-            f"{file} cannot be read as an image ({reason}): repair or remove it"
-        ) from None
+        raise InputError(f"{what} ({reason}): repair or remove it") from None
 
 
 def decode(source: Path | io.BytesIO) -> tuple[Image.Image, str, int]:
     """Like `open_rgba`, with the errors of Pillow."""
     with Image.open(source, formats=formats()) as image:
         if image.width * image.height > MOST_PIXELS:
-            raise ValueError(
-                f"{image.width}x{image.height} pixels are more than {MOST_PIXELS // 10**6} million: "
-                "scale it down"
-            )
+            size, most = f"{image.width}x{image.height}", MOST_PIXELS // 10**6
+            raise ValueError(f"{size} pixels are more than {most} million: scale it down")
         mode, frames = image.mode, getattr(image, "n_frames", 1)
         image.seek(0)
         return eight_bits(upright(image)).convert("RGBA"), mode, frames

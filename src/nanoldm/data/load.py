@@ -9,7 +9,7 @@ from nanoldm.data.imageset import ImageSet
 from nanoldm.data.mnist import load_mnist
 from nanoldm.data.vision import load_torchvision
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.limits import LARGEST_SIZE, check_memory
+from nanoldm.utils.limits import LARGEST_SIZE, check_memory, within
 from nanoldm.utils.seeding import generator
 
 
@@ -19,9 +19,12 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
     size: side of the images, a multiple of 4 (default: of the data set).
     holdout: use so many training images as the test set, so that tuning never sees the real one:
         the last ones, or random ones of a folder, because folders are sorted by class.
-    Raises InputError for an unknown name, unreadable files, and a size or holdout that does not fit.
+    Raises InputError for an unknown name, unreadable files, or a wrong size or holdout.
     """
-    check_size(size)
+    if size is not None and (size < 4 or size % 4):
+        raise InputError(f"size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
+    if size is not None:
+        within("size", size, 4, LARGEST_SIZE)
     is_folder = name.startswith("folder:")
     if name == "mnist":
         train, test = load_mnist()
@@ -30,10 +33,8 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
     else:
         train, test = load_torchvision(name)
     if not 0 <= holdout < len(train):
-        raise InputError(
-            f"holdout {holdout} leaves nothing to train on: choose 0 to {len(train) - 1} images of "
-            f"{name}"
-        )
+        fix = f"choose 0 to {len(train) - 1} images of {name}"
+        raise InputError(f"holdout {holdout} leaves nothing to train on: {fix}")
     if holdout:
         if is_folder:
             train = train.select(torch.randperm(len(train), generator=generator(0)))
@@ -45,11 +46,3 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
         what = f"{count:,} images of {size}x{size} pixels"
         check_memory(2 * count * pixels, what, "choose a smaller size")
     return train.resize(size), test.resize(size)
-
-
-def check_size(size: int | None) -> None:
-    """Raise InputError unless size is a multiple of 4, 4 ... LARGEST_SIZE, or None."""
-    if size is not None and (size < 4 or size % 4):
-        raise InputError(f"size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
-    if size is not None and size > LARGEST_SIZE:
-        raise InputError(f"size {size}: at most {LARGEST_SIZE} pixels are possible")

@@ -1,7 +1,4 @@
-"""Images as NumPy archives (.npz).
-
-Array `images`: uint8 (N, S, S) for grey or (N, S, S, 3) for colour. Optional array `labels`: (N,)
-integers, -1 for none.
+"""Images as NumPy archives (.npz): uint8 `images` (N, S, S) or (N, S, S, 3), and integer `labels`.
 """
 
 import io
@@ -30,18 +27,17 @@ FIX = "write it with nanoldm sample --npz or numpy.savez"
 def save_npz(path: Path, images: Tensor, **arrays: np.ndarray) -> None:
     """images: (N, C, S, S), float in [0, 1] or uint8. arrays: more arrays of the archive."""
     pixels = images if images.dtype == torch.uint8 else to_bytes(images)
-    pixels = pixels.permute(0, 2, 3, 1).numpy()
+    pixels = (pixels[:, 0] if pixels.shape[1] == 1 else pixels.permute(0, 2, 3, 1)).numpy()
     content = io.BytesIO()
-    images = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    np.savez_compressed(content, images=images, **arrays)
+    np.savez_compressed(content, images=pixels, **arrays)
     write_bytes(path, content.getbuffer())
 
 
 def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
     """The arrays `names` of an archive: the first one must exist, the others may be missing.
 
-    The size of each array is checked before it is read. Raises InputError that names the file if it
-    is missing, damaged or another kind of file, and if there is not enough memory.
+    Their sizes are checked before they are read. Raises InputError that names the file if it is
+    missing, damaged or another kind of file, or too large for the memory.
     """
     if not path.exists():
         raise InputError(f"there is no file {path}: {FIX}")
@@ -70,10 +66,8 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: float) -> np.ndarray:
     """One array of at most `most` bytes. Raises ValueError for anything else."""
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        old = version == (1, 0)
-        header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-        shape, _, kind = header(file)
+        version = "1_0" if np.lib.format.read_magic(file) == (1, 0) else "2_0"
+        shape, _, kind = getattr(np.lib.format, f"read_array_header_{version}")(file)
         size = math.prod(shape) * kind.itemsize
         if kind.hasobject or size != member.file_size - file.tell() or size > most:
             raise ValueError(f"`{member.filename}` is not an array of {kind} {shape}")
@@ -93,23 +87,17 @@ def image_set(arrays: dict[str, np.ndarray], path: Path) -> ImageSet:
     images = arrays["images"]
     grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
     if images.dtype != np.uint8 or not (grey or colour) or images.shape[1] != images.shape[2]:
-        raise InputError(
-            f"`images` in {path} is {images.dtype} {images.shape}: give uint8 (N, S, S), or "
-            "(N, S, S, 3) for colour"
-        )
+        given = f"`images` in {path} is {images.dtype} {images.shape}"
+        raise InputError(f"{given}: give uint8 (N, S, S), or (N, S, S, 3) for colour")
     if not len(images):
         raise InputError(f"{path} holds no images: generate at least 20")
     labels = arrays.get("labels", np.full(len(images), -1))
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            f"`labels` in {path} is {labels.dtype} {labels.shape}: give one whole number for each "
-            f"of {len(images)} images"
-        )
+        given = f"`labels` in {path} is {labels.dtype} {labels.shape}"
+        raise InputError(f"{given}: give one whole number for each of {len(images)} images")
     if labels.min() < -1 or labels.max() > LARGEST_LABEL:
-        raise InputError(
-            f"`labels` in {path} range from {labels.min()} to {labels.max()}: give classes from 0 "
-            "on, -1 for none"
-        )
+        given = f"`labels` in {path} range from {labels.min()} to {labels.max()}"
+        raise InputError(f"{given}: give classes from 0 on, -1 for none")
     pixels = torch.from_numpy(images)
     pixels = pixels[:, None] if grey else pixels.permute(0, 3, 1, 2).contiguous()
     return ImageSet(pixels, torch.from_numpy(labels.astype(np.int64)))

@@ -16,10 +16,9 @@ SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "fashion-mnist": ("FashionMNIST", *TRAIN_OR_TEST),
     "kmnist": ("KMNIST", *TRAIN_OR_TEST),
     "qmnist": ("QMNIST", {"what": "train"}, {"what": "test10k"}),
-    **{
-        f"emnist-{split}": ("EMNIST", *({"split": split} | part for part in TRAIN_OR_TEST))
-        for split in ("digits", "letters", "balanced")
-    },
+    "emnist-digits": ("EMNIST", *({"split": "digits"} | part for part in TRAIN_OR_TEST)),
+    "emnist-letters": ("EMNIST", *({"split": "letters"} | part for part in TRAIN_OR_TEST)),
+    "emnist-balanced": ("EMNIST", *({"split": "balanced"} | part for part in TRAIN_OR_TEST)),
     "cifar10": ("CIFAR10", *TRAIN_OR_TEST),
     "cifar100": ("CIFAR100", *TRAIN_OR_TEST),
     "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
@@ -27,15 +26,10 @@ SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
-    """(training set, test set).
-
-    Raises InputError for an unknown name, and if the files cannot be read or downloaded.
-    """
+    """(training set, test set). Raises InputError for an unknown name and a failed download."""
     if name not in SETS:
-        raise InputError(
-            f"unknown data set {name!r}: choose mnist, {', '.join(SETS)}, or folder:PATH for your "
-            "own images"
-        )
+        fix = f"choose mnist, {', '.join(SETS)}, or folder:PATH for your own images"
+        raise InputError(f"unknown data set {name!r}: {fix}")
     from torchvision import datasets
 
     class_name, *splits = SETS[name]

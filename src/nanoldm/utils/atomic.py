@@ -49,10 +49,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a name for a new folder, which is renamed to `path` when the block succeeds.
-
-    Raises OSError that names `path` if it cannot be written.
-    """
+    """Yield a name for a new folder that becomes `path` on success. OSErrors name `path`."""
     temporary = None
     try:
         temporary = temporary_path(path)
@@ -68,10 +65,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file, which is renamed to `path` when the block succeeds.
-
-    After a failure or a kill, `path` is as it was. Raises OSError that names `path`.
-    """
+    """Yield a temporary file that becomes `path` on success; else `path` stays as it was."""
     with replacing_folder(path) as temporary:
         temporary.open("x").close()  # an existing file is an error; permissions are the user's
         yield temporary

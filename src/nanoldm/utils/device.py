@@ -15,11 +15,10 @@ from nanoldm.utils.text import one_line
 
 
 def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.device:
-    """Set up torch for `device` and return it. Every command that computes calls this first.
+    """Set up torch for `device` and return it. Call this first in a program.
 
     device: "auto" is CUDA, else MPS, else the CPU. threads: CPU threads, 1 ... 1024 (None: one per
-    core). The gain of each setting is in benchmarks/RESULTS.md.
-    Raises InputError for a device that does not exist, and for threads out of range.
+    core). Raises InputError for a device that does not exist, and for threads out of range.
     """
     if threads is not None:
         torch.set_num_threads(within("threads", threads, 1, 1024))
@@ -76,9 +75,8 @@ def keep_freed_memory() -> None:
 def use_onednn() -> bool:
     """Multiply float32 matrices by oneDNN instead of MKL. Returns whether this is exact here.
 
-    torch's switch for this also permits bfloat16, which processors without bfloat16 matrix units do
-    not use; on these (AMD Zen 4 and later) oneDNN is faster. If products are rounded, the switch
-    is set to "highest".
+    torch's switch for this also permits bfloat16, which only processors with bfloat16 matrix units
+    use: there the switch is set back. On others (AMD Zen 4 and later) oneDNN is faster.
     """
     a, b = torch.rand(2, 256, 256, generator=torch.Generator().manual_seed(0))
     torch.set_float32_matmul_precision("medium")

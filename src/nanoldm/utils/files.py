@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,15 +32,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON. Values that are not finite become null, because JSON has none."""
-    write_text(path, json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
-
-
-def without_nan(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {name: without_nan(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    finite = json.loads(json.dumps(content), parse_constant=lambda name: None)
+    write_text(path, json.dumps(finite, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -58,13 +50,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Turn the errors that a foreign configuration causes into an InputError that names its file."""
+    """Turn the errors of a foreign configuration into an InputError that names its file."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
-        if isinstance(error, InputError) and str(path.parent) in str(error):
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, RuntimeError) as e:
+        if isinstance(e, InputError) and str(path.parent) in str(e):
             raise
-        reason = one_line(error, 200)
+        reason = one_line(e, 200)
         raise InputError(f"{path} is not a configuration of nanoldm ({reason}): {AGAIN}") from None
 
 
@@ -85,7 +77,7 @@ def weights_digest(module: torch.nn.Module) -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], /, **metadata: str) -> None:
-    """Write a safetensors file with its own digest. Equal content makes equal files, byte by byte."""
+    """Write a safetensors file with its own digest. Equal content makes equal files."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "pt", "sha256": digest(tensors, **metadata), **metadata}
     content = save(tensors, metadata)
@@ -99,9 +91,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], /, **metadata: str) 
     write_bytes(path, len(header).to_bytes(8, "little") + header + content[8 + size :])
 
 
-def load_tensors(
-    path: Path, fix: str = "copy or export it again"
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_tensors(path: Path, fix: str = AGAIN) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata) of a safetensors file.
 
     Raises InputError with the file and `fix` if it is missing, truncated, altered or foreign.
@@ -123,7 +113,7 @@ def load_tensors(
 
 
 def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The result of `compute`, stored in the cache folder under `key`. A damaged file is ignored."""
+    """The result of `compute`, cached on disk under `key`. A damaged file is ignored."""
     path = cache_folder() / "features" / f"{key}.safetensors"
     with suppress(InputError):
         tensors, metadata = load_tensors(path)
@@ -157,7 +147,7 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_module(module: torch.nn.Module, path: Path) -> None:
-    """Fill `module` from a file of `save_tensors`. Raises InputError if the file does not fit it."""
+    """Fill `module` from a file of `save_tensors`. Raises InputError if it does not fit."""
     tensors, _ = load_tensors(path)
     with misfit(path):
         fill(module, tensors)

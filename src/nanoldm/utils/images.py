@@ -22,19 +22,14 @@ SCALE = 3  # screen pixels per pixel of a small image
 def check_images(images: Tensor) -> None:
     """Raise InputError unless images are uint8 (N, C, S, S) with one or three channels."""
     if not isinstance(images, Tensor):
-        raise InputError(
-            f"images are a {type(images).__name__}: give a torch tensor, such as "
-            "torch.from_numpy(images)"
-        )
+        kind = type(images).__name__
+        raise InputError(f"images are a {kind}: give a tensor, such as torch.from_numpy(images)")
     square = images.dim() == 4 and images.shape[2] == images.shape[3] > 0
     if images.dtype != torch.uint8 or not square or images.shape[1] not in (1, 3):
-        hint = "images[:, None] adds a channel"
-        if images.is_floating_point():
-            hint = "to_bytes(images) converts floats in [0, 1]"
-        kind = str(images.dtype).removeprefix("torch.")
+        convert, add = "to_bytes(images) converts floats in [0, 1]", "images[:, None] adds a channel"
         raise InputError(
-            f"images are {kind} {tuple(images.shape)}: give uint8 (N, C, S, S) with 1 or 3 channels, "
-            f"from 0 to 255 ({hint})"
+            f"images are {images.dtype} {tuple(images.shape)}: give uint8 (N, C, S, S) from 0 to "
+            f"255 with 1 or 3 channels ({convert if images.is_floating_point() else add})"
         )
 
 
@@ -46,10 +41,7 @@ def check_floats(images: Tensor, channels: int, size: int) -> None:
             f"(N, {channels}, {size}, {size})"
         )
     if images.dtype != torch.float32:
-        kind = str(images.dtype).removeprefix("torch.")
-        raise InputError(
-            f"images are {kind}: give float32 in [0, 1]; images.float() / 255 converts uint8"
-        )
+        raise InputError(f"images are {images.dtype}: give float32 in [0, 1], such as to_float(images)")
     if len(images) and not (images.min() >= -0.01 and images.max() <= 1.01):  # also for nan
         low, high = images.min(), images.max()
         raise InputError(f"images range from {low:g} to {high:g}: give pixels from 0 to 1")
@@ -63,9 +55,7 @@ def images_at_a_time(images: Tensor) -> int:
 def to_bytes(images: Tensor) -> Tensor:
     """Floats, clamped to [0, 1] -> uint8 0 ... 255. Raises TrainingError for NaN."""
     if images.isnan().any():
-        raise TrainingError(
-            "the images contain NaN: the weights of this model are damaged, or far too large"
-        )
+        raise TrainingError("the images contain NaN: the weights are damaged, or far too large")
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 

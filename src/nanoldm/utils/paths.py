@@ -6,7 +6,6 @@ from pathlib import Path
 
 from nanoldm.utils.errors import InputError
 
-# Files and folders that systems and file managers make
 SYSTEM_FILES = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", ".directory", "icon\r", "__macosx"),
     *("@eadir", "$recycle.bin", "system volume information", "lost+found"),
@@ -14,7 +13,7 @@ SYSTEM_FILES = {
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file or folder with this name was made by a system and not by a user."""
+    """Whether a system or a file manager made a file or folder with this name."""
     return name.lower() in SYSTEM_FILES or name.startswith("._")
 
 
@@ -27,10 +26,7 @@ def user_path(path: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """The folder of downloads and caches: $NANOLDM_DATA, or ~/.cache/nanoldm.
-
-    Without a home folder it is in the system's temporary folder.
-    """
+    """$NANOLDM_DATA, ~/.cache/nanoldm, or a temporary folder if there is no home folder."""
     if given := os.environ.get("NANOLDM_DATA"):
         return user_path(given)
     try:

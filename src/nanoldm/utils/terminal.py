@@ -15,11 +15,10 @@ AGAIN = 0.05  # seconds until a lost interrupt is raised again
 
 
 def open_streams() -> int:
-    """Prepare the standard streams. Returns a second descriptor of standard error.
+    """Prepare the standard streams. Returns a second descriptor of standard error, for `quiet`.
 
-    A closed stream (`2>&-`) becomes the null device: otherwise the next opened file would take its
-    number. Characters that the encoding lacks are printed as ?. The second descriptor still reaches
-    the terminal inside `quiet`.
+    A closed stream (`2>&-`) becomes the null device, so that no opened file takes its number.
+    Characters that the encoding lacks are printed as ?.
     """
     for number in range(3):
         try:
@@ -35,10 +34,7 @@ def open_streams() -> int:
 
 
 class SafeStream:
-    """A text stream that drops its output after its reader has gone (`nanoldm recipes | head -3`).
-
-    printable: applied to all text before it is written.
-    """
+    """A stream that drops its text after its reader has gone (`nanoldm recipes | head -3`)."""
 
     def __init__(self, stream: TextIO, printable: Callable[..., str] | None):
         self.stream, self.printable = stream, printable
@@ -69,7 +65,7 @@ class SafeStream:
 
 @contextmanager
 def safe_output(printable: Callable[..., str] | None = None) -> Iterator[None]:
-    """Standard output and error as `SafeStream`. printable: for standard output."""
+    """Standard output and error as `SafeStream`. printable: applied to all standard output."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = SafeStream(before[0], printable), SafeStream(before[1], None)
     try:
@@ -103,11 +99,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt.
-
-    Python reports and forgets an exception that is raised while an object is deleted. An interrupt
-    that is lost in this way is raised again.
-    """
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt, again if Python loses it in a destructor."""
     hook = sys.unraisablehook
 
     def raise_again(lost: Any) -> None:

@@ -15,19 +15,11 @@ CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories
 
 
 def plain(text: object, keep: str = "") -> str:
-    r"""Text in which control characters, except those in `keep`, are escaped: \n, \x1b, \u202e.
-
-    They could move the cursor of a terminal, break a line or hide a part.
-    """
-    return "".join(c if c in keep else escaped(c) for c in str(text))
-
-
-def escaped(character: str) -> str:
-    if unicodedata.category(character) not in CONTROL:
-        return character
-    if ord(character) > 127:
-        return character.encode("ascii", "backslashreplace").decode()
-    return repr(character)[1:-1]
+    r"""Text with escaped control characters, except those in `keep`: \n, \x1b, \u202e."""
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c) in CONTROL and c not in keep else c
+        for c in str(text)
+    )
 
 
 def one_line(error: object, length: int = 150) -> str:
