@@ -50,7 +50,7 @@ def test_one_iteration_converges_with_the_number_of_steps(gaussian):
 
 
 def test_inversion_of_the_data_is_standard_normal_noise(gaussian):
-    """The exact flow of this Gaussian divides by its standard deviation; the last step of the even spacing to clean leaves an error of about 1 / steps."""
+    """The exact flow of this Gaussian divides by its standard deviation; the last step leaves an error of about 1 / steps."""
     x0 = 0.5 * torch.randn(50, 4, dtype=torch.float64, generator=generator(1))
     x_T, _ = there_and_back(gaussian, x0, 100, 5)
     assert torch.allclose(x_T, x0 / 0.5, rtol=0.03)

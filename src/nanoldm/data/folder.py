@@ -30,17 +30,14 @@ UNIFORM = 8  # of 255: an image whose pixels differ less shows nothing
 def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
     """(training set, test set) of the images below `path`, cropped to a square and resized.
 
-    The test set is a subfolder such as test (see `find_layout`), or else every tenth image in order
-    of path. A subfolder is a class; images outside of subfolders have the label -1. The images are
-    grey unless one has colour. Transparent images get a background (see `choose_page`).
-    size: side of the images (default 28).
-    Raises InputError if there is no such folder, for fewer than two images, and for files that
-    cannot be read.
+    The test set is a subfolder (see `find_layout`), or else every tenth image in order of path.
+    Other subfolders are classes; images outside of them have the label -1. The images are grey
+    unless one has colour. Transparent images get a background. size: default 28.
+    Raises InputError without such a folder, for fewer than two images, and for unreadable files.
     """
     if not path.strip():
-        raise InputError(
-            "data folder: names no folder: give folder:PATH, such as folder:. for the current one"
-        )
+        fix = "give folder:PATH, such as folder:. for the current one"
+        raise InputError(f"data folder: names no folder: {fix}")
     folder = user_path(path)
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give folder:PATH with a folder of images")
@@ -61,10 +58,7 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
 
 
 def read_images(files: Sequence[Path], size: int) -> Tensor:
-    """RGB and opacity of each file, cropped to a centred square. -> (N, 4, size, size) uint8
-
-    Raises InputError that names the first file that cannot be read.
-    """
+    """RGB and opacity of the centred squares. -> (N, 4, size, size) uint8. Raises InputError."""
     what = f"{len(files):,} images of {size}x{size} pixels"
     check_memory(2 * len(files) * 4 * size**2, what, "choose a smaller size, or fewer images")
     images, errors = torch.empty(len(files), 4, size, size, dtype=torch.uint8), []
@@ -82,48 +76,40 @@ def read_images(files: Sequence[Path], size: int) -> Tensor:
 
 
 def flatten(images: Tensor) -> tuple[Tensor, list[str]]:
-    """Put transparent images (N, 4, S, S) on a page. -> (images (N, C, S, S), a note about it)
+    """Put transparent images (N, 4, S, S) on a page, in place -> ((N, C, S, S), a note about it).
 
     C is 1 if all images are grey, else 3.
     """
-    colours, opacity = images[:, :3], images[:, 3:]
-    transparent = (opacity < 255).flatten(1).any(1)
-    notes = []
+    transparent, notes = (images[:, 3] < 255).flatten(1).any(1), []
     if count := int(transparent.sum()):
         page = choose_page(images[transparent])
-        parts = images.split(images_at_a_time(images))
-        colours = torch.cat([composite(part, PAGES[page]) for part in parts])
+        for part in images.split(images_at_a_time(images)):
+            opacity = part[:, 3:].float() / 255
+            mixed = part[:, :3] * opacity + PAGES[page] * (1 - opacity)
+            part[:, :3] = mixed.round().to(torch.uint8)
         why = "" if page == "white" else ", because many would hardly be visible on white"
         notes = [f"{count:,} images are partly transparent and were put on {page}{why}"]
-    grey = (colours[:, :1] == colours).all()
-    return (colours[:, :1] if grey else colours).contiguous(), notes
+    grey = (images[:, :1] == images[:, :3]).all()
+    return images[:, : 1 if grey else 3].contiguous(), notes
 
 
 def choose_page(images: Tensor) -> str:
     """The first of PAGES on which few of the images (N, 4, S, S) are faint, else the best one."""
     parts = images.split(images_at_a_time(images))
-    faint = {
-        name: sum(int(is_faint(part, page).sum()) for part in parts) for name, page in PAGES.items()
-    }
-    good = [name for name in PAGES if faint[name] <= FEW * len(images)]
-    return good[0] if good else min(faint, key=faint.get)
+    faint = {}
+    for name, page in PAGES.items():
+        faint[name] = sum(int(is_faint(part, page).sum()) for part in parts)
+        if faint[name] <= FEW * len(images):
+            return name
+    return min(faint, key=faint.get)
 
 
 def is_faint(images: Tensor, page: int) -> Tensor:
-    """Which images (N, 4, S, S) are hard to see on a page of this grey. -> (N,)
-
-    Images that are opaque almost everywhere, such as paper with transparent corners, never are.
-    """
+    """Which images (N, 4, S, S) are mostly transparent and hard to see on this grey. -> (N,)"""
     weight = images[:, 3].float()
     contrast = (images[:, :3].int() - page).abs().amax(1) * weight
     faint = contrast.sum((1, 2)) < FAINT * weight.sum((1, 2))
     return faint & (weight.mean((1, 2)) < OPAQUE * 255)
-
-
-def composite(images: Tensor, page: int) -> Tensor:
-    """(N, 4, S, S) on a uniform page -> (N, 3, S, S)."""
-    opacity = images[:, 3:].float() / 255
-    return (images[:, :3] * opacity + page * (1 - opacity)).round().to(torch.uint8)
 
 
 def describe_classes(data: ImageSet) -> list[str]:
@@ -143,7 +129,7 @@ def describe_classes(data: ImageSet) -> list[str]:
 
 
 def warnings(images: Tensor) -> list[str]:
-    """A warning about a training set (N, C, S, S) that shows nothing, is dark or is all the same."""
+    """A warning about training images (N, C, S, S) that show nothing, are dark or are equal."""
     total = f"all {len(images):,} training images"
     spread = images.amax((2, 3)).int() - images.amin((2, 3)).int()
     uniform = int((spread < UNIFORM).all(1).sum())

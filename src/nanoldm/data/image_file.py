@@ -37,7 +37,7 @@ def suffixes() -> set[str]:
 def open_rgba(file: Path) -> tuple[Image.Image, str, int]:
     """(the first frame in RGBA, upright, 8 bits; its mode in the file; number of frames).
 
-    Raises InputError for a damaged file, and for other formats than FORMATS.
+    Raises InputError for a damaged file, and for formats that are not in FORMATS.
     """
     what = f"{file} cannot be read as an image"
     if file.exists() and not file.is_file():  # reading a pipe may never end

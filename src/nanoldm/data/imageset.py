@@ -14,10 +14,8 @@ from nanoldm.utils.images import check_images
 class ImageSet:
     """Images with labels. Raises InputError for tensors of other types or shapes.
 
-    images: (N, C, S, S) uint8, C = 1 or 3.
-    labels: (N,) int64, -1 for images without a label.
-    class_names: names of class 0, 1, ...; () if classes have only numbers.
-    notes: what the user should know about how the images were read.
+    images: (N, C, S, S) uint8, C = 1 or 3. labels: (N,) int64, -1 for none.
+    class_names: of class 0, 1, ...; () if classes have only numbers. notes: for the user.
     """
 
     images: Tensor

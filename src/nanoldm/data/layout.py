@@ -12,10 +12,7 @@ from nanoldm.utils.paths import is_system_file
 from nanoldm.utils.text import is_number
 
 TRAIN = r"trainval|training|train|trn"
-TESTS = (  # the first that exists is the test set
-    r"testing|test|tst",
-    r"validation|valid|val|evaluation|eval|dev",
-)
+TESTS = (r"testing|test|tst", r"validation|valid|val|evaluation|eval|dev")  # the first that exists
 Split = tuple[Path, Path, list[Path]]  # training set, test set, other folders
 Files = list[tuple[Path, str | None]]  # files in order of path with their classes
 
@@ -31,10 +28,9 @@ class Layout:
 
 
 def find_layout(folder: Path) -> Layout:
-    """How the images below `folder` are sorted: by set and then class, or by class and then set.
+    """How the images below `folder` are sorted: by set, then class, or by class, then set.
 
-    Both may be inside of outer folders. Raises InputError if there are no images, if a set has
-    none, and if only some classes have two sets.
+    Raises InputError if there are no images, or none in a set, or only some classes have two sets.
     """
     inner, skipped = inner_folder(folder), Counter()
     if split := find_split(inner):
@@ -43,12 +39,9 @@ def find_layout(folder: Path) -> Layout:
         found = by_class(inner, splits, skipped)
     else:
         found = Layout(*sorted_by_class(inner, skipped))
+        why = "is read as a class, because no other folder is named as its test or training set"
         sets = [name for name in found.classes if "" in (without(w, name) for w in (TRAIN, *TESTS))]
-        found.notes += [
-            f"{name} is read as a class, because no other folder is named as its test or training "
-            "set"
-            for name in sets
-        ]
+        found.notes += [f"{name} {why}" for name in sets]
     if inner != folder:
         found.notes.insert(0, f"the images are in {inner.relative_to(folder)}")
     if skipped:
@@ -76,12 +69,11 @@ def by_class(folder: Path, splits: dict[str, Split | None], skipped: Counter) ->
     names = sorted({part.name for split in splits.values() if split for part in split[:2]})
     notes = [f"each class has training and test images: {', '.join(names)}"]
     found = Layout(classes=in_order(splits), notes=notes)
-    for name in found.classes:
-        if splits[name]:
-            train, test, others = splits[name]
-            found.train += [(file, name) for file in find_images(train, skipped)]
-            found.test += [(file, name) for file in find_images(test, skipped)]
-            notes += [f"{note} (in {name})" for note in not_read(folder / name, others)]
+    for name in filter(splits.get, found.classes):
+        train, test, others = splits[name]
+        found.train += [(file, name) for file in find_images(train, skipped)]
+        found.test += [(file, name) for file in find_images(test, skipped)]
+        notes += [f"{note} (in {name})" for note in not_read(folder / name, others)]
     return found
 
 
@@ -109,10 +101,7 @@ def is_hidden(path: Path) -> bool:
 
 
 def inner_folder(folder: Path) -> Path:
-    """The folder with the sets or classes: `folder`, or one below it in which all images are.
-
-    The inner folder is named train, or has several subfolders and no images; others are classes.
-    """
+    """`folder`, or the one below it with all images, if it is named train or has only folders."""
     inner, seen = folder, set()
     while inner.resolve() not in seen and not has_images(inner) and not find_split(inner):
         parts = [part for part in subfolders(inner) if any(map(is_image, walk(part)))]
@@ -128,8 +117,7 @@ def inner_folder(folder: Path) -> Path:
 def find_split(folder: Path) -> Split | None:
     """(training set, test set, other subfolders) if two subfolders have such names.
 
-    Such as train and test, Training and Testing, train and val, or training_set and test_set: the
-    rest of the two names must be equal.
+    The rest of the two names must be equal: train and val, or training_set and test_set.
     """
     parts = subfolders(folder)
     for words in TESTS:
@@ -148,10 +136,7 @@ def without(words: str, name: str) -> str | None:
 
 
 def split_classes(folder: Path) -> dict[str, Split | None]:
-    """{class: its split, or None if it is empty}; {} if no class has two sets.
-
-    Raises InputError if only some classes have two sets.
-    """
+    """{class: its split, or None if empty}; {} if no class has two sets. Raises InputError."""
     splits = {part: find_split(part) for part in subfolders(folder)}
     given = [part.name for part, split in splits.items() if split]
     if not given or has_images(folder):
@@ -159,18 +144,15 @@ def split_classes(folder: Path) -> dict[str, Split | None]:
     found = {part.name: split for part, split in splits.items() if split or not any(walk(part))}
     for part in splits:
         if part.name not in found and any(map(is_image, walk(part))):
-            raise InputError(
-                f"{part} holds images, but no training and test set like {given[0]}: sort all "
-                "classes alike"
-            )
+            problem = f"{part} holds images, but no training and test set like {given[0]}"
+            raise InputError(f"{problem}: sort all classes alike")
     return found
 
 
 def sorted_by_class(folder: Path, skipped: Counter) -> tuple[Files, list[str]]:
     """(images below `folder` with their subfolder as class, all classes in order).
 
-    A subfolder without images is a class if it is empty, or if all names are numbers: then every
-    class keeps its number.
+    A subfolder without images is a class if it is empty, or if all names are numbers.
     """
     files = find_images(folder, skipped)
     parts = [file.relative_to(folder).parts for file in files]
@@ -182,23 +164,20 @@ def sorted_by_class(folder: Path, skipped: Counter) -> tuple[Files, list[str]]:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Sorted names of classes. Numbers in a name count as numbers, so that 2 comes before 10."""
+    """Sorted names of classes. Digits in a name count as numbers: 2 comes before 10."""
     names = list(names)
     if all(map(is_number, names)):
         return sorted(names, key=lambda name: (float(name), name))
 
-    def key(name: str) -> list[tuple]:
-        parts = filter(None, re.split(r"([0-9]+)", name))
-        return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+    def key(name: str) -> tuple:
+        parts = re.split("([0-9]+)", name)  # text, digits, text, ...
+        return [int(part) if k % 2 else part for k, part in enumerate(parts)], name
 
-    return sorted(names, key=lambda name: (key(name), name))
+    return sorted(names, key=key)
 
 
 def find_images(folder: Path, skipped: Counter) -> list[Path]:
-    """The image files below `folder`, sorted. `skipped` counts other files by their endings.
-
-    Raises InputError if there are none.
-    """
+    """The image files below `folder`, sorted; `skipped` counts others. Raises InputError."""
     files = list(walk(folder))
     images = sorted(filter(is_image, files))
     skipped.update(
@@ -206,18 +185,16 @@ def find_images(folder: Path, skipped: Counter) -> list[Path]:
         for file in set(files) - set(images)
     )
     if not images:
-        raise InputError(
-            f"{folder} holds no images: put {', '.join(sorted(suffixes()))} files there, or in "
-            "one subfolder for each class"
-        )
+        kinds = ", ".join(sorted(suffixes()))
+        where = "there, or in one subfolder for each class"
+        raise InputError(f"{folder} holds no images: put {kinds} files {where}")
     return images
 
 
 def walk(folder: Path) -> Iterator[Path]:
     """All files below `folder` that are not hidden.
 
-    Links to folders are followed, except to a folder above, or to one that was visited in the same
-    subfolder of `folder`: this could take very long or never end.
+    Links are followed, except to folders above and to those visited in the same subfolder.
     """
     above = {folder.resolve(), *folder.resolve().parents}
     waiting, seen = [folder], set()
@@ -228,7 +205,7 @@ def walk(folder: Path) -> Iterator[Path]:
             if not path.is_dir():
                 yield path
                 continue
-            top, real = path.relative_to(folder).parts[0], path.resolve()
-            if real not in above and (top, real) not in seen:
-                seen.add((top, real))
+            place = path.relative_to(folder).parts[0], path.resolve()
+            if place[1] not in above and place not in seen:
+                seen.add(place)
                 waiting.append(path)

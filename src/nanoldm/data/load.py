@@ -23,8 +23,7 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
     """
     if size is not None and (size < 4 or size % 4):
         raise InputError(f"size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
-    if size is not None:
-        within("size", size, 4, LARGEST_SIZE)
+    within("size", size or 4, 4, LARGEST_SIZE)
     is_folder = name.startswith("folder:")
     if name == "mnist":
         train, test = load_mnist()

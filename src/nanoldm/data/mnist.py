@@ -26,9 +26,8 @@ FILES = {
 def read_idx(path: Path, shape: tuple[int, ...], md5: str) -> Tensor:
     """A gzip-compressed IDX file of unsigned bytes -> uint8 tensor of `shape`.
 
-    IDX: two zero bytes, type code 8, the number of axes, the size of each axis as a big-endian
-    32-bit integer, then the bytes.
-    Raises InputError that names the file if it is missing, truncated or another file.
+    IDX: two zero bytes, type code 8, the number of axes, their sizes as big-endian 32-bit integers,
+    then the bytes. Raises InputError that names the file if it is missing, truncated or another.
     """
     fix = "install nanoldm again, or put the original MNIST file there"
     try:

@@ -1,5 +1,4 @@
-"""Images as NumPy archives (.npz): uint8 `images` (N, S, S) or (N, S, S, 3), and integer `labels`.
-"""
+"""Images as NumPy archives: uint8 `images` (N, S, S) or (N, S, S, 3), integer `labels` (N,)."""
 
 import io
 import math
@@ -47,10 +46,8 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
             warnings.simplefilter("ignore")  # numpy warns of files from Python 2
             members = {file.filename.removesuffix(".npy"): file for file in archive.infolist()}
             if names[0] not in members:
-                raise InputError(
-                    f"{path} has no array `{names[0]}` (it has {listing([*members]) or 'none'}): "
-                    f"save it as numpy.savez(FILE, {names[0]}=...)"
-                )
+                problem = f"has no array `{names[0]}` (it has {listing([*members]) or 'none'})"
+                raise InputError(f"{path} {problem}: save it as numpy.savez(FILE, {names[0]}=...)")
             arrays, most = {}, math.inf
             for name in filter(members.get, names):
                 arrays[name] = read_member(archive, members[name], most)

@@ -63,9 +63,7 @@ class Part(NamedTuple):
         return Part(small, self.box)
 
 
-def fit_image(
-    file: Path, examples: Tensor, *, fit: bool = True, invert: bool = False
-) -> Fitted:
+def fit_image(file: Path, examples: Tensor, *, fit: bool = True, invert: bool = False) -> Fitted:
     """Fit an image file to a model. examples: (N, C, S, S), images like those of the model.
 
     If the examples have a plain dark (or light) background and the file the opposite, it is
@@ -153,9 +151,8 @@ def fit_strokes(part: Part, size: int, file: Path) -> tuple[Part, list[str]]:
         box = -margin, -margin, part.image.width + margin, part.image.height + margin
         part = Part(wide, part.at(box))
     if (cut := cut_out(part.image)) is None:
-        raise InputError(
-            f"{file} shows no ink that stands out from its paper: give an image with more contrast"
-        )
+        problem = "shows no ink that stands out from its paper"
+        raise InputError(f"{file} {problem}: give an image with more contrast")
     ink = Part(cut[0], part.at(cut[1]))
     wide, covered, thickened = thicken(ink.image, round(STROKE / (INK * size), 3))
     left, top, right, bottom = ink.at(covered)
@@ -171,10 +168,9 @@ def fit_strokes(part: Part, size: int, file: Path) -> tuple[Part, list[str]]:
 def open_visible(file: Path) -> tuple[Image.Image, str]:
     """(RGB image, its size and kind in words). Transparent images get a page (`choose_page`)."""
     if not file.is_file():
-        raise InputError(
-            f"{file} is {'a folder' if file.is_dir() else 'no file'}: give the path of an image, or "
-            "test:K for a test image of the model"
-        )
+        what = "a folder" if file.is_dir() else "no file"
+        fix = "give the path of an image, or test:K for a test image of the model"
+        raise InputError(f"{file} is {what}: {fix}")
     whole, mode, frames = open_rgba(file)
     small = np.array(Part(whole, (0, 0, *whole.size)).reduced(WORKING_SIZE).image)
     image = on_page(whole, choose_page(torch.from_numpy(small).permute(2, 0, 1)[None]))

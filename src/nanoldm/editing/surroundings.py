@@ -41,7 +41,7 @@ def find_sheet(grey: np.ndarray) -> tuple[np.ndarray, list[str]]:
 def peel(grey: np.ndarray, region: np.ndarray, level: float) -> Found:
     """A smaller region, if the tones at this level show more than handwriting on its paper."""
     dark = grey < level
-    tone = dark[ring_of(region)].mean() > 0.5                         # of the outermost ring
+    tone = dark[ring_of(region)].mean() > 0.5  # of the outermost ring
     return sheet_inside(grey, region, dark, tone) or box_or_edge(grey, region, dark, tone)
 
 

@@ -24,7 +24,7 @@ def temporary_path(path: Path) -> Path:
     for orphan in path.parent.glob(f"{TEMPORARY}*.tmp"):
         with suppress(OSError):
             if is_orphan(orphan):
-                remove(orphan)
+                shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
     return path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
@@ -43,10 +43,6 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".nanoldm-") and name.endswith(".tmp")
 
 
-def remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a name for a new folder that becomes `path` on success. OSErrors name `path`."""
@@ -60,7 +56,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         if temporary:
             with suppress(OSError):
-                remove(temporary)
+                shutil.rmtree(temporary, True) if temporary.is_dir() else temporary.unlink()
 
 
 @contextmanager

@@ -45,25 +45,18 @@ def check_compiler(device: torch.device | str) -> None:
     """Raise InputError if torch.compile does not work on `device`; often a compiler is missing."""
     compiler = os.environ.get("CXX", {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++"))
     if torch.device(device).type == "cpu" and not shutil.which(compiler):
-        raise InputError(
-            f"compile needs a C++ compiler and there is no {compiler}: install it, name another in "
-            "$CXX, or leave compile out"
-        )
+        fix = "install it, name another in $CXX, or leave compile out"
+        raise InputError(f"compile needs a C++ compiler and there is no {compiler}: {fix}")
     try:
         with quiet():
             torch.compile(lambda x: x + 1)(torch.ones(2, device=device))
     except Exception as error:  # torch raises many kinds
-        raise InputError(
-            f"compile does not work here ({one_line(error)}): install a compiler for {device}, or "
-            "leave compile out"
-        ) from None
+        fix = f"install a compiler for {device}, or leave compile out"
+        raise InputError(f"compile does not work here ({one_line(error)}): {fix}") from None
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors for the next ones.
-
-    By default it returns large blocks to the system: 18,000 page faults per training step.
-    """
+    """Let glibc keep the memory of freed tensors: saves 18,000 page faults per training step."""
     trim_threshold, mmap_threshold = -1, -3  # from malloc.h
     if sys.platform == "linux":
         with suppress(AttributeError):  # not glibc

@@ -72,7 +72,7 @@ def digest(tensors: Mapping[str, Tensor], /, **metadata: str) -> str:
 
 
 def weights_digest(module: torch.nn.Module) -> str:
-    """SHA-256 of the parameters. Buffers differ in the last digits if they are computed again."""
+    """SHA-256 of the parameters, without buffers, whose last digits may change."""
     return digest(dict(module.named_parameters()))
 
 
@@ -92,10 +92,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], /, **metadata: str) 
 
 
 def load_tensors(path: Path, fix: str = AGAIN) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file.
-
-    Raises InputError with the file and `fix` if it is missing, truncated, altered or foreign.
-    """
+    """(tensors, metadata). Raises InputError for a missing, truncated, altered or foreign file."""
     check_regular(path, fix)
     try:
         with safe_open(path, framework="pt") as file:
@@ -103,9 +100,8 @@ def load_tensors(path: Path, fix: str = AGAIN) -> tuple[dict[str, Tensor], dict[
             # Copies: Windows does not replace a file that tensors still map.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path} is truncated or not a safetensors file ({one_line(error)}): {fix}"
-        ) from None
+        what = f"truncated or not a safetensors file ({one_line(error)})"
+        raise InputError(f"{path} is {what}: {fix}") from None
     own = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
     if "sha256" in metadata and metadata["sha256"] != digest(tensors, **own):
         raise InputError(f"{path} is corrupt (its SHA-256 does not match): {fix}")
@@ -127,10 +123,7 @@ def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tens
 
 
 def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """module.load_state_dict, for weights from a file.
-
-    Raises ValueError if names, shapes or types do not fit, and for values that are not finite.
-    """
+    """module.load_state_dict. Raises ValueError for tensors that do not fit or are not finite."""
     for name, own in module.state_dict().items():
         if (given := tensors.get(name)) is None:
             continue  # load_state_dict names all that are missing

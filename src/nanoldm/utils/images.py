@@ -26,7 +26,7 @@ def check_images(images: Tensor) -> None:
         raise InputError(f"images are a {kind}: give a tensor, such as torch.from_numpy(images)")
     square = images.dim() == 4 and images.shape[2] == images.shape[3] > 0
     if images.dtype != torch.uint8 or not square or images.shape[1] not in (1, 3):
-        convert, add = "to_bytes(images) converts floats in [0, 1]", "images[:, None] adds a channel"
+        convert, add = "to_bytes(images) converts floats", "images[:, None] adds a channel"
         raise InputError(
             f"images are {images.dtype} {tuple(images.shape)}: give uint8 (N, C, S, S) from 0 to "
             f"255 with 1 or 3 channels ({convert if images.is_floating_point() else add})"
@@ -36,12 +36,10 @@ def check_images(images: Tensor) -> None:
 def check_floats(images: Tensor, channels: int, size: int) -> None:
     """Raise InputError unless images are float32 (N, channels, size, size) in [0, 1]."""
     if images.shape[1:] != (channels, size, size):
-        raise InputError(
-            f"images of shape {tuple(images.shape)} do not fit: this model needs "
-            f"(N, {channels}, {size}, {size})"
-        )
+        needed, given = f"(N, {channels}, {size}, {size})", tuple(images.shape)
+        raise InputError(f"images of shape {given} do not fit: this model needs {needed}")
     if images.dtype != torch.float32:
-        raise InputError(f"images are {images.dtype}: give float32 in [0, 1], such as to_float(images)")
+        raise InputError(f"images are {images.dtype}: give float32 in [0, 1] (to_float(images))")
     if len(images) and not (images.min() >= -0.01 and images.max() <= 1.01):  # also for nan
         low, high = images.min(), images.max()
         raise InputError(f"images range from {low:g} to {high:g}: give pixels from 0 to 1")
@@ -78,7 +76,7 @@ def grid(images: Tensor, columns: int | None = None, rows: int | None = None) ->
     for k, image in enumerate(to_bytes(images).permute(0, 2, 3, 1).numpy()):
         row, column = (k % rows, k // rows) if rows else divmod(k, columns)
         top, left = 1 + row * step, 1 + column * step
-        sheet[top : top + size, left : left + size] = image           # grey becomes RGB
+        sheet[top : top + size, left : left + size] = image  # grey becomes RGB
     scale = max(1, round(SCALE * 28 / size))
     return Image.fromarray(sheet.repeat(scale, 0).repeat(scale, 1))
 
@@ -87,16 +85,13 @@ def captioned(parts: Iterable[tuple[str, Image.Image]], across: bool = False) ->
     """Pictures under their captions, one below the other, or side by side if `across`."""
     parts = [(plain(caption), picture) for caption, picture in parts]
     font, line, gap = ImageFont.load_default(16), 24, 8
-    sizes = [
-        (max(picture.width, int(font.getlength(caption))), picture.height + line)
-        for caption, picture in parts
-    ]
-    widths, heights = zip(*sizes, strict=True)
+    widths = [max(picture.width, int(font.getlength(caption))) for caption, picture in parts]
+    heights = [picture.height + line for _, picture in parts]
     gaps = gap * (len(parts) - 1)
     ends = (sum(widths) + gaps, max(heights)) if across else (max(widths), sum(heights) + gaps)
     sheet, x, y = Image.new("RGB", ends, "white"), 0, 0
     canvas = ImageDraw.Draw(sheet)
-    for (caption, picture), (width, height) in zip(parts, sizes, strict=True):
+    for (caption, picture), width, height in zip(parts, widths, heights, strict=True):
         canvas.text((x, y + 2), caption, fill="black", font=font)
         sheet.paste(picture, (x, y + line))
         x, y = (x + width + gap, y) if across else (x, y + height + gap)

@@ -34,10 +34,10 @@ def free_memory() -> float:
     free = [float(psutil.virtual_memory().available)]
     with suppress(OSError, ValueError):  # the container; "max" (no limit) is a ValueError
         group = Path("/sys/fs/cgroup")
-        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        lines = (group / "memory.stat").read_text().splitlines()
         file_cache = int(dict(line.split() for line in lines).get("inactive_file", 0))
-        used = int((group / "memory.current").read_text(encoding="ascii")) - file_cache
-        free.append(float((group / "memory.max").read_text(encoding="ascii")) - used)
+        used = int((group / "memory.current").read_text()) - file_cache
+        free.append(float((group / "memory.max").read_text()) - used)
     if sys.platform != "win32":
         import resource
 
@@ -50,10 +50,8 @@ def free_memory() -> float:
 def check_memory(needed: float, what: str, fix: str) -> None:
     """Raise InputError if `what` needs more bytes than are free. fix: how to need less."""
     if needed > (free := free_memory()):
-        raise InputError(
-            f"not enough memory for {what}: about {gigabytes(needed)} needed, "
-            f"{gigabytes(max(free, 0))} free: {fix}"
-        )
+        sizes = f"about {gigabytes(needed)} needed, {gigabytes(max(free, 0))} free"
+        raise InputError(f"not enough memory for {what}: {sizes}: {fix}")
 
 
 def gigabytes(size: float) -> str:

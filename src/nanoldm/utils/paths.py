@@ -35,25 +35,21 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / "nanoldm-cache"
 
 
-def kind_of(path: Path) -> str:
-    """The kind of something that is not a regular file, for messages."""
-    return "a folder" if path.is_dir() else "a device or a pipe"
-
-
 def check_regular(path: Path, fix: str = "copy or export the whole folder again") -> None:
-    """Raise InputError with `fix` unless `path` is a regular file: reading a pipe may never end."""
+    """Raise InputError with `fix` unless `path` is a file: reading a pipe may never end."""
     if not path.exists():
         raise InputError(f"{path} is missing: {fix}")
     if not path.is_file():
-        raise InputError(f"{path} is {kind_of(path)}, not a file: {fix}")
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise InputError(f"{path} is {kind}, not a file: {fix}")
 
 
 def check_target(path: Path, *suffixes: str) -> Path:
     """`path`. Raises InputError unless a file with one of `suffixes` can be written there."""
     if path.suffix.lower() not in suffixes:
         raise InputError(f"cannot write {path}: end its name in {' or '.join(suffixes)}")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is {kind_of(path)}: give the name of a file")
+    if path.exists():
+        check_regular(path, "give the name of a file")
     check_writable(path, path.parent)
     return path
 

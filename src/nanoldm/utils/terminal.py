@@ -43,18 +43,16 @@ class SafeStream:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        with self.dropping():
-            self.stream.write(self.printable(text, keep="\n\t\r") if self.printable else text)
+        shown = self.printable(text, keep="\n\t\r") if self.printable else text
+        self.attempt(self.stream.write, shown)
         return len(text)
 
     def flush(self) -> None:
-        with self.dropping():
-            self.stream.flush()
+        self.attempt(self.stream.flush)
 
-    @contextmanager
-    def dropping(self) -> Iterator[None]:
+    def attempt(self, action: Callable, *arguments: str) -> None:
         try:
-            yield
+            action(*arguments)
         except OSError as error:
             sink = os.open(os.devnull, os.O_WRONLY)  # also for what Python flushes at its end
             os.dup2(sink, self.stream.fileno())
