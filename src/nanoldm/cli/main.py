@@ -22,7 +22,7 @@ import tyro
 from nanoldm import __version__
 from nanoldm.utils.errors import InputError, TrainingError
 from nanoldm.utils.paths import user_path
-from nanoldm.utils.terminal import interruptible, lasting_output, open_streams
+from nanoldm.utils.terminal import interruptible, open_streams, safe_output
 from nanoldm.utils.text import plain
 
 # Group -> command -> module; the class has the name of the command.
@@ -209,13 +209,13 @@ def main() -> None:
 
 def leave(message: str, code: int) -> None:
     """Print the message, if anybody reads it, and exit."""
-    with suppress(OSError), lasting_output():
+    with suppress(OSError), safe_output():
         print(f"nanoldm: {plain(message)}", file=sys.stderr)
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> None:
-    with lasting_output():  # tyro's help has colours
+    with safe_output():  # tyro's help has colours
         command = parse(arguments)
-    with lasting_output(printable=plain):
+    with safe_output(printable=plain):
         command()

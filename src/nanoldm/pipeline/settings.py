@@ -43,7 +43,7 @@ class Sampling:
     guidance_interval: tuple[int, int] | None = None
 
     def __post_init__(self):
-        if self.steps is not None and not isinstance(self.steps, int):
+        if self.steps is not None and type(self.steps) is not int:
             raise InputError(f"steps is {self.steps}: give a whole number")
         if not callable(self.sampler) and self.sampler not in SAMPLERS:
             names = ", ".join(SAMPLERS)
