@@ -7,22 +7,46 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from nanoldm.data import ImageSet
 from nanoldm.data.clusters import cluster_latents
 from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.log import Interruption, Metrics, Values, checked_mean
-from nanoldm.experiments.plan import Plan, Stages, check_room, describe, make_plan, memory, read_plan, sampling_settings
-from nanoldm.experiments.resume import check_one_process, check_run, check_same_images, copy_records, find_damage, model_files, note_place
-from nanoldm.experiments.stages import Stage, autoencoder_stage, denoiser_stage, give_latents, label_count, normalised_latents, raw_tokens
+from nanoldm.experiments.log import Values
+from nanoldm.experiments.plan import (
+    Plan,
+    Stages,
+    check_room,
+    describe,
+    make_plan,
+    memory,
+    read_plan,
+    sampling_settings,
+)
+from nanoldm.experiments.resume import (
+    check_one_process,
+    check_run,
+    check_same_images,
+    copy_records,
+    find_damage,
+    model_files,
+    note_place,
+)
+from nanoldm.experiments.run_stage import mean_loss, run_stage
+from nanoldm.experiments.stages import (
+    Stage,
+    autoencoder_stage,
+    denoiser_stage,
+    give_latents,
+    label_count,
+    normalised_latents,
+    raw_tokens,
+)
 from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.labels import known_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import load_settings
-from nanoldm.training import load_checkpoint, save_checkpoint
 from nanoldm.utils.config import flat
 from nanoldm.utils.device import check_compiler
 from nanoldm.utils.errors import InputError
@@ -32,8 +56,6 @@ from nanoldm.utils.limits import gigabytes
 from nanoldm.utils.seeding import Stream, generator
 from nanoldm.utils.text import shell
 
-LOG_EVERY = 10  # steps
-CHECKPOINT_SHARE = 0.01  # of the time for checkpoints: a killed run loses a few seconds
 PREVIEW_SEEDS = range(16)
 TEST_IMAGES = 2000  # for the test loss
 
@@ -250,55 +272,3 @@ class Run:
             raise InputError(f"{file} is not of this run's latents: remove the run folder to start "
                              "again, or choose another with --out")
         return found
-
-
-@torch.inference_mode()
-def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int = 250) -> float:
-    """The mean loss over a large batch, in parts."""
-    parts = zip(*(tensor.split(size) for tensor in batch.values()), strict=True)
-    total = sum(loss_module(**dict(zip(batch, part, strict=True))).item() * len(part[0])
-                for part in parts)
-    return total / len(next(iter(batch.values())))
-
-
-def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int],
-              evaluate: Callable[[int], Values], watch: Callable[[], Values] = dict,
-              **origin: str) -> bool:
-    """Train a stage from its checkpoint to its end -> whether there was a step to take.
-
-    lengths: (steps, steps between two evaluations). evaluate(step) and watch() return metrics for
-    the log: evaluate at every preview and at the end, watch (cheap) at every line.
-    origin: digests for the checkpoint.
-    """
-    (steps, every), path, start = lengths, folder.checkpoint(stage.name), 0
-    if path.exists():
-        start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema, steps, **origin)
-        left = f"continuing from step {start:,} of {steps:,}" if start < steps else "done"
-        print(f"{stage.name}: {left}")
-    metrics, next_save, losses = Metrics(folder.metrics, stage.name, start), 0.0, []
-    bar = tqdm(desc=stage.name, total=steps, initial=start, unit="step")
-    with Interruption() as interrupted, bar:
-        for step in stage.run(steps, start):
-            bar.update()
-            losses.append(step.loss)
-            number = step.number
-            showing = number % every == 0 or number == steps
-            if not (showing or interrupted or number == 1 or number % LOG_EVERY == 0):
-                continue
-            norm = step.grad_norm.item()
-            loss = checked_mean(losses, norm, number, path)
-            bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
-            line = dict(loss=loss, learning_rate=step.learning_rate, grad_norm=norm)
-            metrics.write(number, **line, **watch())
-            losses.clear()
-            if showing:
-                metrics.write(number, **evaluate(number))
-            if showing or interrupted or time.monotonic() > next_save:
-                began = time.monotonic()
-                save_checkpoint(path, number, stage.loss_module, stage.optimizer, stage.ema, **origin)
-                next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
-            if interrupted:
-                raise KeyboardInterrupt(
-                    f"{stage.name} stopped at step {number:,} of {steps:,}, checkpoint saved: the "
-                    "same command continues the run")
-    return start < steps

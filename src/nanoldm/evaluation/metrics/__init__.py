@@ -1,8 +1,25 @@
 """How good images are: pure functions of features, and the network that makes the features."""
 
-from nanoldm.evaluation.metrics.classifier import class_accuracy, confidence, distance_from_uniform, histogram
-from nanoldm.evaluation.metrics.frechet import frechet_distance, gaussian_distance, kernel_distance, mean_kernel, moments
-from nanoldm.evaluation.metrics.neighbours import NEIGHBOURS, density_coverage, nearest, radii, squared_distances
+from nanoldm.evaluation.metrics.classifier import (
+           class_accuracy,
+           confidence,
+           distance_from_uniform,
+           histogram,
+)
+from nanoldm.evaluation.metrics.frechet import (
+           frechet_distance,
+           gaussian_distance,
+           kernel_distance,
+           mean_kernel,
+           moments,
+)
+from nanoldm.evaluation.metrics.neighbours import (
+           NEIGHBOURS,
+           density_coverage,
+           nearest,
+           radii,
+           squared_distances,
+)
 from nanoldm.evaluation.metrics.network import ClassificationLoss, FeatureNet, extract
 
 __all__ = ["NEIGHBOURS", "ClassificationLoss", "FeatureNet", "class_accuracy", "confidence", "density_coverage",
