@@ -1,5 +1,6 @@
-"""A ladder from the autoencoder to pure noise: the first rung that breaks says where to look."""
+"""The doctor: checks from the autoencoder to pure noise. The first that fails shows where to look."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,149 +11,195 @@ from torch import Tensor
 from nanoldm.diffusion import PREDICTIONS, corrupt
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation import plots as charts
-from nanoldm.evaluation.features import Features, images_to_judge, load_features
-from nanoldm.experiments.stages import known
+from nanoldm.evaluation.reference import DEFAULT_REFERENCE, Reference, load_model, results_folder
+from nanoldm.pipeline.labels import known_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.settings import default_settings
 from nanoldm.utils import images as pictures
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import write_json
 from nanoldm.utils.images import to_bytes, to_float
-from nanoldm.utils.paths import check_folder
 from nanoldm.utils.seeding import generator
 
-IMAGES = 200                # for each rung with pictures
-LATENTS = 2000              # for the statistics
-NEIGHBOURS = 5
+IMAGES = 200  # for checks with pictures
+LATENTS = 2000  # for the statistics
 SHOWN = 16
 
-# Coverage: the share of real images among whose nearest neighbours lies an image of the model; real images reach 0.97.
-# Timesteps are for T = 100. The bundled `mnist` reaches 1.00, 0.99, 0.73, 0.37, 0.45; tests/test_doctor.py breaks models on purpose.
+# Least coverage. Timesteps are for T = 100. Real images reach 0.97, the bundled `mnist` 1.00, 0.99,
+# 0.73, 0.37 and 0.45; tests/evaluation/test_doctor.py breaks models on purpose.
 DENOISING = {25: 0.95, 50: 0.75, 75: 0.4, 99: 0.2}
 SAMPLING = 0.2
 
 CAUSES = {
-    "reconstruct": "encoder and decoder do not belong together (another file, shuffled weights), or the autoencoder was trained too short: "
-                   "look at samples/reconstructions.png of its run",
-    "latent statistics": "latent_mean and latent_std do not fit this encoder: they must be set from the training latents after the last "
-                         "step of the autoencoder (set_statistics), and saved with it",
-    "clamp": "clip_sample_range is smaller than the latents: it must be the largest |normalised latent| of the training set",
-    "untrained": "the network removes no noise at all: untrained weights, or an EMA that never took in the trained ones",
-    "schedule": "the network expects another noise schedule than the one saved with it: on these images it does better when it is told "
-                "timestep {best} instead of {t}",
-    "denoise": "the network is right about little noise and wrong about much: trained too short, an EMA that lags behind a short run, "
-               "or latents that are hard to model (too many channels, not normalised)",
-    "sample": "the model denoises and does not find the data from pure noise: usually too little training, or sampler options that skip "
-              "the noisiest timesteps",
+    "reconstruct": "encoder and decoder do not belong together (another file, shuffled weights), or "
+    "the autoencoder was trained too short: look at samples/reconstructions.png of its run",
+    "latent statistics": "latent_mean and latent_std do not fit this encoder: set_statistics must set "
+    "them from the training latents after the last step of the autoencoder",
+    "clamp": "clip_sample_range is smaller than the latents: it must be the largest |normalised "
+    "latent| of the training set",
+    "untrained": "the network removes no noise: untrained weights, or an EMA that never took in the "
+    "trained ones",
+    "schedule": "the network expects another noise schedule than the saved one: for noise of timestep "
+    "{t} it is better with timestep {best} as input",
+    "denoise": "the network is right about little noise and wrong about much: trained too short, an "
+    "EMA that lags behind a short run, or latents that are hard to model (too many channels, not "
+    "normalised)",
+    "sample": "the model denoises but does not generate from pure noise: usually too little training",
 }
 
 
 @dataclass(frozen=True)
-class Rung:
-    """name, what was measured, its value and its limit: "at most" for an error, "at least" for coverage."""
+class Check:
+    """limit: "at most" threshold for an error, "at least" threshold for coverage."""
 
     name: str
-    measure: str
+    metric: str
     value: float
     limit: str
     threshold: float
 
     @property
     def passed(self) -> bool:
-        return self.value <= self.threshold if self.limit == "at most" else self.value >= self.threshold      # nan fails both
+        if self.limit == "at most":  # nan fails both
+            return self.value <= self.threshold
+        return self.value >= self.threshold
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.measure} {self.value:.3f} ({self.limit} {self.threshold:g}): {'pass' if self.passed else 'FAIL'}"
+        limit = f"{self.limit} {self.threshold:g}"
+        result = "pass" if self.passed else "FAIL"
+        return f"{self.name}: {self.metric} {self.value:.3f} ({limit}): {result}"
 
 
-def examine(model: str | Path, *, features: str | Path | Features = "digits-v1", out: Path | None = None,
-            device: torch.device | str = "cpu", data: str | None = None) -> bool:
-    """Climb the ladder, print each rung, write doctor.png and doctor.json to `out` (default: doctor/NAME); True if all rungs hold.
+Checked = Iterator[tuple[Check, Image.Image]]
 
-    data: test images of these instead of the model's own data.
-    Raises InputError for a model, data or networks that cannot be loaded or do not fit.
+
+def examine(
+    model: str | Path | LatentDiffusion,
+    reference: Reference = DEFAULT_REFERENCE,
+    out: Path | None = None,
+) -> bool:
+    """Run and print all checks -> whether all pass.
+
+    Writes doctor.png and doctor.json to `out` (default: doctor/NAME).
+    Raises InputError for a model, images or networks that cannot be loaded or do not fit.
     """
-    pipeline, judges = LatentDiffusion.from_pretrained(model, device), load_features(features)
-    data, _, real = images_to_judge(judges, model, data)
-    test, labels = to_float(real.images[:LATENTS]), known(real.labels[:IMAGES], pipeline.denoiser.classes)
+    model = load_model(model)
+    out = results_folder("doctor", model.name, out)
+    real = reference.load(model.name)
+    test = to_float(real.test.images[:LATENTS])
+    labels = known_labels(real.test.labels[:IMAGES], model.classes)
     if len(test) < 2:
-        raise InputError(f"{data.name} has {len(test)} test image, and at least 2 are needed: add images")
-    out = out or Path("doctor") / Path(model).resolve().name
-    check_folder(out)
-    rungs, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]
-    for rung, sheet in climb(pipeline, test, next(iter(judges.networks.values())), labels):
-        print(rung, flush=True)
-        rungs.append(rung)
-        sheets.append((str(rung), sheet))
-    broken = next((rung for rung in rungs if not rung.passed), None)
-    cause = find_cause(pipeline, test, broken) if broken else None
-    verdict = f"breaks at: {broken.name}. Usually: {cause}" if broken else "all rungs hold"
+        raise InputError(
+            f"{real.data.name} has {len(test)} test image, at least 2 are needed: add images"
+        )
+    checks, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]
+    network = next(iter(real.features.networks.values()))
+    for check, sheet in run_checks(model, test, network, labels):
+        print(check, flush=True)
+        checks.append(check)
+        sheets.append((str(check), sheet))
+    failed = next((check for check in checks if not check.passed), None)
+    cause = find_cause(model, test, failed) if failed else None
     pictures.save(pictures.captioned(sheets), out / "doctor.png")
-    write_json(out / "doctor.json", {"model": str(model), "features": judges.facts["name"], "first_broken": broken and broken.name,
-                                     "cause": cause, "rungs": [asdict(rung) | {"passed": rung.passed} for rung in rungs]})
-    print(f"{model} {verdict}\nwrote {out / 'doctor.png'} and doctor.json beside it")
-    return broken is None
+    found = {
+        "model": model.name,
+        "features": real.features.facts["name"],
+        "first_failed": failed and failed.name,
+        "cause": cause,
+        "checks": [asdict(check) | {"passed": check.passed} for check in checks],
+    }
+    write_json(out / "doctor.json", found)
+    verdict = f"fails at: {failed.name}. Usual cause: {cause}" if failed else "passes all checks"
+    print(f"{model.name} {verdict}\nwrote doctor.png and doctor.json to {out}")
+    return failed is None
 
 
-def climb(pipeline: LatentDiffusion, test: Tensor, network: metrics.FeatureNet, labels: Tensor | int = -1):
-    """Yield each rung with its picture. test: (N, C, S, S) in [0, 1]; labels: of the first IMAGES, -1 for a model without classes."""
-    images = test[:IMAGES]
-    real = metrics.extract(network, images)[0]
-    k = min(NEIGHBOURS, len(real) - 1)
+def run_checks(
+    model: LatentDiffusion,
+    test: Tensor,
+    network: metrics.FeatureNet,
+    labels: Tensor | int = -1,
+) -> Checked:
+    """Yield each check with its picture.
+
+    test: (N, C, S, S) in [0, 1]. labels: of the first IMAGES, -1 for a model without classes.
+    """
+    copies = model.reconstruct(test)
+    error = ((copies - test).square().mean() / test.var(0, correction=0).mean()).item()
+    check = Check("reconstruct", "unexplained variance", error, "at most", 0.1)
+    yield check, pictures.grid(copies[:SHOWN], SHOWN)
+    yield from check_latents(model, test)
+    yield from check_denoising(model, test[:IMAGES], network, labels)
+
+
+def check_latents(model: LatentDiffusion, test: Tensor) -> Checked:
+    latents = model.encode(test)
+    mean, std = latents.mean((0, 1)).cpu(), latents.std((0, 1)).cpu()
+    error = torch.maximum(mean.abs().max(), (std - 1).abs().max()).item()
+    metric, title = "largest |mean| or |std - 1| of a channel", "normalised latents of test images"
+    bars = {"mean (0)": mean.tolist(), "standard deviation (1)": std.tolist()}
+    check = Check("latent statistics", metric, error, "at most", 0.15)
+    yield check, charts.bars(bars, title, "channel")
+    limit = model.clip_sample_range
+    beyond = (latents.abs() > limit).double().mean().item()
+    bars = {"largest |latent|": latents.abs().amax((0, 1)).tolist()}
+    check = Check("clamp", "share of latents beyond the clamp", beyond, "at most", 0.001)
+    yield check, charts.bars(bars, f"clamp: {limit:.2f}", "channel")
+
+
+def check_denoising(
+    model: LatentDiffusion, images: Tensor, network: metrics.FeatureNet, labels: Tensor | int
+) -> Checked:
+    """From ever noisier images, and from noise, by all steps of the default sampler."""
+    real, count = metrics.extract(network, images)[0], len(images)
+    k = min(metrics.NEIGHBOURS, count - 1)
     radius = metrics.radii(real, k)
 
-    def coverage(name: str, made: Tensor, threshold: float) -> tuple[Rung, Image.Image]:
-        made = made.nan_to_num()        # what is no number is black here, which covers nothing
-        value = metrics.density_coverage(metrics.extract(network, to_bytes(made))[0], real, radius, k)[1]
-        return Rung(name, "coverage", value, "at least", threshold), pictures.grid(made[:SHOWN], SHOWN)
+    def coverage(name: str, made: Tensor, threshold: float) -> tuple[Check, Image.Image]:
+        made = made.nan_to_num()  # nan becomes black, which covers nothing
+        features = metrics.extract(network, to_bytes(made))[0]
+        value = metrics.density_coverage(features, real, radius, k)[1]
+        sheet = pictures.grid(made[:SHOWN], SHOWN)
+        return Check(name, "coverage", value, "at least", threshold), sheet
 
-    copies = pipeline.reconstruct(test)
-    unexplained = ((copies - test).square().mean() / test.var(0, correction=0).mean()).item()
-    yield Rung("reconstruct", "unexplained variance", unexplained, "at most", 0.1), pictures.grid(copies[:SHOWN], SHOWN)
-
-    latents = pipeline.encode(test)
-    mean, std = latents.mean((0, 1)).cpu(), latents.std((0, 1)).cpu()
-    deviation = torch.maximum(mean.abs().max(), (std - 1).abs().max()).item()
-    yield (Rung("latent statistics", "largest |mean| or |deviation - 1| of a channel", deviation, "at most", 0.15),
-           charts.bars({"mean (0)": mean.tolist(), "deviation (1)": std.tolist()}, "normalised latents of test images", "channel"))
-    beyond = (latents.abs() > pipeline.clip_sample_range).double().mean().item()
-    yield (Rung("clamp", "share of latents beyond the clamp", beyond, "at most", 0.001),
-           charts.bars({"largest |latent|": latents.abs().amax((0, 1)).tolist()}, f"clamp: {pipeline.clip_sample_range:.2f}", "channel"))
-
-    T = pipeline.denoiser.schedule.timesteps
-    seeds = range(len(images))
+    schedule = model.denoiser.schedule
+    options = {"settings": default_settings(schedule), "progress": True}
     for percent, threshold in DENOISING.items():
-        t = min(percent * T // 100, T - 1)
-        yield coverage(f"denoise from t = {t}", pipeline.denoise_from(images, t, seeds, labels=labels, progress=True)[1], threshold)
-    # Other seeds than above: denoising from the last timestep has drawn these already.
-    yield coverage("sample from noise", pipeline.generate(range(len(images), 2 * len(images)), progress=True), SAMPLING)
+        t = min(percent * schedule.timesteps // 100, schedule.timesteps - 1)
+        _, made = model.denoise_from(images, t, count, labels, **options)
+        yield coverage(f"denoise from t = {t}", made, threshold)
+    # Other seeds than above: denoising from the last timestep has used those.
+    made = model.generate(range(count, 2 * count), **options)
+    yield coverage("sample from noise", made, SAMPLING)
 
 
-def find_cause(pipeline: LatentDiffusion, test: Tensor, broken: Rung) -> str:
-    """What usually breaks that rung; for a denoiser, found out by asking it about half noised latents."""
-    if not broken.name.startswith("denoise"):
-        return CAUSES["sample" if broken.name.startswith("sample") else broken.name]
-    x0, t = pipeline.encode(test[:SHOWN * 4]), pipeline.denoiser.schedule.timesteps // 2
-    told, scaled = x0_errors(pipeline, x0, t)
-    best = min(told, key=told.get)
-    if not told[best] < 0.9 * scaled:       # also when it is not a number
+def find_cause(model: LatentDiffusion, test: Tensor, failed: Check) -> str:
+    """The usual cause of a failed check; of a denoising check, from its errors on noised latents."""
+    if not failed.name.startswith("denoise"):
+        return CAUSES["sample" if failed.name.startswith("sample") else failed.name]
+    x0, t = model.encode(test[: SHOWN * 4]), model.denoiser.schedule.timesteps // 2
+    errors, scaled = x0_errors(model, x0, t)
+    best = min(errors, key=errors.get)
+    if not errors[best] < 0.9 * scaled:  # also for nan
         return CAUSES["untrained"]
-    return CAUSES["schedule"].format(best=best, t=t) if told[best] < 0.9 * told[t] else CAUSES["denoise"]
+    if errors[best] < 0.9 * errors[t]:
+        return CAUSES["schedule"].format(best=best, t=t)
+    return CAUSES["denoise"]
 
 
 @torch.no_grad()
-def x0_errors(pipeline: LatentDiffusion, x0: Tensor, t: int) -> tuple[dict[int, float], float]:
-    """Mean squared error of x0 at noise level t when the network is told timestep s, by s; and that of the best scaled copy of x_t.
+def x0_errors(model: LatentDiffusion, x0: Tensor, t: int) -> tuple[dict[int, float], float]:
+    """MSE of x0 at noise level t for timesteps s as input of the network, and of a scaled x_t.
 
-    A network is at its best when told the truth, unless it was trained with another schedule.
+    The error is smallest at s = t, unless the network was trained with another schedule.
     """
-    denoiser, device = pipeline.denoiser, x0.device
-    alpha, sigma = denoiser.schedule(torch.tensor(t, device=device))
-    eps = torch.randn(x0.shape, generator=generator(0, t)).to(device)
-    x_t = corrupt(x0, eps, alpha, sigma)
-    told = {}
-    for s in sorted({*range(0, denoiser.schedule.timesteps, max(1, denoiser.schedule.timesteps // 25)), t}):
-        output = denoiser.network(x_t, torch.tensor([s], device=device))
+    denoiser, limit, T = model.denoiser, model.clip_sample_range, model.denoiser.schedule.timesteps
+    alpha, sigma = denoiser.schedule(torch.tensor(t, device=x0.device))
+    eps = torch.randn(x0.shape, generator=generator(0, t)).to(x0.device)
+    x_t, errors = corrupt(x0, eps, alpha, sigma), {}
+    for s in sorted({*range(0, T, max(1, T // 25)), t}):
+        output = denoiser.network(x_t, torch.tensor([s], device=x0.device))
         estimate = PREDICTIONS[denoiser.prediction].estimate(output, x_t, alpha, sigma)[0]
-        told[s] = (estimate.clamp(-pipeline.clip_sample_range, pipeline.clip_sample_range) - x0).square().mean().item()
+        errors[s] = (estimate.clamp(-limit, limit) - x0).square().mean().item()
     scale = (x_t * x0).mean() / x_t.square().mean()
-    return told, (scale * x_t - x0).square().mean().item()
+    return errors, (scale * x_t - x0).square().mean().item()

@@ -1,4 +1,4 @@
-"""One set of images in, one figure for each measure out: the same for samples, real images, reconstructions and noise."""
+"""Judge: the metrics of a set of images, computed in one way for samples, real images and noise."""
 
 from dataclasses import dataclass
 
@@ -11,165 +11,224 @@ from nanoldm.evaluation.features import Features, check_fit
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import cached, digest
 from nanoldm.utils.images import check_images, to_float
-from nanoldm.utils.seeding import generator
+from nanoldm.utils.seeding import Stream, generator
 
-COPY = 1 / 3        # a copy is three times nearer to one training image than to any other (Yoon et al. 2023, "Diffusion probabilistic
-                    # models generalize when they fail to memorize")
-FEWEST_REAL = 4     # training images: halves of them are compared
-NOISE = 1000        # images of the floor "noise"
-Moments = tuple[Tensor, Tensor]
+# A copy is three times nearer to one training image than to any other (Yoon et al. 2023, "Diffusion
+# probabilistic models generalize when they fail to memorize").
+COPY = 1 / 3
+FEWEST_REAL = 4  # training images: halves of them are compared
+NOISE = 1000  # images of the floor "noise"
+Moments = dict[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
+    """title: for tables. good: the value of a good model."""
+
     title: str
-    good: str           # which values are good
+    good: str
 
 
-MEASURES = {
-    "frechet_train": Measure("Frechet distance, training set", "low"),
-    "frechet_test": Measure("Frechet distance, test set", "low"),
-    "kernel_test": Measure("kernel distance, test set", "low"),
-    "rotation_frechet_train": Measure("Frechet without labels, training set", "low"),
-    "rotation_frechet_test": Measure("Frechet without labels, test set", "low"),
-    "rotation_kernel_test": Measure("kernel without labels, test set", "low"),
-    "density": Measure("density", "as real"),
-    "coverage": Measure("coverage", "as real"),
-    "confidence": Measure("classifier confidence", "as real"),
-    "class_distance": Measure("classes, distance from uniform", "as real"),
-    "nearest_ratio": Measure("nearest training image, ratio", "1 or more"),
-    "copies": Measure("share of copies", "as real"),
+METRICS = {
+    "frechet_train": Metric("Frechet distance, training", "low"),
+    "frechet_test": Metric("Frechet distance, test", "low"),
+    "kernel_test": Metric("kernel distance, test", "low"),
+    "rotation_frechet_train": Metric("Frechet (rotation), training", "low"),
+    "rotation_frechet_test": Metric("Frechet (rotation), test", "low"),
+    "rotation_kernel_test": Metric("kernel (rotation), test", "low"),
+    "density": Metric("density", "real"),
+    "coverage": Metric("coverage", "real"),
+    "confidence": Metric("classifier confidence", "real"),
+    "class_distance": Metric("distance from equal classes", "real"),
+    "nearest_ratio": Metric("nearest-image ratio", "≥ 1"),
+    "copies": Metric("share of copies", "real"),
 }
-AGAINST_TEST = ("frechet_test", "kernel_test", "rotation_frechet_test", "rotation_kernel_test", "density", "coverage")
-NEAREST = ("nearest_ratio", "copies")
-
-
-def nothing(count: int) -> tuple[Tensor, Tensor]:
-    """Distances and indices of no neighbours."""
-    return (torch.empty(count, 0),) * 2
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What is needed of N images: features and class probabilities by task, and the two nearest training images in pixels."""
+    """Features and probabilities of N images by task, and their two nearest training images."""
 
     features: dict[str, Tensor]
     probabilities: dict[str, Tensor]
-    distances: Tensor       # (N, 2), Euclidean, over pixels in [0, 1]
-    neighbours: Tensor      # (N, 2), indices into the training set
+    distances: Tensor  # (N, 2), Euclidean, over pixels in [0, 1]; (N, 0) without search
+    neighbours: Tensor  # (N, 2), indices into the training set; (N, 0) without search
 
     def __getitem__(self, index: slice | Tensor) -> "Observed":
-        return Observed({task: features[index] for task, features in self.features.items()},
-                        {task: probabilities[index] for task, probabilities in self.probabilities.items()},
-                        self.distances[index], self.neighbours[index])
+        features, probabilities = (
+            {task: rows[index] for task, rows in of.items()}
+            for of in (self.features, self.probabilities)
+        )
+        return Observed(features, probabilities, self.distances[index], self.neighbours[index])
 
     def __len__(self) -> int:
         return len(self.distances)
 
+    def moments(self) -> Moments:
+        return {task: metrics.moments(features) for task, features in self.features.items()}
+
+    def classification(self) -> dict[str, float]:
+        """Metrics of the classifier; {} without one."""
+        if "classifier" not in self.probabilities:
+            return {}
+        probabilities = self.probabilities["classifier"]
+        shares = metrics.histogram(probabilities)
+        return {
+            "confidence": metrics.confidence(probabilities),
+            "class_distance": metrics.distance_from_uniform(shares),
+        }
+
 
 class Judge:
-    """The real images as the networks see them; `summarise` compares other images with them.
+    """The features of the real images; `summarise` compares other images with them.
 
-    progress: show progress bars. What depends on real images alone is kept in the cache folder.
+    progress: show progress bars. Features of real images are kept in the cache folder.
     """
 
     def __init__(self, features: Features, train: ImageSet, test: ImageSet, progress: bool = False):
-        self.networks, self.train_set, self.test_set, self.progress = features.networks, train, test, progress
+        self.networks, self.progress = features.networks, progress
+        self.train_set, self.test_set = train, test
         check_fit(features, train.images)
-        if len(train) < FEWEST_REAL:
-            raise InputError(f"the training set has {len(train)} images, and {FEWEST_REAL} are needed to judge by: add images")
-        if len(test) <= metrics.NEIGHBOURS:
-            raise InputError(f"the test set has {len(test)} images, and {metrics.NEIGHBOURS + 1} are needed to judge by: add images")
-        self.main = next(iter(self.networks))       # the classifier where there is one
-        self.train, self.test = self._observe_real(train, "training images"), self._observe_real(test, "test images")
-        self.train_moments, self.test_moments = (self._moments(real) for real in (self.train, self.test))
-        self.test_kernel = {task: metrics.mean_kernel(features) for task, features in self.test.features.items()}
+        least = {"training": FEWEST_REAL, "test": metrics.NEIGHBOURS + 1}
+        for (name, count), images in zip(least.items(), (train, test), strict=True):
+            if len(images) < count:
+                raise InputError(
+                    f"the {name} set has {len(images)} images, and {count} are needed: add images"
+                )
+        self.main = next(iter(self.networks))  # the classifier, if there is one
+        self.prefixes = {self.main: "", "rotation": "rotation_"}
+        self.train = self._observe_real(train, "training images")
+        self.test = self._observe_real(test, "test images")
+        self.train_moments, self.test_moments = self.train.moments(), self.test.moments()
+        self.test_kernel = {
+            task: metrics.mean_kernel(features) for task, features in self.test.features.items()
+        }
         self.radius = metrics.radii(self.test.features[self.main])
 
-    @staticmethod
-    def _moments(observed: Observed) -> dict[str, Moments]:
-        return {task: metrics.moments(features) for task, features in observed.features.items()}
-
     def observe(self, images: Tensor, name: str = "samples", nearest: bool = True) -> Observed:
-        """images: (N, C, S, S) uint8. nearest=False spares the search for copies: `summarise` must then leave out NEAREST."""
+        """images: (N, C, S, S) uint8. nearest: search for copies, the slowest part."""
         check_images(images)
-        return Observed(*self._see(images, name), *(self._nearest(images, name) if nearest else nothing(len(images))))
+        features, probabilities = self._extract(images, name)
+        found = self._nearest(images, name) if nearest else (torch.empty(len(images), 0),) * 2
+        return Observed(features, probabilities, *found)
 
-    def _see(self, images: Tensor, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        caption = f"{{}} network, {name}" if self.progress else None
-        seen = {task: metrics.extract(network, images, caption and caption.format(task)) for task, network in self.networks.items()}
-        return {task: pair[0] for task, pair in seen.items()}, {task: pair[1] for task, pair in seen.items()}
+    def _extract(self, images: Tensor, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        features, probabilities = {}, {}
+        for task, network in self.networks.items():
+            caption = f"{task} network, {name}" if self.progress else None
+            features[task], probabilities[task] = metrics.extract(network, images, caption)
+        return features, probabilities
 
     def _nearest(self, images: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """The two nearest training images, in pixels."""
-        flat, real = (to_float(pixels.flatten(1)) for pixels in (images, self.train_set.images))
-        return metrics.nearest(flat, real, 2, f"nearest training images, {name}" if self.progress else None)
+        flat, real = (to_float(p.flatten(1)) for p in (images, self.train_set.images))
+        caption = f"nearest training images, {name}" if self.progress else None
+        return metrics.nearest(flat, real, 2, caption)
 
     def _observe_real(self, data: ImageSet, name: str) -> Observed:
-        """As `observe`, from the cache where possible; training images have themselves as neighbours, so theirs are left out."""
+        """Like `observe`, from the cache if possible. Training images are not searched for copies."""
+        search = data is not self.train_set
+
         def compute() -> dict[str, Tensor]:
-            features, probabilities = self._see(data.images, name)
-            distances, neighbours = nothing(len(data)) if data is self.train_set else self._nearest(data.images, name)
-            return ({f"features.{task}": tensor for task, tensor in features.items()} | {"distances": distances, "neighbours": neighbours}
-                    | {f"probabilities.{task}": tensor for task, tensor in probabilities.items()})
+            seen = self.observe(data.images, name, nearest=search)
+            features, probabilities = (
+                {f"{kind}.{task}": rows for task, rows in getattr(seen, kind).items()}
+                for kind in ("features", "probabilities")
+            )
+            found = {"distances": seen.distances, "neighbours": seen.neighbours}
+            return features | found | probabilities
 
-        weights = {f"{task}.{name}": tensor for task, network in self.networks.items() for name, tensor in network.state_dict().items()}
-        neighbours = {"neighbours": "none"} if data is self.train_set else {}      # a test set may hold the same images
-        found = cached(digest(weights | {"images": data.images, "train": self.train_set.images}, **neighbours), compute)
-        return Observed({task: found[f"features.{task}"] for task in self.networks},
-                        {task: found[f"probabilities.{task}"] for task in self.networks}, found["distances"], found["neighbours"])
+        weights = {
+            f"{task}.{name}": tensor
+            for task, network in self.networks.items()
+            for name, tensor in network.state_dict().items()
+        }
+        images = {"images": data.images, "train": self.train_set.images}
+        searched = {} if search else {"neighbours": "none"}  # a test set may hold the same images
+        found = cached(digest(weights | images, **searched), compute)
+        return Observed(
+            {task: found[f"features.{task}"] for task in self.networks},
+            {task: found[f"probabilities.{task}"] for task in self.networks},
+            found["distances"],
+            found["neighbours"],
+        )
 
-    def summarise(self, observed: Observed, leave_out: tuple[str, ...] = (),
-                  train_moments: dict[str, Moments] | None = None) -> dict[str, float]:
-        """MEASURES of a set by name, except `leave_out` and what a data set without labels does not have.
+    def summarise(self, observed: Observed) -> dict[str, float]:
+        """METRICS by name, except those that need a classifier or a search that there is not."""
+        return ordered(
+            self.to_train(observed, self.train_moments)
+            | self.to_test(observed)
+            | observed.classification()
+            | self.copying(observed)
+        )
 
-            nearest_ratio   median distance to the nearest training image in pixels, over that of test images
-            copies          share of images at least three times nearer to one training image than to any other
+    def to_train(self, observed: Observed, train: Moments) -> dict[str, float]:
+        """Distances to training images with the moments `train`."""
+        own = observed.moments()
+        return {
+            f"{prefix}frechet_train": metrics.gaussian_distance(*own[task], *train[task])
+            for task, prefix in self.prefixes.items()
+        }
 
-        Read the two together: copies have a low ratio, and so has a model that draws one simple class alone.
+    def to_test(self, observed: Observed) -> dict[str, float]:
+        """Distances to the test set, density and coverage."""
+        own, found, real = observed.moments(), {}, self.test.features
+        for task, prefix in self.prefixes.items():
+            distance = metrics.gaussian_distance(*own[task], *self.test_moments[task])
+            found[f"{prefix}frechet_test"] = distance
+            found[f"{prefix}kernel_test"] = metrics.kernel_distance(
+                observed.features[task], real[task], self.test_kernel[task]
+            )
+        found["density"], found["coverage"] = metrics.density_coverage(
+            observed.features[self.main], real[self.main], self.radius
+        )
+        return found
 
-        train_moments: compare with these instead of the whole training set.
+    def copying(self, observed: Observed) -> dict[str, float]:
+        """Metrics of the search for copies; {} without search.
+
+        nearest_ratio: median distance to the nearest training image, over that of test images.
+        copies: share of images three times nearer to one training image than to others.
+        Read both: copies have a low ratio, but so has a model that generates one simple class.
         """
-        own, found = self._moments(observed), {}
-        for task, prefix in {self.main: "", "rotation": "rotation_"}.items():
-            features = observed.features[task]
-            found[f"{prefix}frechet_train"] = metrics.gaussian_distance(*own[task], *(train_moments or self.train_moments)[task])
-            if "frechet_test" not in leave_out:
-                found[f"{prefix}frechet_test"] = metrics.gaussian_distance(*own[task], *self.test_moments[task])
-                found[f"{prefix}kernel_test"] = metrics.kernel_distance(features, self.test.features[task], self.test_kernel[task])
-        if "density" not in leave_out:
-            real = self.test.features[self.main]
-            found["density"], found["coverage"] = metrics.density_coverage(observed.features[self.main], real, self.radius)
-        if "classifier" in observed.probabilities:
-            probabilities = observed.probabilities["classifier"]
-            found["confidence"] = metrics.confidence(probabilities)
-            found["class_distance"] = metrics.distance_from_uniform(metrics.histogram(probabilities))
-        if "copies" not in leave_out:
-            first, second = observed.distances.unbind(1)
-            found["nearest_ratio"] = (first.median() / self.test.distances[:, 0].median()).item()
-            found["copies"] = (first < COPY * second).double().mean().item()
-        return {name: found[name] for name in MEASURES if name in found and name not in leave_out}
-
-    def real_images(self, n: int, stream: torch.Generator) -> dict[str, float]:
-        """The first of the floors, of real_count(n) images."""
-        order = torch.randperm(len(self.train), generator=stream)
-        count = self.real_count(n)
-        return self.summarise(self.train[order[:count]], NEAREST, self._moments(self.train[order[count:]]))
+        if not observed.distances.numel():
+            return {}
+        first, second = observed.distances.unbind(1)
+        return {
+            "nearest_ratio": (first.median() / self.test.distances[:, 0].median()).item(),
+            "copies": (first < COPY * second).double().mean().item(),
+        }
 
     def real_count(self, n: int) -> int:
-        """How many training images stand beside n samples: as many, of a small set half of it."""
+        """Number of training images that n samples are compared with: n, at most half of them."""
         return min(n, len(self.train) // 2)
 
-    def floors(self, n: int, seed: int) -> dict[str, dict[str, float]]:
-        """What real images and noise get, beside which every other figure is to be read.
+    def real_images(self, n: int, stream: torch.Generator) -> dict[str, float]:
+        """Metrics of real_count(n) random training images, against the others and the test set."""
+        order = torch.randperm(len(self.train), generator=stream)
+        part, others = (self.train[rows] for rows in order.tensor_split([self.real_count(n)]))
+        return ordered(
+            self.to_train(part, others.moments()) | self.to_test(part) | part.classification()
+        )
 
-            real images     real_count(n) training images, drawn at random, against the others and the test set: the bias of finite samples
-            test set        as if it were samples: the training set against the test set
-            noise           images of uniform noise, NOISE at most
+    def floors(self, n: int, seed: int) -> dict[str, dict[str, float]]:
+        """Metrics of images that are not generated, for comparison with n samples.
+
+        real images: `real_images`, what perfect samples get: the bias of finite samples.
+        test set: the test set as samples, against the training set.
+        noise: images of uniform noise, at most NOISE.
         """
-        stream = generator(seed, 0, 1)
+        stream, test = generator(seed, 0, Stream.FLOORS), self.test
         real = self.real_images(n, stream)
-        noise = torch.randint(256, (min(n, NOISE), *self.test_set.images.shape[1:]), dtype=torch.uint8, generator=stream)
-        return {"real images": real,
-                "test set": self.summarise(self.test, AGAINST_TEST),
-                "noise": self.summarise(self.observe(noise, "noise"))}
+        shape = (min(n, NOISE), *self.test_set.images.shape[1:])
+        noise = torch.randint(256, shape, dtype=torch.uint8, generator=stream)
+        against_train = self.to_train(test, self.train_moments)
+        return {
+            "real images": real,
+            "test set": ordered(against_train | test.classification() | self.copying(test)),
+            "noise": self.summarise(self.observe(noise, "noise")),
+        }
+
+
+def ordered(found: dict[str, float]) -> dict[str, float]:
+    return {name: found[name] for name in METRICS if name in found}

@@ -1,4 +1,4 @@
-"""Many samples of a model, drawn once: a second call, or one after an interruption, continues from the file."""
+"""Samples to judge: generated once and kept in a file, or given as a file."""
 
 import time
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from nanoldm.data.npz import image_set, read_npz, save_npz
+from nanoldm.data import ImageSet
+from nanoldm.data.npz import image_set, load_images, read_npz, save_npz
 from nanoldm.diffusion import evaluations
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
@@ -20,92 +21,155 @@ from nanoldm.utils.images import to_bytes
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.text import duration
 
-STREAMS = "128 bits"    # how seeds become noise: images that were drawn from other streams are not reused
-SAVE_EVERY = 256        # images: as many are lost when the drawing is stopped
+STREAMS = "128 bits"  # of noise: images from other random streams are not reused
+SAVE_EVERY = 256  # images: an interruption loses at most these
 
 
-class Drawing:
-    """Images of `seeds` in `file` (.npz), drawn where they are missing. The file also holds the seeds, and the key of what drew them."""
+class SampleFile:
+    """Ready samples of an .npz file."""
 
-    def __init__(self, pipeline: LatentDiffusion, file: Path, seeds: Sequence[int], sampling: Sampling):
-        if not len(seeds) or min(seeds) < 0:
-            raise InputError("ask for at least 1 image (--n), with seeds from 0 on (--seed)")
-        check_memory(20 * len(seeds) * pipeline.autoencoder.config["image_channels"] * pipeline.autoencoder.config["image_size"] ** 2,
-                     f"to judge {len(seeds):,} images", "ask for fewer")
-        self.pipeline, self.file, self.seeds, self.sampling = pipeline, file, seeds, sampling
-        self.timesteps = pipeline.timesteps(sampling)
-        pipeline.told(seeds[:1], None, sampling)           # of one, since all draw a label or none does; refused before any work
-        parts = {"network": pipeline.denoiser.network, "autoencoder": pipeline.autoencoder}
-        weights = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
-        schedule = pipeline.denoiser.schedule
-        self.key = digest(weights, schedule=f"{schedule.kind} {schedule.timesteps}", prediction=pipeline.denoiser.prediction,
-                          limit=str(pipeline.clip_sample_range), visits=str(evaluations(self.sampler, self.timesteps)), sampler=self.sampler,
-                          eta=str(float(sampling.eta)), clamp=str(sampling.clamp),
-                          guidance=f"{float(sampling.guidance)} {sampling.guidance_interval}", streams=STREAMS)
-        self.drawn = self._read()
-        self.missing = [seed for seed in seeds if seed not in self.drawn]
+    def __init__(self, file: Path):
+        self.file, self.images = file, load_images(file)
+
+    def __len__(self) -> int:
+        return len(self.images)
 
     def facts(self) -> dict[str, Any]:
-        return {"first_seed": self.seeds[0], **vars(self.sampling), "sampler": self.sampler, "steps": len(self.timesteps),
-                "network_passes": self.passes, "drawing_sha256": self.key}
+        return {"file": str(self.file)}
+
+    def announcement(self) -> list[str]:
+        return [f"judging {len(self):,} images of {self.file}"]
+
+    def image_set(self) -> ImageSet:
+        return self.images
+
+
+class SampleSet:
+    """Images of `seeds`, generated if they are missing in `file` (.npz).
+
+    The file also contains the seeds, and a key of the model and its settings.
+    settings: default: the model's own.
+    """
+
+    def __init__(
+        self,
+        model: LatentDiffusion,
+        file: Path,
+        seeds: Sequence[int],
+        settings: Sampling | None = None,
+    ):
+        config = model.autoencoder.config
+        memory = 20 * len(seeds) * config["image_channels"] * config["image_size"] ** 2
+        check_memory(memory, f"to judge {len(seeds):,} images", "generate fewer")
+        self.model, self.file, self.seeds = model, file, seeds
+        self.settings = model.choose(settings)
+        model.conditioning([seeds[0]], None, self.settings)  # fails early for wrong guidance
+        labels = model.draw_labels(seeds) if model.classes else torch.full((len(seeds),), -1)
+        self.labels = dict(zip(seeds, labels.tolist(), strict=True))
+        self.key = self._key()
+        self.found = self._read()
+        self.missing = [seed for seed in seeds if seed not in self.found]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
 
     @property
-    def passes(self) -> int:
-        """How often the network is called for an image."""
-        return self.sampling.passes(self.pipeline.denoiser.schedule, self.timesteps)
+    def nfe(self) -> int:
+        return self.settings.nfe(self.model.denoiser.schedule)
 
-    @property
-    def sampler(self) -> str:
-        return self.sampling.name(self.pipeline.denoiser.schedule)
+    def _key(self) -> str:
+        """A digest of everything that the images depend on."""
+        model, settings = self.model, self.settings
+        parts = {"network": model.denoiser.network, "autoencoder": model.autoencoder}
+        weights = {
+            f"{part}.{name}": tensor
+            for part, module in parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+        return digest(
+            weights,
+            schedule=f"{model.denoiser.schedule.kind} {model.denoiser.schedule.timesteps}",
+            prediction=model.denoiser.prediction,
+            limit=str(model.clip_sample_range),
+            sampler=settings.name,
+            visits=str(evaluations(settings.name, settings.timesteps)),
+            eta=str(float(settings.eta)),
+            clamp=str(settings.clamp),
+            guidance=f"{float(settings.guidance)} {settings.guidance_interval}",
+            streams=STREAMS,
+        )
 
     def _read(self) -> dict[int, Tensor]:
-        """Seed -> image (C, S, S) uint8, as far as the file holds images of this model drawn in this way."""
+        """{seed: image (C, S, S) uint8} of the file; {} if it was generated in another way."""
         try:
             arrays = read_npz(self.file, "images", "seeds", "key")
             images = image_set(arrays, self.file).images
-        except InputError:      # absent, damaged or foreign: draw again
+        except InputError:  # missing, damaged or foreign
             return {}
-        mine = "seeds" in arrays and arrays["seeds"].shape == (len(images),) and str(arrays.get("key")) == self.key
-        return dict(zip(arrays["seeds"].tolist(), images, strict=True)) if mine else {}
+        seeds = arrays.get("seeds", np.empty(0))
+        if seeds.shape != (len(images),) or str(arrays.get("key")) != self.key:
+            return {}
+        return dict(zip(seeds.tolist(), images, strict=True))
 
-    def announce(self) -> list[str]:
-        """What is there already, and what the rest will cost, from the time that a few reverse steps of one batch take; before that, what
-        will be lost."""
-        lost = [f"note: {self.file} holds samples that other weights or settings drew, or is damaged: it is replaced"
-                ] if self.file.exists() and not self.drawn else []
+    def facts(self) -> dict[str, Any]:
+        names = ("spacing", "eta", "clamp", "guidance", "guidance_interval")
+        return {
+            "file": None,
+            "first_seed": self.seeds[0],
+            "sampler": self.settings.name,
+            "steps": len(self.settings.timesteps),
+            **{name: getattr(self.settings, name) for name in names},
+            "nfe": self.nfe,
+            "samples_key": self.key,
+        }
+
+    def announcement(self) -> list[str]:
+        """What is reused, what will be replaced, and the estimated time."""
+        notes = [self.settings.merged] if self.settings.merged else []
+        if self.file.exists() and not self.found:
+            notes.append(
+                f"note: {self.file} was generated with other weights or settings, or is damaged: it "
+                "is replaced"
+            )
         if not self.missing:
-            return [f"reusing {len(self.seeds):,} samples of {self.file}"]
-        reused = f", {len(self.seeds) - len(self.missing):,} more are reused" if len(self.missing) < len(self.seeds) else ""
-        return [*lost, f"drawing {len(self.missing):,} samples of {self.passes} network passes: about {duration(seconds([self]))}{reused}; "
-                "judging: about a minute"]
+            return [*notes, f"reusing {len(self):,} samples of {self.file}"]
+        reused = len(self) - len(self.missing)
+        return [
+            *notes,
+            f"generating {len(self.missing):,} samples with {self.nfe} NFE: about "
+            f"{duration(seconds([self]))}" + f" ({reused:,} more are reused)" * bool(reused),
+        ]
 
-    def images(self, name: str = "samples") -> Tensor:
-        """(N, C, S, S) uint8, in the order of the seeds. Writes the file every 256 images or more: a stop loses no others."""
-        with tqdm(total=len(self.missing), desc=name, unit="image", delay=1, disable=not self.missing) as bar:
-            portion = max(SAVE_EVERY, self.pipeline.batch_size)
+    def images(self, caption: str = "samples") -> Tensor:
+        """(N, C, S, S) uint8, in the order of the seeds."""
+        options = dict(desc=caption, unit="image", delay=1, disable=not self.missing)
+        with tqdm(total=len(self.missing), **options) as bar:
+            portion = max(SAVE_EVERY, self.model.images_per_batch)
             for k in range(0, len(self.missing), portion):
                 batch = self.missing[k : k + portion]
-                self.drawn |= dict(zip(batch, to_bytes(self.pipeline.generate(batch, **vars(self.sampling))), strict=True))
-                save_npz(self.file, torch.stack(list(self.drawn.values())), seeds=np.array(list(self.drawn)), key=np.array(self.key))
+                labels = [self.labels[seed] for seed in batch] if self.model.classes else None
+                images = self.model.generate(batch, labels, settings=self.settings)
+                self.found |= dict(zip(batch, to_bytes(images), strict=True))
+                arrays = {"seeds": np.array(list(self.found)), "key": np.array(self.key)}
+                save_npz(self.file, torch.stack(list(self.found.values())), **arrays)
                 bar.update(len(batch))
-        return torch.stack([self.drawn[seed] for seed in self.seeds])
+        return torch.stack([self.found[seed] for seed in self.seeds])
 
-    def labels(self) -> Tensor:
-        """(N,) the class that each image shows; -1 where the model knows no classes."""
-        labels = self.pipeline.labels(self.seeds)
-        return torch.full((len(self.seeds),), -1) if labels is None else labels
+    def image_set(self) -> ImageSet:
+        """With the class that each image was conditioned on; -1 for a model without classes."""
+        return ImageSet(self.images(), torch.tensor(list(self.labels.values())))
 
 
-def seconds(drawings: Sequence[Drawing]) -> float:
-    """What the missing images of drawings of one model will cost, from the time that a few reverse steps of one batch take."""
-    pipeline = drawings[0].pipeline
-    batch = max((drawing.missing for drawing in drawings), key=len)[: pipeline.batch_size]
+def seconds(sets: Sequence[SampleSet]) -> float:
+    """Estimated time for the missing images of sets of one model, from a few steps of one batch."""
+    model = sets[0].model
+    batch = max((each.missing for each in sets), key=len)[: model.images_per_batch]
     if not batch:
         return 0.0
     times = []
-    for steps in (1, 1, min(6, pipeline.denoiser.schedule.timesteps)):      # the first one warms up
+    for steps in (1, 1, min(6, model.denoiser.schedule.timesteps)):  # the first one warms up
         began = time.perf_counter()
-        pipeline.generate(batch, steps)
+        model.generate(batch, settings=Sampling("ddim", steps))
         times.append(time.perf_counter() - began)
     step = (times[2] - times[1]) / max(1, steps - 1)
-    return sum((times[1] + step * (drawing.passes - 1)) * len(drawing.missing) / len(batch) for drawing in drawings)
+    return sum((times[1] + step * (each.nfe - 1)) * len(each.missing) / len(batch) for each in sets)

@@ -79,20 +79,23 @@ def load_component(folder: Path, classes: Mapping[str, type[nn.Module]], **origi
             )
     with refusing(folder / CONFIG):
         build = classes[facts["class_name"]]
-    return build_module(lambda: build(**config), config, tensors, folder)
+    return build_module(lambda: build(**config), config, tensors, folder / CONFIG, folder / WEIGHTS)
 
 
-def build_module(build, config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path):
+def build_module(
+    build, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Path, weights: Path
+):
     """The module that `build` makes, filled with `tensors`.
 
     Sizes are compared on torch's meta device first: a damaged configuration must not decide how
-    much memory is allocated. Raises InputError that names the wrong file in `folder`.
+    much memory is allocated. Raises InputError that names the wrong file: `described`, which holds
+    `config`, or `weights`.
     """
-    with refusing(folder / CONFIG):
+    with refusing(described):
         check_size(config, tensors)
         with torch.device("meta"):
             own = build().state_dict()
-    with misfit(folder / WEIGHTS):
+    with misfit(weights):
         check_shapes(own, tensors)
         module = build()
         fill(module, tensors)

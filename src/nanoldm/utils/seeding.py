@@ -24,6 +24,7 @@ class Stream:
     | (stage seed, ORDER, epoch)               | order of the data                         |
     | (stage seed, NOISE, step)                | timesteps, noise and label dropout        |
     | (stage seed, DROPOUT, step)              | dropout of the network                    |
+    | (seed, FEATURE_WEIGHTS)                  | initial weights of a feature network      |
     | (seed, AUGMENTATION, step)               | augmentation for the feature networks     |
     | (seed, 0, FLOORS), (.., SCORE_IMAGES)    | real images and noise of an evaluation    |
     | (0, 0, BATCHES), (.., EQUAL), (.., SCORE_SAMPLES) | order of the samples             |
@@ -32,6 +33,7 @@ class Stream:
     LABEL = 1
     AUTOENCODER, DENOISER, TEST_LOSS, INITIAL_WEIGHTS = 0, 1, 2, 3
     ORDER, NOISE, DROPOUT, AUGMENTATION = 0, 1, 2, 2
+    FEATURE_WEIGHTS = 0
     FLOORS, SCORE_IMAGES, BATCHES, EQUAL, SCORE_SAMPLES = 1, 2, 3, 4, 5
 
 
