@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Guided, NoiseSchedule, evaluations, trailing
+from nanoldm.diffusion import (
+    PREDICTIONS,
+    SAMPLERS,
+    Clamped,
+    Denoiser,
+    Guided,
+    NoiseSchedule,
+    evaluations,
+    trailing,
+)
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.seeding import generator
 

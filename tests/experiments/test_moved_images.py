@@ -4,13 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from nanoldm.evaluation.reference import Reference
 from PIL import Image
 
 from nanoldm.data.source import Data
 from nanoldm.evaluation.evaluate import evaluate
 from nanoldm.evaluation.feature_training import train_features
-from nanoldm.evaluation.features import load_features
+from nanoldm.evaluation.reference import Reference
 from nanoldm.experiments.model_card import export
 from nanoldm.experiments.train import Run
 from nanoldm.pipeline.own_images import images_of, own_test_set
@@ -63,14 +62,14 @@ def test_images_that_were_replaced_since_the_training_are_not_used_to_measure(pa
     export(run, run.parent / "copy")
     for model in (run, run.parent / "copy"):
         with pytest.raises(InputError, match=rf"the {part} images .* have changed since .* was trained: restore .*--data folder:"):
-            evaluate(model, Reference(tiny(run.parent)), n=20)
+            evaluate(str(model), Reference(tiny(run.parent), weak_features=True), n=20)
 
 
 def tiny(folder):
     """Feature networks of the size of these images, for errors that come before they are used."""
     if not (folder / "features").exists():
         train_features(Data(name="mnist", size=8, holdout=59_900), folder / "features", epochs=1)
-    return load_features(folder / "features", weak=True)
+    return folder / "features"
 
 
 def test_replaced_test_images_do_not_continue_the_run_either(animal_recipe, moved):
@@ -145,22 +144,24 @@ def test_missing_test_images_are_an_error_that_names_the_alternative(moved, anim
 
 def test_feature_networks_belong_to_images_wherever_they_lie(animals, animal_run, tmp_path):
     elsewhere = shutil.copytree(animals, tmp_path / "elsewhere")
-    features = train_features(Data(name=f"folder:{animals}", size=8, holdout=0), tmp_path / "features", epochs=1)
-    report = evaluate(animal_run, Reference(features, data=f"folder:{elsewhere}"), n=20, out=tmp_path / "report")
+    features = tmp_path / "features"
+    train_features(Data(name=f"folder:{animals}", size=8), features, epochs=1)
+    report = evaluate(str(animal_run), Reference(features, True, f"folder:{elsewhere}"), n=20, out=tmp_path / "report")
     assert report["data"]["name"] == f"folder:{elsewhere}"
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
     with pytest.raises(InputError, match=r"networks features were trained on folder:.*animals.*, and this is folder:.*elsewhere"):
-        evaluate(animal_run, Reference(features, data=f"folder:{elsewhere}"), n=20, out=tmp_path / "report")
+        evaluate(str(animal_run), Reference(features, True, f"folder:{elsewhere}"), n=20, out=tmp_path / "report")
 
 
 def test_every_column_has_its_number_of_images_and_only_equal_numbers_are_compared(animals, animal_run, tmp_path, capsys):
-    features = train_features(Data(name=f"folder:{animals}", size=8, holdout=0), tmp_path / "features", epochs=1)
-    report = evaluate(animal_run, Reference(features), n=60, out=tmp_path / "report")
+    features = tmp_path / "features"
+    train_features(Data(name=f"folder:{animals}", size=8), features, epochs=1)
+    report = evaluate(str(animal_run), Reference(features, True), n=60, out=tmp_path / "report")
     assert report["counts"] == {"samples": 60, "real images": 45, "samples, as many as real images": 45, "test set": 10, "noise": 60,
                                 "reconstructions": 10}
     output = " ".join(capsys.readouterr().out.split())
     for words in ("(60)", "(45)", "(10)", "compare figures of equal N alone"):
         assert words in output
-    few = evaluate(animal_run, Reference(features), n=20, out=tmp_path / "report")["measures"]
+    few = evaluate(str(animal_run), Reference(features, True), n=20, out=tmp_path / "report")["measures"]
     assert report["measures"]["frechet_train"]["samples, as many as real images"] != report["measures"]["frechet_train"]["value"]
     assert few["frechet_train"]["value"] != report["measures"]["frechet_train"]["value"]

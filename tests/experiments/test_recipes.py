@@ -6,7 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.recipes import RECIPES, find_recipe, mnist, mnist_fast, mnist_fast_conditional
+from nanoldm.experiments.recipes import (
+    RECIPES,
+    find_recipe,
+    mnist,
+    mnist_fast,
+    mnist_fast_conditional,
+)
 from nanoldm.utils.config import flat
 from nanoldm.utils.errors import InputError
 

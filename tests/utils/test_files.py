@@ -8,7 +8,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import digest, load_module, load_tensors, read_json, replacing, save_tensors, write_json, write_text
+from nanoldm.utils.files import (
+    digest,
+    load_module,
+    load_tensors,
+    read_json,
+    replacing,
+    save_tensors,
+    write_json,
+    write_text,
+)
 from nanoldm.utils.paths import check_target
 
 TENSORS = {

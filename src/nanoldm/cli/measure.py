@@ -23,7 +23,7 @@ from nanoldm.utils.limits import LARGEST_SIZE, short
 from nanoldm.utils.ranges import parse_numbers
 
 if TYPE_CHECKING:
-    from nanoldm.evaluation.features import Reference
+    from nanoldm.evaluation.reference import Reference
 
 IMAGES = 10_000
 
@@ -41,7 +41,7 @@ class ReferenceOptions(Machine):
     data: Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")] = None
 
     def reference(self) -> "Reference":
-        from nanoldm.evaluation.features import Reference
+        from nanoldm.evaluation.reference import Reference
 
         return Reference(self.features, self.weak_features, self.data)
 
@@ -128,7 +128,8 @@ class Compare(ReferenceOptions):
     out: Folder = None
 
     def run(self) -> None:
-        from nanoldm.evaluation.compare import Candidates, compare
+        from nanoldm.evaluation.candidates import Candidates
+        from nanoldm.evaluation.compare import compare
 
         nfe = parse_numbers("nfe", self.nfe, "4,8,16,32")
         candidates = Candidates(nfe, parse_names(self.samplers), parse_names(self.spacings))
