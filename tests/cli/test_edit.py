@@ -97,7 +97,7 @@ def test_the_polarity_of_a_file_can_be_reversed_and_fitting_left_out(nanoldm, tm
                        *option.split(), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         said[option] = done.stdout
-    assert "inverted: the model draws light on dark" in said[""]
+    assert "inverted: images of the model are light on dark" in said[""]
     assert "(--no-fit and --invert change this)" in said[""]
     assert "not inverted, as asked" in said["--invert"]
     assert "60x60 grey -> resized to 28x28\n" in said["--no-fit"]

@@ -1,4 +1,4 @@
-"""Files that strangers altered by hand: impossible values, other kinds of files, links. One line each, or the right result."""
+"""Files that were altered by hand: impossible values, other kinds of files, links. One line each, or the right result."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def run(trained_run, tmp_path):
 
 
 @pytest.mark.parametrize(("part", "key", "value"), [
-    ("network", "heads", 4.0), ("network", "classes", None), ("network", "classes", ""), ("network", "width", True),
+    ("network", "heads", 4.0), ("network", "labels", None), ("network", "labels", ""), ("network", "width", True),
     ("network", "hidden", 0), ("network", "tokens", 65_537), ("network", "kind", "new"), ("autoencoder", "latent_channels", [6]),
     ("autoencoder", "image_size", 8.0),
     ("scheduler", "clip_sample_range", 1e308), ("scheduler", "clip_sample_range", "3")])
@@ -70,7 +70,7 @@ def test_a_plan_without_end_is_refused(run):
 @pytest.mark.filterwarnings("error")
 def test_curves_of_strange_logs_and_grids_are_drawn_without_a_remark(run, tmp_path):
     values = (0.0, -1.0, 5e-324, 1.7e308, float("nan"), float("inf"))
-    lines = [{"stage": "denoiser", "step": k, "seconds": 1.0, "loss": value, "proxy": [value] * 3, "gates": [value]}
+    lines = [{"stage": "denoiser", "step": k, "seconds": 1.0, "loss": value, "denoising_error": [value] * 3, "gates": [value]}
              for k, value in enumerate(values)]
     (run / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     long = shutil.copytree(run, tmp_path / ("a" * 200))
@@ -95,15 +95,15 @@ def test_an_export_copies_the_files_of_a_model_and_no_others(run, tmp_path):
     (run / "model" / "metrics.jsonl").symlink_to("/dev/zero")
     export(run, tmp_path / "exported")
     assert {file.name for file in (tmp_path / "exported").iterdir()} == {
-        "model_index.json", "autoencoder", "network", "scheduler", "recipe.json", "plan.json", "README.md"}
+        "model_index.json", "autoencoder", "network", "scheduler", "recipe.json", "plan.json", "sampling.json", "README.md"}
 
 
-def test_pixels_that_are_no_numbers_are_an_error_and_no_black_picture(tiny_pipeline):
+def test_pixels_that_are_nan_are_an_error_and_no_black_picture(tiny_pipeline):
     shape = (2, *tiny_pipeline.latent_shape)
-    with pytest.raises(TrainingError, match="pixels that are no numbers"):
-        pictures.grid(tiny_pipeline.generate([1, 2], 2, x_T=torch.full(shape, float("nan"))))
-    with pytest.raises(InputError, match="need a tensor, float32"):
-        tiny_pipeline.generate([1, 2], 2, x_T=torch.zeros(shape, dtype=torch.float64))
+    with pytest.raises(TrainingError, match="contain NaN"):
+        pictures.grid(tiny_pipeline.generate([1, 2], steps=2, x_T=torch.full(shape, float("nan"))))
+    with pytest.raises(InputError, match="need float32"):
+        tiny_pipeline.generate([1, 2], steps=2, x_T=torch.zeros(shape, dtype=torch.float64))
 
 
 def test_json_has_no_numbers_that_json_does_not_know(tmp_path):
@@ -139,5 +139,5 @@ def test_folders_that_link_to_each_other_in_all_ways_are_read_once_for_each_clas
 def test_a_small_file_that_claims_a_huge_picture_is_refused(tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
     assert (tmp_path / "huge.png").stat().st_size < 20_000
-    with pytest.raises(InputError, match="9000x9000 pixels are more than 64 millions: scale it down"):
+    with pytest.raises(InputError, match="9000x9000 pixels are more than 64 million: scale it down"):
         open_rgba(tmp_path / "huge.png")

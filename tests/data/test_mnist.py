@@ -130,7 +130,7 @@ def test_a_holdout_is_the_last_training_images(mnist):
 def few(mnist, monkeypatch):
     """`load` finds the first images of MNIST only: the same code, sooner."""
     sets = tuple(data.select(slice(count)) for data, count in zip(mnist, (2500, 10), strict=True))
-    monkeypatch.setattr(import_module("nanoldm.data.load"), "load_mnist", lambda: sets)
+    monkeypatch.setattr(import_module("nanoldm.data.loading"), "load_mnist", lambda: sets)
     return sets
 
 

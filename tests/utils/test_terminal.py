@@ -50,7 +50,7 @@ def test_an_error_that_cannot_be_printed_keeps_its_exit_code():
 
 def test_help_ends_on_the_narrowest_terminal():
     done = subprocess.run([*COMMAND, "sample", "--help"], env=os.environ | {"COLUMNS": "1"}, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, "Draw new images" in done.stdout) == (0, True)
+    assert (done.returncode, "Generate new images" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

@@ -1,6 +1,16 @@
-"""Image sets as uint8 tensors in memory: bundled MNIST, torchvision's sets, a folder of images."""
+"""Image sets as uint8 tensors in memory: bundled MNIST, torchvision's sets, a folder of images.
 
-from nanoldm.data.imageset import ImageSet
-from nanoldm.data.load import load
+`ImageSet` and `load` are imported on first use: `data.source` must not wait for torch.
+"""
 
+from importlib import import_module
+from typing import Any
+
+HOME = {"ImageSet": "nanoldm.data.imageset", "load": "nanoldm.data.loading"}
 __all__ = ["ImageSet", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOME:
+        raise AttributeError(f"module 'nanoldm.data' has no attribute {name!r}")
+    return getattr(import_module(HOME[name]), name)

@@ -24,7 +24,7 @@ class Data(Config):
 
     def load(self) -> "tuple[ImageSet, ImageSet]":
         """(training set, test set). Raises InputError."""
-        from nanoldm.data.load import load
+        from nanoldm.data.loading import load
 
         return load(self.name, self.size, self.holdout)
 

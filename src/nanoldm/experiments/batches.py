@@ -18,10 +18,9 @@ def image_batches(images: Tensor, batch_size: int, seed: int, start: int = 0) ->
         yield {"image": images[index.to(images.device)].float() / 255}
 
 
-def latent_batches(
-    latents: Tensor, batch_size: int, timesteps: int, seed: int, start: int = 0,
-    distribution: str = "uniform", labels: Tensor | None = None, label_dropout: float = 0.0,
-) -> Batches:
+def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, start: int = 0,
+                   distribution: str = "uniform", labels: Tensor | None = None,
+                   label_dropout: float = 0.0) -> Batches:
     """latents: (N, tokens, channels) -> {"x0", "t", "eps"} and, with labels, "label" (B,).
 
     timesteps: T; t is in 0 ... T - 1.

@@ -136,7 +136,8 @@ class Recipe(Config):
     recipe: Suppress[str]
     # Seed of initial weights, order of the data and noise.
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-    # Wall time of the whole run, in seconds or such as 10m or 1h30m: decides the steps of the denoiser.
+    # Wall time of the whole run, in seconds or such as 10m or 1h30m: decides the steps of the
+    # denoiser.
     budget: Annotated[float, Field(gt=0, le=3.6e6)] | None
     # The images.
     data: Data

@@ -74,8 +74,8 @@ class Interruption:
 def checked_mean(losses: list[Tensor], grad_norm: float, last: int, checkpoint: Path) -> float:
     """Mean loss of the steps up to `last`.
 
-    Raises TrainingError that names the first step with a loss or gradient that is not finite, before
-    such weights are saved.
+    Raises TrainingError that names the first step with a loss or gradient that is not finite,
+    before such weights are saved.
     """
     values = torch.stack(losses).tolist()
     first = last - len(values) + 1

@@ -27,18 +27,16 @@ def facts(model: str | Path) -> dict[str, str]:
     loaded = LatentDiffusion.from_pretrained(folder)
     denoiser, autoencoder, own = loaded.denoiser, loaded.autoencoder, loaded.settings
     side, channels = (autoencoder.config[f"image_{name}"] for name in ("size", "channels"))
-    found = {
-        "denoiser": f"{type(denoiser.network).__name__}, {count(denoiser.network):,} parameters",
-        "autoencoder": f"ConvAE, {count(autoencoder):,} parameters, {side}x{side}x{channels} -> "
-                       f"{autoencoder.tokens} tokens x {autoencoder.latent_channels}",
-        "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, "
-                    f"{denoiser.prediction}-prediction, x0 clamped to "
-                    f"+-{loaded.clip_sample_range:.2f}",
-        "labels": label_text(loaded),
-        "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
-                    f"{own.spacing} spacing",
-        "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
-    }
+    found = {"denoiser": f"{type(denoiser.network).__name__}, {count(denoiser.network):,} "
+             "parameters",
+             "autoencoder": f"ConvAE, {count(autoencoder):,} parameters, {side}x{side}x{channels} "
+             "-> " f"{autoencoder.tokens} tokens x {autoencoder.latent_channels}",
+             "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, "
+             f"{denoiser.prediction}-prediction, x0 clamped to "
+             f"+-{loaded.clip_sample_range:.2f}", "labels": label_text(loaded),
+             "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
+             f"{own.spacing} spacing",
+             "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)"}
     records = read_metrics(folder / METRICS)
     for stage in ("autoencoder", "denoiser"):
         if part := [record for record in records if record["stage"] == stage]:

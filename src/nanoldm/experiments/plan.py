@@ -72,7 +72,9 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
     device = next(second.loss_module.parameters()).device
     give_latents(second, recipe, made_up.to(device), labels)
     step_1, step_2 = first.seconds_per_step(probe), second.seconds_per_step(probe)
-    preview = seconds_per_preview(second, sampling_settings(recipe, second.loss_module.denoiser.schedule), made_up.to(device))
+    preview = seconds_per_preview(second,
+                                  sampling_settings(recipe, second.loss_module.denoiser.schedule),
+                                  made_up.to(device))
     encoding = seconds_to_encode(first, train_set.images)
 
     steps_1, steps_2 = first.length(len(train_set)), second.length(len(train_set))
@@ -207,7 +209,7 @@ def short_stages(recipe: Recipe, plan: Plan) -> list[str]:
         epochs = math.ceil(least * getattr(recipe, name).epochs / steps[name])
         fix = "give a longer --budget"
         if not recipe.budget:
-            fix = (f"few images make short epochs: give {option} {epochs:,} for {least:,} steps, or "
-                   "--budget 20m, which chooses enough")
+            fix = (f"few images make short epochs: give {option} {epochs:,} for {least:,} steps, "
+                   "or " "--budget 20m, which chooses enough")
         notes.append(f"{steps[name]:,} steps of {what} are too few to learn much: {fix}")
     return notes

@@ -18,21 +18,17 @@ def mnist() -> Recipe:
     Time: 4 to 8 h
     Score: 12.1 after 40 epochs
     """
-    return Recipe(
-        recipe="mnist",
-        seed=0,
-        budget=None,
-        data=Data(name="mnist"),
-        autoencoder=Autoencoder(hidden_channels=32, latent_channels=6),
-        autoencoder_training=Training(
-            optimizer="Adam", learning_rate=1e-3, annealing="constant", batch_size=128,
-            epochs=10, steps=None, gradient_clip=None, ema_decay=None),
-        network=Network(kind="DiffusionNet", width=128, depth=4, heads=4, hidden=512, dropout=0.0),
-        diffusion=Diffusion(schedule="cosine", timesteps=100, prediction="epsilon"),
-        training=Training(
-            optimizer="AdamW", learning_rate=5e-4, annealing="cosine", batch_size=256,
-            epochs=200, steps=None, gradient_clip=1.0, ema_decay=0.999),
-    )
+    return Recipe(recipe="mnist", seed=0, budget=None, data=Data(name="mnist"),
+                  autoencoder=Autoencoder(hidden_channels=32, latent_channels=6),
+                  autoencoder_training=Training(optimizer="Adam", learning_rate=1e-3,
+                                                annealing="constant", batch_size=128, epochs=10,
+                                                steps=None, gradient_clip=None, ema_decay=None),
+                  network=Network(kind="DiffusionNet", width=128, depth=4, heads=4, hidden=512,
+                                  dropout=0.0),
+                  diffusion=Diffusion(schedule="cosine", timesteps=100, prediction="epsilon"),
+                  training=Training(optimizer="AdamW", learning_rate=5e-4, annealing="cosine",
+                                    batch_size=256, epochs=200, steps=None, gradient_clip=1.0,
+                                    ema_decay=0.999))
 
 
 def mnist_64() -> Recipe:
@@ -83,12 +79,9 @@ def mnist_conditional() -> Recipe:
     Time: 35 min
     Score: 5.2 after 20 min
     """
-    return mnist_v().replace(
-        recipe="mnist-conditional",
-        diffusion={"label_dropout": 0.1},
-        network={"position": "rope+learned"},
-        training={"batch_size": 128, "learning_rate": 1e-3, "epochs": 12},
-    )
+    return mnist_v().replace(recipe="mnist-conditional", diffusion={"label_dropout": 0.1},
+                             network={"position": "rope+learned"},
+                             training={"batch_size": 128, "learning_rate": 1e-3, "epochs": 12})
 
 
 def mnist_fast() -> Recipe:
@@ -101,28 +94,23 @@ def mnist_fast() -> Recipe:
     - network: patches of 2x2 tokens halve the time of a step, which pays for more width and depth;
       learned positions add what RoPE does not encode.
     - diffusion: v-prediction, more timesteps from the middle, and 1,024 clusters as pseudo-labels.
-    - training: Muon with sixteen times the learning rate, and an EMA over the last tenth of the run.
-    - sampling: 12 steps of ab3.
+    - training: Muon with sixteen times the learning rate, and an EMA over the last tenth of the
+    run. - sampling: 12 steps of ab3.
 
     Command: nanoldm train mnist-fast
     Time: 30 to 50 min
     Score: 0.55 after 30 min
     """
-    return mnist_v().replace(
-        recipe="mnist-fast",
-        autoencoder={"latent_channels": 8, "levels": 3},
-        autoencoder_training={
-            "learning_rate": 4e-3, "batch_size": 32, "epochs": 5, "annealing": "cosine"},
-        diffusion={
-            "timestep_distribution": "logit-normal", "clusters": 1024, "label_dropout": 0.1},
-        network={
-            "position": "rope+learned", "patch": 2, "width": 192, "heads": 6, "hidden": 768,
-            "depth": 6},
-        training={
-            "optimizer": "Muon", "learning_rate": 8e-3, "epochs": 60, "ema_decay": None,
-            "ema_power": 6.94},
-        sampling={"sampler": "ab3", "steps": 12, "spacing": "shifted"},
-    )
+    return mnist_v().replace(recipe="mnist-fast", autoencoder={"latent_channels": 8, "levels": 3},
+                             autoencoder_training={"learning_rate": 4e-3, "batch_size": 32,
+                                                   "epochs": 5, "annealing": "cosine"},
+                             diffusion={"timestep_distribution": "logit-normal", "clusters": 1024,
+                                        "label_dropout": 0.1},
+                             network={"position": "rope+learned", "patch": 2, "width": 192,
+                                      "heads": 6, "hidden": 768, "depth": 6},
+                             training={"optimizer": "Muon", "learning_rate": 8e-3, "epochs": 60,
+                                       "ema_decay": None, "ema_power": 6.94},
+                             sampling={"sampler": "ab3", "steps": 12, "spacing": "shifted"})
 
 
 def mnist_fast_conditional() -> Recipe:
@@ -142,11 +130,8 @@ def fashion() -> Recipe:
     Time: as mnist
     Score: not measured
     """
-    return mnist().replace(
-        recipe="fashion",
-        data={"name": "fashion-mnist"},
-        autoencoder={"hidden_channels": 64, "latent_channels": 8},
-    )
+    return mnist().replace(recipe="fashion", data={"name": "fashion-mnist"},
+                           autoencoder={"hidden_channels": 64, "latent_channels": 8})
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

@@ -26,8 +26,8 @@ def check_one_process() -> None:
     """Raise InputError if a launcher has started several processes, which would train one run."""
     number = os.environ.get("WORLD_SIZE", "")
     if number.isdecimal() and int(number) > 1:
-        raise InputError(f"a run is one process so far, and WORLD_SIZE is {number}: start it without "
-                         "accelerate launch or torchrun")
+        raise InputError(f"a run is one process so far, and WORLD_SIZE is {number}: start it "
+                         "without " "accelerate launch or torchrun")
 
 
 def check_run(folder: RunFolder, recipe: Recipe) -> None:
@@ -91,8 +91,8 @@ def note_place(folder: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
         write_json(folder.recipe, recipe.model_dump())
         if copy.is_file():
             copy_records(folder)
-    print(f"the images of this run have moved from {there.data.name} to {recipe.data.name}: recorded "
-          f"in {folder.recipe}")
+    print(f"the images of this run have moved from {there.data.name} to {recipe.data.name}: "
+          "recorded " f"in {folder.recipe}")
     return plan
 
 

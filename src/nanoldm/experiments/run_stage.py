@@ -36,7 +36,8 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int],
     """
     (steps, every), path, start = lengths, folder.checkpoint(stage.name), 0
     if path.exists():
-        start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema, steps, **origin)
+        start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema, steps,
+                                **origin)
         left = f"continuing from step {start:,} of {steps:,}" if start < steps else "done"
         print(f"{stage.name}: {left}")
     metrics, next_save, losses = Metrics(folder.metrics, stage.name, start), 0.0, []
@@ -59,10 +60,10 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int],
                 metrics.write(number, **evaluate(number))
             if showing or interrupted or time.monotonic() > next_save:
                 began = time.monotonic()
-                save_checkpoint(path, number, stage.loss_module, stage.optimizer, stage.ema, **origin)
+                save_checkpoint(path, number, stage.loss_module, stage.optimizer, stage.ema,
+                                **origin)
                 next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
             if interrupted:
-                raise KeyboardInterrupt(
-                    f"{stage.name} stopped at step {number:,} of {steps:,}, checkpoint saved: the "
-                    "same command continues the run")
+                raise KeyboardInterrupt(f"{stage.name} stopped at step {number:,} of {steps:,}, "
+                                        "checkpoint saved: the " "same command continues the run")
     return start < steps

@@ -98,10 +98,10 @@ def label_count(recipe: Recipe, data: ImageSet) -> int:
     if not recipe.diffusion.uses_labels:
         return 0
     if missing := int((data.labels < 0).sum()):
-        raise InputError(
-            f"{recipe.recipe} needs labels, and {missing:,} images of {recipe.data.name} have none: "
-            "put images in one subfolder per class, or choose a recipe without labels, such as "
-            "mnist, or set diffusion.label_dropout to None")
+        raise InputError(f"{recipe.recipe} needs labels, and {missing:,} images of "
+                         f"{recipe.data.name} have none: "
+                         "put images in one subfolder per class, or choose a recipe without "
+                         "labels, such as " "mnist, or set diffusion.label_dropout to None")
     return int(data.labels.max()) + 1
 
 
@@ -112,7 +112,8 @@ def new_network(recipe: Recipe, autoencoder: ConvAE, labels: int) -> nn.Module:
     return NETWORKS[recipe.network.kind](**shape, labels=labels, **options)
 
 
-def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int, compiled: bool = False) -> Stage:
+def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int,
+                   compiled: bool = False) -> Stage:
     """The training of the denoiser; `give_latents` adds its batches. labels: from `label_count`."""
     with seeded(recipe.seed, Stream.DENOISER, Stream.INITIAL_WEIGHTS):
         network = new_network(recipe, autoencoder, labels)

@@ -13,35 +13,13 @@ from nanoldm.data.clusters import cluster_latents
 from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.log import Values
-from nanoldm.experiments.plan import (
-    Plan,
-    Stages,
-    check_room,
-    describe,
-    make_plan,
-    memory,
-    read_plan,
-    sampling_settings,
-)
-from nanoldm.experiments.resume import (
-    check_one_process,
-    check_run,
-    check_same_images,
-    copy_records,
-    find_damage,
-    model_files,
-    note_place,
-)
+from nanoldm.experiments.plan import (Plan, Stages, check_room, describe, make_plan, memory,
+                                      read_plan, sampling_settings)
+from nanoldm.experiments.resume import (check_one_process, check_run, check_same_images,
+                                        copy_records, find_damage, model_files, note_place)
 from nanoldm.experiments.run_stage import mean_loss, run_stage
-from nanoldm.experiments.stages import (
-    Stage,
-    autoencoder_stage,
-    denoiser_stage,
-    give_latents,
-    label_count,
-    normalised_latents,
-    raw_tokens,
-)
+from nanoldm.experiments.stages import (Stage, autoencoder_stage, denoiser_stage, give_latents,
+                                        label_count, normalised_latents, raw_tokens)
 from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.labels import known_labels
@@ -63,7 +41,8 @@ TEST_IMAGES = 2000  # for the test loss
 class Run:
     """A training run of a recipe in a folder.
 
-    compiled: train the denoiser through torch.compile. A run gives the same weights bit for bit only
+    compiled: train the denoiser through torch.compile. A run gives the same weights bit for bit
+    only
         if it is compiled again.
     began: time.monotonic() at the start of the recipe's budget (default: now).
     """
@@ -92,8 +71,8 @@ class Run:
             source = "the images, because the checkpoints are missing"
             if folder.checkpoint("denoiser").is_file():
                 source = str(folder.checkpoints)
-            print(f"the run is finished, but its model is damaged ({damage}): it is made again from "
-                  f"{source}")
+            print(f"the run is finished, but its model is damaged ({damage}): it is made again "
+                  "from " f"{source}")
         stages = self.build_stages()
         plan = plan or self.new_plan(stages)
         with folder.locked():
@@ -103,8 +82,8 @@ class Run:
             done = plan.replace(finished=True, model_sha256=model_files(folder))
             write_json(folder.plan, done.model_dump())
             copy_records(folder)
-        print(f"finished: the model is in {folder.model}, pictures in {folder.samples}. Sample from "
-              f"it with: nanoldm sample {shell(folder.path)}")
+        print(f"finished: the model is in {folder.model}, pictures in {folder.samples}. Sample "
+              "from " f"it with: nanoldm sample {shell(folder.path)}")
         return self
 
     def forecast(self) -> None:
@@ -126,7 +105,8 @@ class Run:
             end = "do nothing: it is finished" if plan.finished else "continue it"
             if plan.finished and find_damage(self.folder, plan):
                 end = "make its model again, which is damaged"
-            print(f"{plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} "
+            print(f"{plan.autoencoder_steps:,} steps of the autoencoder and "
+                  f"{plan.denoiser_steps:,} "
                   f"of the denoiser\ndry run: {self.folder.path} has this run already, and the "
                   f"command would {end}")
             return

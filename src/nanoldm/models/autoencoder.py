@@ -30,32 +30,19 @@ class ConvAE(nn.Module):
     Raises InputError for a side that is not a multiple of 4, and for too many levels.
     """
 
-    def __init__(
-        self,
-        image_size: int = 28,
-        image_channels: int = 1,
-        hidden_channels: int = 32,
-        latent_channels: int = 6,
-        levels: int = 2,
-    ):
+    def __init__(self, image_size: int = 28, image_channels: int = 1, hidden_channels: int = 32,
+                 latent_channels: int = 6, levels: int = 2):
         super().__init__()
         if image_size < 4 or image_size % 4:
-            raise InputError(
-                f"image size {image_size} is not a multiple of 4: "
-                f"choose {max(4, round(image_size / 4) * 4)}"
-            )
+            raise InputError(f"image size {image_size} is not a multiple of 4: "
+                             f"choose {max(4, round(image_size / 4) * 4)}")
         if 2 ** (levels - 1) >= image_size:
-            raise InputError(
-                f"{levels} levels are too many for images of {image_size}x{image_size}: "
-                f"choose at most {math.ceil(math.log2(image_size))}"
-            )
-        self.config = dict(
-            image_size=image_size,
-            image_channels=image_channels,
-            hidden_channels=hidden_channels,
-            latent_channels=latent_channels,
-            levels=levels,
-        )
+            raise InputError(f"{levels} levels are too many for images of "
+                             f"{image_size}x{image_size}: "
+                             f"choose at most {math.ceil(math.log2(image_size))}")
+        self.config = dict(image_size=image_size, image_channels=image_channels,
+                           hidden_channels=hidden_channels, latent_channels=latent_channels,
+                           levels=levels)
         sides = [token_side(image_size, level) for level in range(levels + 1)]
         self.grid, self.latent_channels = sides[-1], latent_channels
         hidden = [hidden_channels * 2**k for k in range(levels - 1)]
