@@ -1,8 +1,8 @@
-# make demo: install and draw 64 digits | make test: install and run all tests | make lint
+# make demo: install and generate 64 digits | make test: install and run all tests | make lint | make docs
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/nanoldm sample --n 64 --out digits.png
@@ -13,6 +13,9 @@ test: .venv/.installed-test
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 
+docs: .venv/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
 .venv/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable .
@@ -21,6 +24,11 @@ lint: .venv/.installed-test
 .venv/.installed-test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@ .venv/.installed
+
+.venv/.installed-docs: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@ .venv/.installed
 
 clean:

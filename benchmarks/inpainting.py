@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nanoldm.data import load
-from nanoldm.diffusion import SAMPLERS, Estimate, ddpm, visited
+from nanoldm.diffusion import SAMPLERS, Estimate, ddpm
 from nanoldm.diffusion.schedule import expand
 from nanoldm.editing import Known
 from nanoldm.editing.masks import fit_mask

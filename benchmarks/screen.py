@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 import torch
+from nanoldm.experiments.overrides import override
+from nanoldm.utils.options import parse_fields
 from tqdm import tqdm
 
 from nanoldm.data import ImageSet, load
@@ -25,15 +27,19 @@ from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import NEAREST, Judge
 from nanoldm.evaluation.plots import mean
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.overrides import override
 from nanoldm.experiments.recipes import mnist
-from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise, proxy_errors
+from nanoldm.experiments.stages import (
+    autoencoder_stage,
+    denoiser_stage,
+    encode,
+    encode_and_normalise,
+    proxy_errors,
+)
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.device import prepare_torch
 from nanoldm.utils.files import digest, load_module, save_tensors
 from nanoldm.utils.images import to_bytes, to_float
-from nanoldm.utils.options import parse_fields
 
 RESULT = Path(__file__).parent / "screen.jsonl"
 SAMPLES, SAMPLING = 2000, {"steps": 16, "sampler": "dpm++2m", "grid": "shifted"}

@@ -12,7 +12,7 @@ import sys
 import torch
 
 from nanoldm.data import load
-from nanoldm.diffusion import grids, visited
+from nanoldm.diffusion import grids
 from nanoldm.evaluation.evaluate import BATCHES, QUANTILE
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import NEAREST, Judge

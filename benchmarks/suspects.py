@@ -17,7 +17,12 @@ import torch
 from nanoldm.data import load
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.recipes import RECIPES
-from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, encode, encode_and_normalise
+from nanoldm.experiments.stages import (
+    autoencoder_stage,
+    denoiser_stage,
+    encode,
+    encode_and_normalise,
+)
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.device import prepare_torch

@@ -23,12 +23,12 @@ from rich.table import Table
 from tqdm.auto import tqdm
 
 from nanoldm import __version__
-from nanoldm.evaluation.report import printed
 from nanoldm.utils.device import check_compiler
 from nanoldm.utils.errors import InputError, TrainingError
 from nanoldm.utils.files import write_json
 from nanoldm.utils.limits import check_memory, short, within
 from nanoldm.utils.paths import check_target
+from nanoldm.utils.tables import printed
 
 TASKS = {"train": "training", "sample": "sampling"}
 RIVALS = ("diffusers", "smalldiffusion")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nanoldm.data import load
 from nanoldm.diffusion import Denoiser, NoiseSchedule
-from nanoldm.experiments.overrides import override
+from nanoldm.experiments.recipes import RECIPES
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.seeding import seeded
@@ -104,13 +104,14 @@ def animals(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def animal_recipe(animals):
-    """A network that is told the class, for a run of seconds."""
-    return override("mnist-conditional", {"network.width": 16, "network.heads": 2, "network.depth": 1}, data=f"folder:{animals}", size=8,
-                    steps=3, ae_epochs=2)
+    """A network that is conditioned on the class, for a run of seconds."""
+    return RECIPES["mnist-conditional"]().replace(
+        network={"width": 16, "heads": 2, "depth": 1}, data={"name": f"folder:{animals}", "size": 8},
+        training={"steps": 3}, autoencoder_training={"epochs": 2})
 
 
 @pytest.fixture(scope="session")
 def animal_run(animal_recipe, tmp_path_factory) -> Path:
     """A finished run on them. Shared: do not change it."""
-    from nanoldm.experiments.train import train
-    return train(animal_recipe, tmp_path_factory.mktemp("runs") / "animals").path
+    from nanoldm.experiments.train import Run
+    return Run(tmp_path_factory.mktemp("runs") / "animals", animal_recipe).train().folder.path

@@ -1,6 +1,7 @@
 """Imports point one way, and no file outgrows its reader."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -140,7 +141,7 @@ def test_nothing_reads_or_writes_pickle():
 
 
 def test_configuration_and_command_line_do_not_wait_for_torch():
-    check = ("import sys, nanoldm, nanoldm.cli.main, nanoldm.experiments.overrides, nanoldm.cli.listing, nanoldm.utils.options;"
+    check = ("import sys, nanoldm, nanoldm.cli.main, nanoldm.cli.train, nanoldm.cli.edit, nanoldm.cli.measure, nanoldm.cli.recipes;"
              "print(sorted({'torch', 'torchvision', 'numpy'} & sys.modules.keys()))")
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
@@ -155,7 +156,42 @@ def test_an_unknown_public_name_is_an_attribute_error():
     assert not hasattr(nanoldm, "Autoencodr")
 
 
-def test_no_file_is_longer_than_about_200_lines():
+def test_no_file_is_longer_than_250_lines():
     lengths = {str(file): len(file.read_text(encoding="utf-8").splitlines()) for file in (*FILES, *TESTS.rglob("*.py"))}
     assert len(lengths) > 40
-    assert {file: length for file, length in lengths.items() if length > 220} == {}
+    assert {file: length for file, length in lengths.items() if length > 250} == {}
+
+
+# function -> why it is longer than 40 lines, or has more than 7 arguments
+EXCEPTIONS = {
+    "nanoldm.training.loop.fit": "its arguments are the parts of a training step",
+}
+
+
+def functions() -> dict[str, tuple[int, int]]:
+    """Name -> (lines, arguments) of every function of the package."""
+    found = {}
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                arguments = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
+                found[f"{name}.{node.name}"] = (node.end_lineno - node.lineno + 1, arguments)
+    return found
+
+
+def test_functions_fit_on_a_screen_and_have_few_arguments():
+    sizes = functions()
+    assert len(sizes) > 300
+    large = {name for name, (lines, arguments) in sizes.items() if lines > 40 or arguments > 7}
+    assert large == set(EXCEPTIONS)
+
+
+# Words of an older, private vocabulary: the field has its own.
+WORDS = r"told|drawn|mend|beside|refused|reckoned|whole or absent"
+
+
+def test_texts_use_the_words_of_the_field():
+    texts = [*FILES, TESTS.parent / "README.md", *(TESTS.parent / "docs").rglob("*.md")]
+    assert len(texts) > 100
+    found = {str(file): re.findall(rf"\b({WORDS})\b", file.read_text(encoding="utf-8"), re.IGNORECASE) for file in texts}
+    assert {file: words for file, words in found.items() if words} == {}

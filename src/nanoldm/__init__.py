@@ -2,9 +2,9 @@
 
     from nanoldm import LatentDiffusion
     model = LatentDiffusion.from_pretrained("mnist-fast")
-    images = model.generate(seeds=range(64), **model.fast)      # (64, 1, 28, 28) in [0, 1]
+    images = model.generate(64)                  # (64, 1, 28, 28) in [0, 1], from seeds 0 ... 63
 
-Names are imported when they are first used, so that `import nanoldm` and `nanoldm --help` do not wait for torch.
+Names are imported on first use: `import nanoldm` and `nanoldm --help` do not wait for torch.
 """
 
 from importlib import import_module
@@ -14,14 +14,40 @@ __version__ = "0.1.0"
 
 EXPORTS = {
     "nanoldm.pipeline.latent_diffusion": ["LatentDiffusion"],
-    "nanoldm.models": ["ConvAE", "DiTBlock", "DiffusionNet", "Dropout", "LayerNorm", "MHA", "ReconstructionLoss", "RoPE",
-                       "SinusoidalTimeEmbedding", "Transformer", "TransformerBlock"],
-    "nanoldm.diffusion": ["Clamped", "Denoiser", "DenoisingLoss", "Estimate", "NoiseSchedule", "corrupt", "ddpm", "trailing"],
+    "nanoldm.pipeline.settings": ["Sampling"],
+    "nanoldm.models": [
+        "ConvAE",
+        "DiTBlock",
+        "DiffusionNet",
+        "Dropout",
+        "LayerNorm",
+        "MHA",
+        "ReconstructionLoss",
+        "RoPE",
+        "SinusoidalTimeEmbedding",
+        "Transformer",
+        "TransformerBlock",
+    ],
+    "nanoldm.diffusion": [
+        "Clamped",
+        "Denoiser",
+        "DenoisingLoss",
+        "Estimate",
+        "NoiseSchedule",
+        "corrupt",
+        "ddpm",
+        "trailing",
+    ],
     "nanoldm.training": ["EMA", "fit"],
-    "nanoldm.evaluation.metrics": ["FeatureNet", "density_coverage", "frechet_distance", "kernel_distance"],
+    "nanoldm.evaluation.metrics": [
+        "FeatureNet",
+        "density_coverage",
+        "frechet_distance",
+        "kernel_distance",
+    ],
     "nanoldm.experiments.config": ["Recipe"],
     "nanoldm.experiments.recipes": ["RECIPES"],
-    "nanoldm.experiments.overrides": ["override"],
+    "nanoldm.experiments.train": ["Run"],
     "nanoldm.utils.errors": ["InputError", "TrainingError"],
 }
 HOME = {name: module for module, names in EXPORTS.items() for name in names}

@@ -19,13 +19,21 @@ from nanoldm.utils.files import read_json, write_json
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_teaches_each_command_by_an_example(command, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["nanoldm", command, "--help"])
+    recipe = ["mnist"] if command == "train" else []
+    monkeypatch.setattr(sys, "argv", ["nanoldm", command, *recipe, "--help"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert re.search(rf"Example: nanoldm {command} \S", text)
-    assert "{None}" not in text
+    assert re.search(rf"Examples?: nanoldm {command} \S", text)
+
+
+def test_the_help_of_nanoldm_groups_the_commands_with_one_line_each(nanoldm):
+    text = nanoldm("--help").stdout
+    assert max(map(len, text.splitlines())) <= 100
+    for group, names in cli.GROUPS.items():
+        block = text.split(f"\n{group}:\n")[1].split("\n\n")[0]
+        assert [line.split()[0] for line in block.splitlines()] == list(names)
 
 
 def test_version_and_a_bare_call(nanoldm):
@@ -37,7 +45,7 @@ def test_version_and_a_bare_call(nanoldm):
 
 def test_a_log_file_gets_few_states_of_a_progress_bar():
     """Not ten a second, as a terminal does; a second of work gives the first and the last one."""
-    code = "from nanoldm import cli; import sys; sys.argv[1:] = ['--version']; cli.main(); from tqdm import tqdm; import time\n" \
+    code = "from nanoldm.cli import main as cli; import sys; sys.argv[1:] = ['--version']; cli.main(); from tqdm import tqdm; import time\n" \
            "for _ in tqdm(range(100)): time.sleep(0.01)"
     log = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
     assert "100%" in log
@@ -45,7 +53,7 @@ def test_a_log_file_gets_few_states_of_a_progress_bar():
 
 
 BAD_INPUT = {
-    "sample --n 0": "--n 0: ask for at least 1 image",
+    "sample --n 0": "--n 0: at least 1 image is needed",
     "sample --n x": "--n needs a number, not 'x'",
     "sample --seed -1": "seeds count from 0",
     "sample --seeds 3,x": "such as 3,7,20-29",
@@ -65,33 +73,29 @@ BAD_INPUT = {
     "evaluate no-such-model": "unknown model 'no-such-model'",
     "evaluate MODEL": "train networks with: nanoldm features folder:",
     "evaluate MODEL --features no-such-networks": "no-such-networks holds no feature networks",
-    "evaluate MODEL --n 0": "ask for at least 1 image",
+    "evaluate MODEL --n 0": "--n 0: at least 1 image is needed",
     "evaluate MODEL --n 19": "19 images are too few",
     "evaluate MODEL --steps 101": "choose 1 to 100",
     "evaluate --samples no-such-file.npz": "there is no file no-such-file.npz",
-    "evaluate --samples file.npz --guidance 2": "--compile and the options that say how to draw",
+    "evaluate --samples file.npz --guidance 2": "leave out --n, --compile and sampling options",
     "evaluate --samples file.npz --seed -1": "seeds count from 0",
     "evaluate mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
-    "evaluate MODEL --fast --steps 9": "--fast chooses steps, sampler and grid: leave out --steps",
-    "sample MODEL --fast --sampler ddim": "--fast chooses steps, sampler and grid: leave out --steps",
-    "denoise MODEL --fast --grid shifted": "--fast chooses steps, sampler and grid: leave out --steps",
+    "sample MODEL --fast": "Unrecognized options: --fast",
     "compare MODEL": "train networks with: nanoldm features folder:",
     "compare no-such-model": "unknown model 'no-such-model'",
     "compare MODEL --n 19": "19 images are too few",
     "compare MODEL --seed -1": "seeds count from 0",
-    "compare MODEL --passes 8,0": "--passes 0: choose numbers from 1 to 100",
-    "compare MODEL --passes 101": "--passes 101: choose numbers from 1 to 100",
-    "compare MODEL --passes 4,x": "give numbers and ranges such as 4,8,16,32",
+    "compare MODEL --nfe 8,0": "--nfe 0: choose numbers from 1 to 100",
+    "compare MODEL --nfe 101": "--nfe 101: choose numbers from 1 to 100",
+    "compare MODEL --nfe 4,x": "give numbers and ranges such as 4,8,16,32",
     "compare MODEL --samplers ddim,euler": "unknown sampler 'euler': choose one of ddpm",
-    "compare MODEL --grids karras": "unknown time grid 'karras'",
-    "compare MODEL --passes 100 --samplers ddpm --grids trailing": "nothing to compare",
-    "compare MODEL --passes 32 --save": "--save needs a choice of 16 network passes or fewer",
+    "compare MODEL --spacings karras": "unknown spacing 'karras'",
+    "compare MODEL --nfe 100 --samplers ddpm --spacings trailing": "nothing to compare",
+    "compare MODEL --nfe 32 --save": "16 or fewer",
     "compare mnist --save": "mnist is bundled",
     "doctor no-such-model": "unknown model 'no-such-model'",
     "doctor MODEL": "train networks with: nanoldm features folder:",
     "doctor mnist --features no-such-networks": "no-such-networks holds no feature networks",
-    "bench --rounds 0": "both must be at least 1",
-    "bench --out speed.txt": "end its name in .json",
     "curves": "name at least one run",
     "curves no-such-run": "unknown model 'no-such-run'",
     "curves MODEL --out curves.xyz": "end its name in .png",
@@ -99,7 +103,7 @@ BAD_INPUT = {
     "features": "DATA",
     "features imagenet": "unknown data set 'imagenet'",
     "features mnist --size 30": "--size 30 is not a multiple of 4",
-    "features mnist --size -4": "--size -4: give a side of at least 4",
+    "features mnist --size -4": "--size -4: give a side of 4 to 2048",
     "features mnist --seed -1": "seeds count from 0",
     "features mnist --epochs 0": "epochs must be more than 0",
     "features mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
@@ -108,18 +112,16 @@ BAD_INPUT = {
     "export MODEL MODEL": "exists: give the name of a new folder",
     "export MODEL FILE/deeper": "recipe.json is not a folder that you may write to",
     "train mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
-    "train mnist --set network.patch=2": "into patches of 2x2: give --size 24 or 32",
-    "train": "RECIPE",
+    "train mnist --network.patch 2": "24 or 32",
+    "train": "train needs a recipe: nanoldm train RECIPE",
     "train mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional, mnist, mnist-v",
     "recipes mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional",
-    "train mnist --set training.learning_rte=1": "did you mean training.learning_rate?",
-    "train mnist --set training.learning_rate=fast": "--set training.learning_rate=fast: input should be a valid number",
-    "train mnist --set network.heads=3": "width 128 does not divide into 3 heads",
-    "train mnist --set depth": "--set depth: write FIELD=VALUE",
-    "train mnist --set seed=1 --seed 1": "--seed and --set seed say the same",
+    "train mnist --training.learning_rte 1": "perhaps --training.learning-rate?",
+    "train mnist --training.learning_rate fast": "--training.learning-rate needs a number, not 'fast'",
+    "train mnist --network.heads 3": "width 128 is not a multiple of 3 heads",
     "train mnist --dry-run --size 30": "--size 30 is not a multiple of 4",
-    "evaluate --samples digits.npz --n 1000": "leave out --n, --compile and the options that say how to draw",
-    "train mnist --epochs 0": "--epochs 0: input should be greater than 0",
+    "evaluate --samples digits.npz --n 1000": "leave out --n, --compile and sampling options",
+    "train mnist --epochs 0": "--training.epochs is 0: input should be greater than 0",
     "train mnist --epochs 2 --budget 5m": "give one of them",
     "train mnist --budget soon": "such as 90s, 20m or 1h30m",
     "train mnist --budget 1s": "too short",
@@ -127,12 +129,12 @@ BAD_INPUT = {
     "train mnist --holdout 60000": "leaves nothing to train on",
     "train mnist --data imagenet": "unknown data set 'imagenet'",
     "train mnist --data folder:no-such-folder": "there is no folder",
-    "smaple": "Unrecognized options: smaple",
+    "smaple": "unknown command 'smaple': did you mean sample?",
 }
 
 
 @pytest.mark.parametrize("line", BAD_INPUT)
-def test_bad_input_exits_with_2_and_one_line_that_names_the_mend(line, trained_run, monkeypatch, capsys, tmp_path):
+def test_bad_input_exits_with_2_and_one_line_that_names_the_fix(line, trained_run, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = line.replace("FILE", "MODEL/recipe.json").replace("MODEL", str(trained_run)).split()
     monkeypatch.setattr(sys, "argv", ["nanoldm", *words])
@@ -147,10 +149,10 @@ def test_bad_input_exits_with_2_and_one_line_that_names_the_mend(line, trained_r
 
 def test_bad_input_has_no_traceback_in_a_real_process(nanoldm):
     refused = nanoldm("sample", "--n", "0")
-    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", "nanoldm: --n 0: ask for at least 1 image\n")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", "nanoldm: --n 0: at least 1 image is needed\n")
 
 
-def test_truncated_weights_are_refused_by_name(nanoldm, trained_run, tmp_path):
+def test_truncated_weights_are_an_error_that_names_the_file(nanoldm, trained_run, tmp_path):
     assert nanoldm("export", trained_run, tmp_path / "copy").returncode == 0
     weights = tmp_path / "copy" / "network" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
@@ -197,7 +199,7 @@ def test_info_names_recipe_parameters_and_history(nanoldm, trained_run):
     assert re.search(rf"denoiser training +40 steps in .*, loss {losses[0]:.4f} -> {losses[-1]:.4f}, test loss 0\.\d+", text)
 
 
-def test_an_exported_model_draws_the_same_images_and_has_a_card(nanoldm, trained_run):
+def test_an_exported_model_generates_the_same_images_and_has_a_card(nanoldm, trained_run):
     assert nanoldm("export", trained_run, "exported").returncode == 0
     folder = nanoldm.folder / "exported"
     copy, original = (LatentDiffusion.from_pretrained(model).generate(seeds=[0]) for model in (folder, trained_run))

@@ -35,7 +35,7 @@ def levels(data):
 
 
 def pixel(folder):
-    """The colour of the even image a.png, read beside another one."""
+    """The colour of the even image a.png, read with another one."""
     image = read(folder)[0].images[0]
     assert (image == image[:, :1, :1]).all()
     return image[:, 0, 0].tolist()
@@ -183,7 +183,7 @@ def test_the_rotation_that_a_camera_notes_is_applied(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no image", "half"])
-def test_a_damaged_image_is_refused_by_name(tmp_path, content):
+def test_a_damaged_image_is_an_error_with_its_name(tmp_path, content):
     put_grey(tmp_path, ["a.png", "broken.png", "c.png"])
     file = tmp_path / "broken.png"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content == "half" else content)
@@ -191,7 +191,7 @@ def test_a_damaged_image_is_refused_by_name(tmp_path, content):
         read(tmp_path)
 
 
-def test_a_folder_without_images_is_refused_with_what_belongs_there(tmp_path):
+def test_a_folder_without_images_is_an_error_with_what_belongs_there(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing here")
     with pytest.raises(InputError, match=rf"{tmp_path.name} holds no images: put .*\.png"):
         read(tmp_path)

@@ -1,4 +1,4 @@
-"""Image files with odd blocks beside their pixels, as generators, editors and cameras write them."""
+"""Image files with odd blocks in addition to their pixels, as generators, editors and cameras write them."""
 
 import struct
 import zlib
@@ -43,7 +43,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_a_png_is_read_whatever_lies_beside_its_pixels(kind, tmp_path):
+def test_a_png_is_read_with_any_other_chunks(kind, tmp_path):
     image, mode, frames = open_rgba(with_chunks(tmp_path / "a.png", ODD[kind]))
     assert (np.asarray(image)[..., :3] == PIXELS).all()
     assert (mode, frames) == ("RGB", 1)
@@ -67,7 +67,7 @@ def test_what_does_decide_about_pixels_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [9, 40, -100])
-def test_a_png_that_ends_early_is_refused_by_name(cut, tmp_path):
+def test_a_png_that_ends_early_is_an_error_with_its_name(cut, tmp_path):
     file = with_chunks(tmp_path / "a.png", chunk(b"tEXt", b"key\0text"))
     file.write_bytes(file.read_bytes()[:cut])
     with pytest.raises(InputError, match=r"a\.png cannot be read as an image"):

@@ -1,4 +1,4 @@
-"""How people sort their folders of images, and what is said about them."""
+"""How people sort their folders of images, and the notes about them."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def levels(data):
     return sorted(data.images[:, 0, 0, 0].tolist())
 
 
-def said(data):
+def notes(data):
     return "\n".join(data.notes)
 
 
@@ -34,7 +34,7 @@ def test_folders_called_by_numbers_are_numbered_as_numbers(tmp_path):
     put(tmp_path, *(f"{name}/{k}.png" for name in (0, 1, 2, 10, 11) for k in range(2)))
     train, _ = read(tmp_path)
     assert train.class_names == ("0", "1", "2", "10", "11")
-    assert "5 classes (training images): 0 (2), 1 (2), 2 (1), 3: 10 (2), 4: 11 (2)" in said(train)
+    assert "5 classes (training images): 0 (2), 1 (2), 2 (1), 3: 10 (2), 4: 11 (2)" in notes(train)
 
 
 @pytest.mark.parametrize(("names", "order"), [
@@ -50,7 +50,7 @@ def test_an_empty_class_folder_keeps_its_number(tmp_path):
     train, test = read(tmp_path)
     assert sorted({*train.labels.tolist(), *test.labels.tolist()}) == [0, 1, 3]
     assert train.names() == {0: "0", 1: "1", 3: "3"}
-    assert "without training images, and so never drawn: 2" in said(train)
+    assert "without training images, and so never generated: 2" in notes(train)
 
 
 def test_a_class_folder_whose_files_are_not_read_keeps_its_number_among_numbers_and_is_no_class_among_names(tmp_path):
@@ -63,16 +63,16 @@ def test_a_class_folder_whose_files_are_not_read_keeps_its_number_among_numbers_
     assert read(tmp_path)[0].class_names == ("0", "2")
 
 
-def test_what_is_skipped_is_said_with_number_and_ending(tmp_path):
+def test_skipped_files_are_noted_with_number_and_ending(tmp_path):
     put(tmp_path, "a.png", "b.png", "__c.png", ".hidden.png", "._a.png")
     for name in ("x.heic", "y.HEIC", "notes.txt", "README", "Thumbs.db", "desktop.ini", ".DS_Store"):
         (tmp_path / name).write_text("no image")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     train, test = read(tmp_path)
     assert len(train) + len(test) == 3
-    for part in ("5 files were skipped, since they are no images of a kind that is read: 2 .heic", "1 .txt", "1 without an ending",
+    for part in ("5 files are not images that can be read: 2 .heic", "1 .txt", "1 without an ending",
                  "1 broken links"):
-        assert part in said(train)
+        assert part in notes(train)
 
 
 def test_folders_that_systems_make_are_no_classes(tmp_path):
@@ -108,14 +108,14 @@ def test_usual_names_of_training_and_test_sets_are_recognised(tmp_path, first, s
     train, test = read(tmp_path)
     assert (levels(train), levels(test)) == ([0, 1, 2, 3], [100, 101])
     assert (train.class_names, train.labels.tolist(), test.labels.tolist()) == (("a", "b"), [0, 0, 1, 1], [0, 1])
-    assert f"training images: {first}, test images: {second}" in said(train)
+    assert f"training images: {first}, test images: {second}" in notes(train)
 
 
-def test_a_validation_set_beside_a_test_set_is_left_out_and_named(tmp_path):
+def test_a_validation_set_next_to_a_test_set_is_left_out_and_named(tmp_path):
     put(tmp_path, "train/a/0.png", "val/a/0.png", "test/a/0.png", "loose.png")
     train, test = read(tmp_path)
     assert (levels(train), levels(test)) == ([0], [2])
-    assert "not read: val, the images beside them" in said(train)
+    assert "not read: val, images outside of both" in notes(train)
 
 
 def test_training_and_test_sets_may_lie_within_the_classes(tmp_path):
@@ -130,12 +130,12 @@ def test_of_split_classes_empty_ones_keep_their_number_and_others_must_be_split_
     (tmp_path / "1").mkdir()
     train, test = read(tmp_path)
     assert (train.class_names, train.labels.tolist(), test.labels.tolist()) == (("0", "1", "2"), [0, 0, 2, 2], [0, 0, 2, 2])
-    assert "not read: val, the images beside them (in 0)\nnot read: val (in 2)" in said(train)
+    assert "not read: val, images outside of both (in 0)\nnot read: val (in 2)" in notes(train)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "read.txt").write_text("no images")
     assert read(tmp_path)[0].class_names == ("0", "1", "2")
     put(tmp_path, "1/a.png")
-    with pytest.raises(InputError, match=r"1 holds images, but no training and test set as 0 beside it does: sort all classes alike"):
+    with pytest.raises(InputError, match=r"1 holds images, but no training and test set like 0: sort all classes alike"):
         read(tmp_path)
 
 
@@ -145,9 +145,9 @@ def test_test_images_lie_as_deep_as_training_images(tmp_path):
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1], [1])
 
 
-def test_a_lonely_set_is_read_as_a_class_and_that_is_said(tmp_path):
+def test_a_lonely_set_is_read_as_a_class_with_a_note(tmp_path):
     put(tmp_path, "train/0.png", "train/1.png", "more/2.png")
-    assert "train is read as a class, since no other folder has the name of its test or training set" in said(read(tmp_path)[0])
+    assert "train is read as a class, because no other folder is named as its test or training set" in notes(read(tmp_path)[0])
 
 
 @pytest.mark.parametrize("outer", ["train", "photos/train", "ILSVRC/Data/train"])
@@ -192,7 +192,7 @@ def test_two_outer_folders_are_looked_through_and_a_lonely_class_is_not(tmp_path
     put(tmp_path / "one", "data/images/a/0.png", "data/images/b/0.png", "data/images/b/1.png")
     train, _ = read(tmp_path / "one")
     assert train.class_names == ("a", "b")
-    assert "the images lie in data/images" in said(train).replace("\\", "/")
+    assert "the images are in data/images" in notes(train).replace("\\", "/")
     put(tmp_path / "two", "cat/0.png", "cat/1.png", "cat/young/2.png")
     assert read(tmp_path / "two")[0].class_names == ("cat",)
 

@@ -1,4 +1,4 @@
-"""The bundled MNIST is the original one, and anything else under its name is refused."""
+"""The bundled MNIST is the original one, and anything else under its name is an error."""
 
 import gzip
 from importlib import import_module
@@ -12,7 +12,7 @@ from nanoldm.data.mnist import FILES, FOLDER, load_mnist
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import to_float
 
-MEND = "install nanoldm again, or put the original MNIST file there"
+FIX = "install nanoldm again, or put the original MNIST file there"
 
 
 @pytest.fixture(scope="module")
@@ -66,26 +66,26 @@ def test_floats_run_from_0_to_1():
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_truncated_file_is_refused_by_name(folder, name):
+def test_a_truncated_file_is_an_error_with_its_name(folder, name):
     file = folder / f"{name}.gz"
     put(file, file.read_bytes()[:-1000])
-    with pytest.raises(InputError, match=rf"{name}\.gz is truncated or not gzip.*{MEND}"):
+    with pytest.raises(InputError, match=rf"{name}\.gz is truncated or not gzip.*{FIX}"):
         load_mnist(folder)
 
 
-def test_a_file_that_is_not_gzip_is_refused_by_name(folder):
+def test_a_file_that_is_not_gzip_is_an_error_with_its_name(folder):
     put(folder / "train-images-idx3-ubyte.gz", b"<html>404 not found</html>")
-    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{MEND}"):
+    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{FIX}"):
         load_mnist(folder)
 
 
 @pytest.mark.parametrize("place", [10, 5000])        # a kind of block that does not exist; other bytes than the checksum's
-def test_damage_inside_the_compressed_stream_is_refused_by_name(folder, place):
+def test_damage_inside_the_compressed_stream_is_an_error_with_its_name(folder, place):
     file = folder / "train-images-idx3-ubyte.gz"
     content = bytearray(file.read_bytes())
     content[place : place + 100] = bytes([255]) * 100
     put(file, content)
-    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{MEND}"):
+    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{FIX}"):
         load_mnist(folder)
 
 
@@ -95,19 +95,19 @@ def test_one_changed_byte_of_the_content_is_noticed(folder, place, reason):
     content = bytearray(gzip.decompress(file.read_bytes()))
     content[place] ^= 1
     put(file, gzip.compress(content, 1))
-    with pytest.raises(InputError, match=rf"train-labels-idx1-ubyte\.gz {reason}.*{MEND}"):
+    with pytest.raises(InputError, match=rf"train-labels-idx1-ubyte\.gz {reason}.*{FIX}"):
         load_mnist(folder)
 
 
 def test_a_file_under_the_name_of_another_is_noticed(folder):
     put(folder / "train-images-idx3-ubyte.gz", (FOLDER / "t10k-images-idx3-ubyte.gz").read_bytes())
-    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is not an IDX file of 60000x28x28 bytes.*{MEND}"):
+    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is not an IDX file of 60000x28x28 bytes.*{FIX}"):
         load_mnist(folder)
 
 
 def test_a_missing_file_is_named(folder):
     (folder / "train-images-idx3-ubyte.gz").unlink()
-    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is missing.*{MEND}"):
+    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is missing.*{FIX}"):
         load_mnist(folder)
 
 
@@ -156,15 +156,15 @@ def test_a_set_that_has_the_size_already_is_left_alone(few):
     assert torch.equal(load("mnist")[1].images, few[1].images)
 
 
-@pytest.mark.parametrize(("size", "mend"), [(30, "32|28"), (0, "4"), (-28, "4"), (3, "4"), (33, "32")])
-def test_a_size_that_is_no_multiple_of_4_is_refused_with_one_that_is(size, mend):
-    with pytest.raises(InputError, match=rf"--size {size} is not a multiple of 4: try ({mend})$"):
+@pytest.mark.parametrize(("size", "fix"), [(30, "32|28"), (0, "4"), (-28, "4"), (3, "4"), (33, "32")])
+def test_a_size_that_is_no_multiple_of_4_is_rejected_with_one_that_is(size, fix):
+    with pytest.raises(InputError, match=rf"^size {size} is not a multiple of 4: try ({fix})$"):
         load("mnist", size=size)
 
 
 @pytest.mark.parametrize("holdout", [-1, 2500, 10**6])
-def test_a_holdout_that_leaves_nothing_is_refused_with_the_range(few, holdout):
-    with pytest.raises(InputError, match=rf"--holdout {holdout} .* 0 to 2499 "):
+def test_a_holdout_that_leaves_nothing_is_rejected_with_the_range(few, holdout):
+    with pytest.raises(InputError, match=rf"^holdout {holdout} .* 0 to 2499 "):
         load("mnist", holdout=holdout)
 
 
@@ -172,6 +172,6 @@ def test_the_largest_holdout_leaves_one_image_to_train_on(few):
     assert [len(data) for data in load("mnist", holdout=2499)] == [1, 2499]
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones():
+def test_an_unknown_name_is_rejected_with_the_known_ones():
     with pytest.raises(InputError, match=r"'minst'.*mnist, fashion-mnist.*folder:PATH"):
         load("minst")

@@ -1,4 +1,4 @@
-"""Images as .npz: round trips, and every wrong file refused by name."""
+"""Images as .npz: round trips, and every wrong file is an error with its name."""
 
 import zipfile
 
@@ -41,14 +41,14 @@ def test_images_without_labels_have_label_minus_1(tmp_path):
     ({"images": GOOD, "labels": np.arange(3) / 2}, "one whole number"),
     ({"images": np.array([{}], dtype=object)}, "not a readable .npz"),
 ])
-def test_other_arrays_are_refused_by_name(arrays, message, tmp_path):
+def test_other_arrays_are_errors_with_the_name_of_the_file(arrays, message, tmp_path):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(InputError, match=message) as error:
         load_images(tmp_path / "bad.npz")
     assert "bad.npz" in str(error.value)
 
 
-def test_files_that_are_no_archives_are_refused(tmp_path):
+def test_files_that_are_no_archives_are_rejected(tmp_path):
     np.savez(tmp_path / "whole.npz", images=GOOD)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
     np.savez_compressed(tmp_path / "deflated.npz", images=np.arange(6400, dtype=np.uint8).reshape(100, 8, 8))
@@ -68,13 +68,13 @@ def test_files_that_are_no_archives_are_refused(tmp_path):
 
 
 def forged(path, header: bytes, content: bytes = b"", compression: int = zipfile.ZIP_STORED, name: str = "images.npy") -> None:
-    """An archive whose array says `header` of itself."""
+    """An archive whose array has this `header`."""
     padded = header.ljust(118) + b"\n"
     with zipfile.ZipFile(path, "a", compression) as archive:
         archive.writestr(name, b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded + content)
 
 
-def test_an_array_that_claims_more_than_the_file_holds_is_refused_before_it_is_made(tmp_path):
+def test_an_array_that_claims_more_than_the_file_holds_is_rejected_before_it_is_made(tmp_path):
     forged(tmp_path / "a.npz", b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 28, 28), }")
     with pytest.raises(InputError, match=r"a\.npz is not a readable \.npz archive"):
         load_images(tmp_path / "a.npz")
@@ -86,13 +86,13 @@ def test_an_array_that_nobody_asked_for_is_not_read(tmp_path):
     assert len(load_images(tmp_path / "a.npz")) == len(GOOD)
 
 
-def test_labels_that_are_a_bomb_are_refused_by_their_size(tmp_path):
+def test_labels_that_are_a_bomb_are_rejected_by_their_size(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", images=GOOD, labels=np.zeros(10**7, dtype=np.int64))
     with pytest.raises(InputError, match=r"labels\.npy` is not an array"):
         load_images(tmp_path / "a.npz")
 
 
-def test_an_array_for_which_there_is_no_memory_is_refused(tmp_path, monkeypatch):
+def test_an_array_for_which_there_is_no_memory_is_rejected(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", images=GOOD)
     monkeypatch.setattr("nanoldm.utils.limits.free_memory", lambda: 10.0)
     with pytest.raises(InputError, match="give a file of fewer images"):
@@ -100,7 +100,7 @@ def test_an_array_for_which_there_is_no_memory_is_refused(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_an_archive_damaged_in_another_compression_is_refused(tmp_path, compression):
+def test_an_archive_damaged_in_another_compression_is_rejected(tmp_path, compression):
     forged(tmp_path / "a.npz", b"{'descr': '|u1', 'fortran_order': False, 'shape': (40, 8, 8), }", bytes(2560), compression)
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[50:60] = b"\xff" * 10

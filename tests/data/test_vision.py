@@ -122,7 +122,7 @@ def test_a_package_that_torchvision_misses_is_explained(monkeypatch, tmp_path):
         load_torchvision("svhn")
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones():
+def test_an_unknown_name_is_an_error_with_the_known_ones():
     with pytest.raises(InputError, match="'imagenet'") as raised:
         load_torchvision("imagenet")
     assert all(name in str(raised.value) for name in ("mnist", *SETS, "folder:PATH"))

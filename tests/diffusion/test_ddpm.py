@@ -20,7 +20,7 @@ ALPHA_BAR = (1 - BETAS).cumprod(0)
 
 
 class ExactSchedule(nn.Module):
-    alpha = ALPHA_BAR.sqrt()
+    zero_terminal_snr = False
 
     def forward(self, t):
         alpha_bar = torch.where(t < 0, 1, ALPHA_BAR[t])
@@ -56,23 +56,23 @@ def x_T():
 
 
 @pytest.fixture
-def draws():
+def noises():
     """One noise tensor for every step but the last."""
     return torch.randn(99, *SHAPE, generator=generator(2))
 
 
 @pytest.fixture
 def diffusers_chain(monkeypatch):
-    """Run DDPMScheduler with the noise it is told to use -> [(x, x0), ...]."""
+    """Run DDPMScheduler with the given noise -> [(x, x0), ...]."""
 
-    def run(network, x, draws, steps, **options):
+    def run(network, x, noises, steps, **options):
         scheduler = DDPMScheduler(100, beta_schedule="squaredcos_cap_v2", variance_type="fixed_large", prediction_type="epsilon",
                                   timestep_spacing="trailing", **options)
         scheduler.set_timesteps(steps)
         if x.dtype == torch.float64:
             scheduler.alphas_cumprod = ALPHA_BAR
         # It adds noise after its last step too unless that is at t = 0: there it gets zeros.
-        feed, chain = iter([*draws[: steps - 1], torch.zeros_like(x)]), []
+        feed, chain = iter([*noises[: steps - 1], torch.zeros_like(x)]), []
         monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *args, **kwargs: next(feed))
         for t in scheduler.timesteps:
             x, x0 = scheduler.step(network(x, t.expand(len(x))), t, x, return_dict=False)
@@ -82,8 +82,8 @@ def diffusers_chain(monkeypatch):
     return run
 
 
-def our_chain(denoise, x, draws, steps, schedule=SCHEDULE):
-    return list(ddpm(denoise, x, schedule, trailing(99, steps), iter(draws).__next__))
+def our_chain(denoise, x, noises, steps, schedule=SCHEDULE):
+    return list(ddpm(denoise, x, schedule, trailing(99, steps), iter(noises).__next__))
 
 
 def assert_same_chain(ours, theirs, tolerance):
@@ -97,42 +97,42 @@ def assert_same_chain(ours, theirs, tolerance):
 
 
 @pytest.mark.parametrize("steps", [100, 50, 10, 7, 1])
-def test_every_step_on_every_grid_is_that_of_diffusers(diffusers_chain, network, x_T, draws, steps):
-    network, x_T, draws, schedule = network.double(), x_T.double(), draws.double(), ExactSchedule()
-    ours = our_chain(Denoiser(network, schedule), x_T, draws, steps, schedule)
-    assert_same_chain(ours, diffusers_chain(network, x_T, draws, steps, clip_sample=False), 1e-8)
+def test_every_step_on_every_spacing_is_that_of_diffusers(diffusers_chain, network, x_T, noises, steps):
+    network, x_T, noises, schedule = network.double(), x_T.double(), noises.double(), ExactSchedule()
+    ours = our_chain(Denoiser(network, schedule), x_T, noises, steps, schedule)
+    assert_same_chain(ours, diffusers_chain(network, x_T, noises, steps, clip_sample=False), 1e-8)
 
 
 @pytest.mark.parametrize("steps", [100, 50, 10, 7, 1])
 @pytest.mark.parametrize("limit", [1.0, 3.5])
-def test_every_clamped_step_on_every_grid_is_that_of_diffusers_with_clipping(diffusers_chain, network, x_T, draws, limit, steps):
-    network, x_T, draws, schedule = network.double(), x_T.double(), draws.double(), ExactSchedule()
-    ours = our_chain(Clamped(Denoiser(network, schedule), limit), x_T, draws, steps, schedule)
-    assert_same_chain(ours, diffusers_chain(network, x_T, draws, steps, clip_sample=True, clip_sample_range=limit), 1e-8)
+def test_every_clamped_step_on_every_spacing_is_that_of_diffusers_with_clipping(diffusers_chain, network, x_T, noises, limit, steps):
+    network, x_T, noises, schedule = network.double(), x_T.double(), noises.double(), ExactSchedule()
+    ours = our_chain(Clamped(Denoiser(network, schedule), limit), x_T, noises, steps, schedule)
+    assert_same_chain(ours, diffusers_chain(network, x_T, noises, steps, clip_sample=True, clip_sample_range=limit), 1e-8)
     assert ours[0][1].x0.abs().max() == limit
 
 
-def test_a_clamped_chain_in_float32_on_our_own_table_stays_that_of_diffusers(diffusers_chain, network, x_T, draws):
-    ours = our_chain(Clamped(Denoiser(network, SCHEDULE), 3.5), x_T, draws, 100)
-    theirs = diffusers_chain(network, x_T, draws, 100, clip_sample=True, clip_sample_range=3.5)
+def test_a_clamped_chain_in_float32_on_our_own_table_stays_that_of_diffusers(diffusers_chain, network, x_T, noises):
+    ours = our_chain(Clamped(Denoiser(network, SCHEDULE), 3.5), x_T, noises, 100)
+    theirs = diffusers_chain(network, x_T, noises, 100, clip_sample=True, clip_sample_range=3.5)
     for (x, _), (expected, _) in zip(ours, theirs, strict=True):
         torch.testing.assert_close(x, expected, atol=1e-4, rtol=0)
 
 
-def test_an_unlimited_chain_in_float32_stays_that_of_diffusers_if_the_network_is_good(diffusers_chain, x_T, draws):
-    perfect, x_T, draws = perfect_denoiser(0.0, 0.5), x_T.flatten(1), draws.flatten(2)
-    theirs = diffusers_chain(lambda x, t: perfect(x, t).eps, x_T, draws, 100, clip_sample=False)
-    for (x, _), (expected, _) in zip(our_chain(perfect, x_T, draws, 100), theirs, strict=True):
+def test_an_unlimited_chain_in_float32_stays_that_of_diffusers_if_the_network_is_good(diffusers_chain, x_T, noises):
+    perfect, x_T, noises = perfect_denoiser(0.0, 0.5), x_T.flatten(1), noises.flatten(2)
+    theirs = diffusers_chain(lambda x, t: perfect(x, t).eps, x_T, noises, 100, clip_sample=False)
+    for (x, _), (expected, _) in zip(our_chain(perfect, x_T, noises, 100), theirs, strict=True):
         torch.testing.assert_close(x, expected, atol=1e-4, rtol=0)
 
 
 # Against the specification
 
 
-def test_every_step_of_the_full_grid_is_the_formula_of_the_specification(network, x_T, draws):
-    network, x, draws, schedule = network.double(), x_T.double(), draws.double(), ExactSchedule()
-    chain = our_chain(Denoiser(network, schedule), x, draws, 100, schedule)
-    for t, z, (ours, _) in zip(range(99, -1, -1), [*draws, None], chain, strict=True):
+def test_every_step_of_the_full_spacing_is_the_formula_of_the_specification(network, x_T, noises):
+    network, x, noises, schedule = network.double(), x_T.double(), noises.double(), ExactSchedule()
+    chain = our_chain(Denoiser(network, schedule), x, noises, 100, schedule)
+    for t, z, (ours, _) in zip(range(99, -1, -1), [*noises, None], chain, strict=True):
         alpha_t, beta_t, alpha_bar_t = 1 - BETAS[t], BETAS[t], ALPHA_BAR[t]
         eps = network(x, torch.full((len(x),), t))
         x = 1 / alpha_t.sqrt() * (x - beta_t / (1 - alpha_bar_t).sqrt() * eps)
@@ -145,40 +145,40 @@ def test_every_step_of_the_full_grid_is_the_formula_of_the_specification(network
 
 
 @pytest.mark.parametrize("steps", [1, 10, 100])
-def test_noise_is_drawn_between_steps_and_not_after_the_last(network, x_T, draws, steps):
+def test_noise_is_sampled_between_steps_and_not_after_the_last(network, x_T, noises, steps):
     calls = []
 
     def noise():
         calls.append(len(calls))
-        return draws[calls[-1]]
+        return noises[calls[-1]]
 
     *_, (x, estimate) = ddpm(Denoiser(network, SCHEDULE), x_T, SCHEDULE, trailing(99, steps), noise)
     assert len(calls) == steps - 1
     torch.testing.assert_close(x, estimate.x0, atol=1e-5, rtol=1e-5)   # the last x is the last estimate of the data
 
 
-def test_the_denoiser_sees_each_timestep_of_the_grid_once_and_never_the_clean_level(network, x_T, draws):
+def test_the_denoiser_sees_each_timestep_once_and_never_the_clean_level(network, x_T, noises):
     seen = []
 
     def denoise(x_t, t):
         seen.append(t)
         return Denoiser(network, SCHEDULE)(x_t, t)
 
-    our_chain(denoise, x_T, draws, 10)
+    our_chain(denoise, x_T, noises, 10)
     assert torch.equal(torch.stack(seen), torch.tensor(trailing(99, 10))[:, None])      # once for the whole batch
     assert seen[0].dtype == torch.int64
 
 
-def test_each_estimate_belongs_to_the_x_before_it(network, x_T, draws):
+def test_each_estimate_belongs_to_the_x_before_it(network, x_T, noises):
     x, denoiser = x_T, Denoiser(network, SCHEDULE)
-    for t, (after, estimate) in zip(trailing(99, 10), our_chain(denoiser, x_T, draws, 10), strict=True):
+    for t, (after, estimate) in zip(trailing(99, 10), our_chain(denoiser, x_T, noises, 10), strict=True):
         torch.testing.assert_close(estimate, denoiser(x, torch.full((len(x),), t)))
         x = after
 
 
-def test_the_starting_noise_is_left_as_it_was(network, x_T, draws):
+def test_the_starting_noise_is_left_as_it_was(network, x_T, noises):
     before = x_T.clone()
-    our_chain(Denoiser(network, SCHEDULE), x_T, draws, 100)
+    our_chain(Denoiser(network, SCHEDULE), x_T, noises, 100)
     assert torch.equal(x_T, before)
 
 

@@ -63,7 +63,7 @@ def test_an_oracle_for_the_noise_recovers_the_data(t_1, t_2, key):
     assert torch.equal(estimate.eps, eps)
 
 
-def test_an_unknown_prediction_is_refused():
+def test_an_unknown_prediction_is_an_error():
     with pytest.raises(InputError, match="unknown prediction 'score': choose one of epsilon"):
         Denoiser(Wave(), SCHEDULE, "score")
 
@@ -100,7 +100,7 @@ def test_a_large_limit_clamps_nothing(t_1, t_2, key):
 
 
 @pytest.mark.parametrize("limit", [0, -1.0, math.nan])
-def test_a_limit_that_is_not_positive_is_refused(limit):
+def test_a_limit_that_is_not_positive_is_an_error(limit):
     with pytest.raises(InputError, match="must be positive"):
         Clamped(Denoiser(Wave(), SCHEDULE), limit)
 

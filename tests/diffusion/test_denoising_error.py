@@ -1,4 +1,4 @@
-"""The objective-free proxy: oracles for which the error is known exactly."""
+"""The denoising error: oracles for which it is known exactly."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import LOG_SNRS, Estimate, NoiseSchedule, proxy
+from nanoldm.diffusion import LOG_SNRS, Estimate, NoiseSchedule, denoising_error
 from nanoldm.diffusion.schedule import expand
 from nanoldm.models import DiffusionNet
 from nanoldm.utils.seeding import generator
@@ -29,7 +29,7 @@ class Gaussian(nn.Module):
 @pytest.mark.parametrize("schedule", [NoiseSchedule("cosine", 100), NoiseSchedule("linear", 100), NoiseSchedule("cosine", 1000)])
 def test_the_error_of_the_best_denoiser_is_known_at_every_level_on_every_table(schedule):
     """So models on different tables can be compared: the interpolation between two timesteps costs less than the sampling error."""
-    found = proxy(Gaussian(schedule), X0, EPS, 100)
+    found = denoising_error(Gaussian(schedule), X0, EPS, 100)
     log_snr = 2 * torch.log(schedule.alpha[1:] / schedule.sigma[1:])
     inside = [(level, error) for level, error in zip(LOG_SNRS, found, strict=True) if log_snr[-1] <= level <= log_snr[0]]
     assert len(inside) >= 10
@@ -44,18 +44,18 @@ def test_an_oracle_that_knows_x0_has_no_error():
         def forward(self, x_t, t):
             return Estimate(X0, x_t)
 
-    assert proxy(Oracle(), X0, EPS, 100) == [0] * 12
+    assert denoising_error(Oracle(), X0, EPS, 100) == [0] * 12
 
 
 def test_a_wild_estimate_is_clamped():
     schedule = NoiseSchedule("cosine", 100)
-    wild = [proxy(Gaussian(schedule, 1000), X0, EPS, limit)[-1] for limit in (1e6, 3)]
+    wild = [denoising_error(Gaussian(schedule, 1000), X0, EPS, limit)[-1] for limit in (1e6, 3)]
     assert wild[1] < 16 < wild[0]
 
 
 def test_levels_beyond_a_short_table_take_its_ends():
     schedule = NoiseSchedule("cosine", 3)
-    found = proxy(Gaussian(schedule), X0, EPS, 100)
+    found = denoising_error(Gaussian(schedule), X0, EPS, 100)
     ends = [1 / (1 + (schedule.alpha[k] / schedule.sigma[k]).item() ** 2) for k in (1, -1)]
     assert found[0] == pytest.approx(ends[0], rel=0.02)
     assert found == sorted(found)
@@ -76,7 +76,7 @@ def test_the_levels_are_a_dozen_from_almost_clean_to_almost_noise():
 
 def test_a_table_of_one_timestep_has_one_error():
     """Its log-SNR lies inside LOG_SNRS, so that levels beyond both ends are asked for."""
-    assert len(set(proxy(Gaussian(NoiseSchedule("linear", 1)), X0, EPS, 100))) == 1
+    assert len(set(denoising_error(Gaussian(NoiseSchedule("linear", 1)), X0, EPS, 100))) == 1
 
 
 def test_gates_of_both_signs_do_not_cancel():

@@ -4,19 +4,28 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import PREDICTIONS, SAMPLERS, Clamped, Denoiser, Guided, NoiseSchedule, trailing, visits
+from nanoldm.diffusion import (
+    PREDICTIONS,
+    SAMPLERS,
+    Clamped,
+    Denoiser,
+    Guided,
+    NoiseSchedule,
+    evaluations,
+    trailing,
+)
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.seeding import generator
 
 SCHEDULE = NoiseSchedule("cosine", 100)
-MEANS = torch.tensor([-2.0, 0.0, 3.0])      # of the classes; their deviation is 1, and without label the data is N(0.5, 2^2)
+MEANS = torch.tensor([-2.0, 0.0, 3.0])      # of the classes; their standard deviation is 1, and without label the data is N(0.5, 2^2)
 LABEL = torch.tensor([0, 2, 1, -1])
 
 
 class Classes(nn.Module):
     """The exact denoiser of Gaussian data whose mean depends on the label, as a network of one kind of prediction. Counts its calls."""
 
-    classes = 3
+    labels = 3
 
     def __init__(self, prediction="epsilon"):
         super().__init__()
@@ -50,7 +59,7 @@ def test_guidance_extrapolates_the_score_from_no_label_to_label(prediction, t):
     torch.testing.assert_close(alpha * found.x0 + sigma * found.eps, x_t, atol=1e-4, rtol=0)
 
 
-def test_scale_1_is_the_conditional_denoiser_in_one_pass_and_scale_0_is_no_label():
+def test_scale_1_is_the_conditional_denoiser_in_one_evaluation_and_scale_0_is_no_label():
     network, x_t, t = Classes(), randn(4, 5, 2), torch.tensor([40])
     denoiser = Denoiser(network, SCHEDULE)
     assert torch.equal(Guided(denoiser, LABEL)(x_t, t).x0, denoiser(x_t, t, LABEL).x0)
@@ -64,12 +73,12 @@ def test_the_interval_ends_guidance_and_its_cost():
     network, x_t = Classes(), randn(4, 5, 2)
     denoiser = Denoiser(network, SCHEDULE)
     guided = Guided(denoiser, LABEL, 3.0, interval=(20, 60))
-    for t, passes in ((19, 1), (20, 2), (60, 2), (61, 1)):
+    for t, evaluated in ((19, 1), (20, 2), (60, 2), (61, 1)):
         network.images = 0
         found = guided(x_t, torch.tensor([t]))
-        assert network.images == 4 * passes
+        assert network.images == 4 * evaluated
         everywhere = Guided(denoiser, LABEL, 3.0)(x_t, torch.tensor([t]))
-        assert torch.equal(found.x0, (everywhere if passes == 2 else denoiser(x_t, torch.tensor([t]), LABEL)).x0)
+        assert torch.equal(found.x0, (everywhere if evaluated == 2 else denoiser(x_t, torch.tensor([t]), LABEL)).x0)
     mixed = guided(x_t, torch.tensor([10, 30, 30, 70]))
     torch.testing.assert_close(mixed.x0[0], denoiser(x_t, torch.tensor([10]), LABEL).x0[0])
     torch.testing.assert_close(mixed.x0[1], guided(x_t, torch.tensor([30])).x0[1])
@@ -83,21 +92,22 @@ def test_the_clamp_goes_around_guidance():
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("interval", [None, (10, 50)])
-def test_every_sampler_draws_the_class_it_is_told_and_its_passes_are_counted(sampler, interval):
+def test_every_sampler_generates_the_class_it_is_conditioned_on_and_its_nfe_is_known(sampler, interval):
     network, label = Classes(), torch.arange(3).repeat_interleave(200)
     timesteps = trailing(99, 50)
     random = iter(range(1, 1000))
-    draw = SAMPLERS[sampler](Guided(Denoiser(network, SCHEDULE), label, 2.0, interval), randn(600, 1, 1), SCHEDULE, timesteps,
+    steps = SAMPLERS[sampler](Guided(Denoiser(network, SCHEDULE), label, 2.0, interval), randn(600, 1, 1), SCHEDULE, timesteps,
                              lambda: randn(600, 1, 1, key=next(random)))
-    *_, (x, _) = draw
-    settings = Sampling(sampler=sampler, guidance=2.0, guidance_interval=interval)
-    assert network.images == 600 * settings.passes(SCHEDULE, timesteps)
+    *_, (x, _) = steps
+    settings = Sampling(sampler=sampler, timesteps=tuple(timesteps), guidance=2.0, guidance_interval=interval)
+    assert network.images == 600 * settings.nfe(SCHEDULE)
     means = torch.stack([x[label == k].mean() for k in range(3)])
     # Twice the step from the mean of everything to that of the class, or in the interval alone something beyond the class.
     assert ((means - 0.5).sign() == (MEANS - 0.5).sign()).all()
     assert ((means - 0.5).abs() > (MEANS - 0.5).abs() - 0.25).all()
 
 
-def test_without_guidance_a_sampler_asks_as_often_as_it_visits():
-    assert Sampling(sampler="heun").passes(SCHEDULE, [99, 50, 10]) == 5 == len(evaluations("heun", [99, 50, 10]))
-    assert Sampling(sampler="heun", guidance=2, guidance_interval=(0, 50)).passes(SCHEDULE, [99, 50, 10]) == 9
+def test_without_guidance_the_nfe_is_that_of_the_sampler():
+    assert Sampling(sampler="heun", timesteps=(99, 50, 10)).nfe(SCHEDULE) == 5 == len(evaluations("heun", [99, 50, 10]))
+    guided = Sampling(sampler="heun", timesteps=(99, 50, 10), guidance=2, guidance_interval=(0, 50))
+    assert guided.nfe(SCHEDULE) == 9

@@ -4,18 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import Estimate, NoiseSchedule, ddim, visited
+from nanoldm.diffusion import Estimate, NoiseSchedule, ddim, sampling_timesteps
 from nanoldm.diffusion.inversion import invert
 from nanoldm.diffusion.schedule import expand
 from nanoldm.utils.seeding import generator
 
 
 class Gaussian(nn.Module):
-    """The exact denoiser of data from N(0, deviation^2): linear in x_t."""
+    """The exact denoiser of data from N(0, std^2): linear in x_t."""
 
-    def __init__(self, schedule, deviation=0.5):
+    def __init__(self, schedule, std=0.5):
         super().__init__()
-        self.schedule, self.variance = schedule, deviation**2
+        self.schedule, self.variance = schedule, std**2
 
     def forward(self, x_t, t):
         alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
@@ -50,13 +50,13 @@ def test_one_iteration_converges_with_the_number_of_steps(gaussian):
 
 
 def test_inversion_of_the_data_is_standard_normal_noise(gaussian):
-    """The exact flow of this Gaussian divides by its deviation; the even grid's last step to clean leaves an error of about 1 / steps."""
+    """The exact flow of this Gaussian divides by its standard deviation; the last step leaves an error of about 1 / steps."""
     x0 = 0.5 * torch.randn(50, 4, dtype=torch.float64, generator=generator(1))
     x_T, _ = there_and_back(gaussian, x0, 100, 5)
     assert torch.allclose(x_T, x0 / 0.5, rtol=0.03)
 
 
-def test_inversion_never_asks_at_the_clean_level(gaussian):
+def test_inversion_never_evaluates_the_clean_level(gaussian):
     asked = []
 
     def denoise(x_t, t):

@@ -48,8 +48,8 @@ def test_v_and_flow_are_their_definitions():
     assert torch.equal(PREDICTIONS["flow"].target(x0, eps, alpha, sigma), eps - x0)
 
 
-def test_epsilon_is_refused_where_the_noisiest_timestep_holds_no_signal():
-    with pytest.raises(InputError, match="epsilon says nothing about x0 where alpha is 0"):
+def test_epsilon_is_an_error_where_the_noisiest_timestep_holds_no_signal():
+    with pytest.raises(InputError, match="epsilon does not determine x0 where alpha is 0"):
         Denoiser(torch.nn.Identity(), TABLES["rectified"], "epsilon")
 
 
@@ -85,8 +85,8 @@ def test_min_snr_weights_are_those_of_its_authors(t):
 
 
 @pytest.mark.parametrize(("schedule", "weighting", "message"), [
-    ("rectified", "min-snr", "the weight 0, since it holds no signal: choose uniform"),
+    ("rectified", "min-snr", "the weight 0, because its SNR is 0: choose uniform"),
     ("cosine", "max-snr", "unknown loss weighting 'max-snr': choose one of uniform, min-snr")])
-def test_weightings_that_cannot_be_are_refused(schedule, weighting, message):
+def test_weightings_that_cannot_be_are_errors(schedule, weighting, message):
     with pytest.raises(InputError, match=message):
         DenoisingLoss(Denoiser(torch.nn.Identity(), TABLES[schedule], "x0"), weighting)

@@ -83,13 +83,13 @@ def test_a_schedule_answers_in_the_shape_of_the_question():
         assert (alpha[place], sigma[place]) == schedule(t[place])
 
 
-def test_an_unknown_kind_is_refused_with_the_known_ones():
+def test_an_unknown_kind_is_an_error_with_the_known_ones():
     with pytest.raises(InputError, match="'quadratic': choose one of cosine, linear"):
         NoiseSchedule("quadratic")
 
 
 @pytest.mark.parametrize("timesteps", [0, -5])
-def test_a_schedule_without_timesteps_is_refused(timesteps):
+def test_a_schedule_without_timesteps_is_an_error(timesteps):
     with pytest.raises(InputError, match=f"at least 1 timestep, got {timesteps}"):
         NoiseSchedule("cosine", timesteps)
 

@@ -1,4 +1,4 @@
-"""What is edited."""
+"""Fixtures: an image, a mask, and the bundled model with digits."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def image():
 
 @pytest.fixture(scope="module")
 def mask():
-    """An odd shape on no token's edge."""
+    """A rectangle that is not aligned with the tokens."""
     painted = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
     painted[..., 5:18, 9:22] = True
     return painted

@@ -1,4 +1,4 @@
-"""Edits by way of x_T: identities that hold for any model, and the bundled one's own digits there and back."""
+"""Edits in noise space: identities that hold for any model, and digits inverted by the bundled one."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_slerp_of_noise_is_noise():
     assert (0.5 * a + 0.5 * b).var() == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("settings", [{}, {"sampler": "dpm++2m", "steps": 12}, {"sampler": "heun", "steps": 5, "grid": "shifted"}])
+@pytest.mark.parametrize("settings", [{}, {"sampler": "dpm++2m", "steps": 12}, {"sampler": "heun", "steps": 5, "spacing": "shifted"}])
 def test_the_ends_of_an_interpolation_are_the_images_of_its_seeds(tiny_pipeline, settings):
     edited = interpolate(tiny_pipeline, [3, 7], 4, **settings)
     expected = tiny_pipeline.generate([3, 7], **{"sampler": "ddim"} | settings)
@@ -42,8 +42,8 @@ def test_the_ends_of_an_interpolation_are_the_images_of_its_seeds(tiny_pipeline,
     assert ratio == pytest.approx(largest / mean)
 
 
-def test_inversion_comes_back_and_three_iterations_come_nearer_than_one(digits_model, digit):
-    errors = [invert(digits_model, digit, 40, iterations)[1].errors for iterations in (1, 3)]
+def test_inversion_returns_to_the_image_and_three_iterations_are_more_exact_than_one(digits_model, digit):
+    errors = [invert(digits_model, digit, iterations, steps=40)[1].errors for iterations in (1, 3)]
     near = "there and back, from the reconstruction"
     assert errors[1][near] < errors[0][near]
     floor = errors[1]["reconstruction, from the input (the floor)"]
@@ -51,26 +51,26 @@ def test_inversion_comes_back_and_three_iterations_come_nearer_than_one(digits_m
     assert errors[1]["there and back, from the input"] < 1.5 * floor
 
 
-def test_the_inverted_noise_leads_back_through_generate(tiny_pipeline, image):
-    x_T, edited = invert(tiny_pipeline, image, 20)
+def test_generate_returns_from_the_inverted_noise(tiny_pipeline, image):
+    x_T, edited = invert(tiny_pipeline, image, steps=20)
     assert x_T.shape == (1, 49, 6)
-    assert (tiny_pipeline.generate([9], 20, x_T=x_T, sampler="ddim") - edited.images).abs().max() < GREY_LEVEL
-    settings, schedule = Sampling(20), tiny_pipeline.denoiser.schedule
+    assert (tiny_pipeline.generate([9], x_T=x_T, sampler="ddim", steps=20) - edited.images).abs().max() < GREY_LEVEL
+    settings, schedule = tiny_pipeline.choose(Sampling("ddim", 20)), tiny_pipeline.denoiser.schedule
     with torch.no_grad():
-        *_, (latents, _) = ddim(tiny_pipeline.prepared(settings), x_T, schedule, tiny_pipeline.timesteps(settings), None)
+        *_, (latents, _) = ddim(tiny_pipeline.conditioned(settings), x_T, schedule, settings.timesteps, None)
     error = (latents - tiny_pipeline.encode(image)).square().mean().item()
     assert edited.errors["there and back, latents"] == pytest.approx(error, rel=1e-3)
 
 
 def test_an_interpolation_of_images_begins_and_ends_with_them(digits_model, digit):
-    edited = interpolate(digits_model, digit, 3, 40)
+    edited = interpolate(digits_model, digit, 3, steps=40)
     floor = edited.errors["reconstruction of the inputs (the floor)"]
     assert max(edited.errors["first frame, from its input"], edited.errors["last frame, from its input"]) < 3 * floor
     assert (edited.images[1] - digit).square().mean() > 10 * floor
 
 
-def test_variations_of_strength_0_are_the_image_and_of_strength_1_that_of_the_seed(digits_model, digit):
-    settings = {"steps": 25, "grid": "shifted"}
+def test_a_variation_of_strength_0_is_the_image_and_of_strength_1_the_image_of_the_seed(digits_model, digit):
+    settings = {"steps": 25, "spacing": "shifted"}
     none = vary(digits_model, digit[:1], 0, [1, 2], **settings)
     assert none.errors["variations, from the input"] < 2 * none.errors["reconstruction, from the input (the floor)"]
     assert none.errors["variations, from their mean (spread)"] < 1e-6
@@ -80,34 +80,34 @@ def test_variations_of_strength_0_are_the_image_and_of_strength_1_that_of_the_se
     assert (full.images - digits_model.generate([1, 2], sampler="ddim", **settings)).abs().max() < GREY_LEVEL
 
 
-def test_a_sampler_draws_other_noise_than_the_x_T_it_was_given(tiny_pipeline):
+def test_the_noise_of_the_steps_does_not_repeat_x_T(tiny_pipeline):
     seeds = [3, 8]
-    given = tiny_pipeline.generate(seeds, 9, x_T=tiny_pipeline.noise(seeds))
-    assert torch.equal(given, tiny_pipeline.generate(seeds, 9))
+    given = tiny_pipeline.generate(seeds, steps=9, x_T=tiny_pipeline.noise(seeds))
+    assert torch.equal(given, tiny_pipeline.generate(seeds, steps=9))
 
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda model, image: interpolate(model, [3]), "1 ends"),
-    (lambda model, image: interpolate(model, [3, 4], 1), "at least 2"),
-    (lambda model, image: interpolate(model, [3, 4], sampler="ddpm"), "draws noise on the way"),
-    (lambda model, image: interpolate(model, [3, 4], sampler="ddim", eta=1.0), "draws noise on the way"),
-    (lambda model, image: vary(model, image, 0.5, [0], sampler="heun"), "inversion undoes steps of ddim"),
-    (lambda model, image: interpolate(model, image.repeat(2, 1, 1, 1), sampler="dpm++2m"), "inversion undoes steps of ddim"),
-    (lambda model, image: invert(model, image, iterations=0), "at least 1"),
-    (lambda model, image: invert(model, image, 101), "choose 1 to 100"),
+    (lambda model, image: interpolate(model, [3, 4], 1), "choose a number from 2"),
+    (lambda model, image: interpolate(model, [3, 4], sampler="ddpm"), "adds noise"),
+    (lambda model, image: interpolate(model, [3, 4], sampler="ddim", eta=1.0), "adds noise"),
+    (lambda model, image: vary(model, image, 0.5, [0], sampler="heun"), "inversion reverses steps of ddim"),
+    (lambda model, image: interpolate(model, image.repeat(2, 1, 1, 1), sampler="dpm++2m"), "inversion reverses steps of ddim"),
+    (lambda model, image: invert(model, image, iterations=0), "choose a number from 1"),
+    (lambda model, image: invert(model, image, steps=101), "choose 1 to 100"),
     (lambda model, image: vary(model, image, 1.5, [0]), "from 0 .* to 1"),
     (lambda model, image: vary(model, image, float("nan"), [0]), "from 0 .* to 1"),
     (lambda model, image: model.generate([0, 1], x_T=torch.zeros(1, 49, 6)), "2 seeds of this model need"),
 ])
-def test_ways_that_do_not_exist_are_refused(tiny_pipeline, image, call, message):
+def test_bad_ends_samplers_and_strengths_are_errors(tiny_pipeline, image, call, message):
     with pytest.raises(InputError, match=message):
         call(tiny_pipeline, image)
 
 
 def test_many_images_are_inverted_in_batches(tiny_pipeline, monkeypatch):
-    images = tiny_pipeline.generate(range(5), 5)
-    whole, _ = invert(tiny_pipeline, images, 6)
-    monkeypatch.setattr(type(tiny_pipeline), "batch_size", 2)
-    parts, edited = invert(tiny_pipeline, images, 6)
+    images = tiny_pipeline.generate(range(5), steps=5)
+    whole, _ = invert(tiny_pipeline, images, steps=6)
+    monkeypatch.setattr(tiny_pipeline, "batch_size", 2)
+    parts, edited = invert(tiny_pipeline, images, steps=6)
     torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
     assert edited.images.shape == images.shape

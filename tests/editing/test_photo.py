@@ -1,4 +1,4 @@
-"""Any image file into what a model draws: photos, transparency, odd kinds of files."""
+"""Any image file becomes an image of a model: photos, transparency, odd kinds of files."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def test_set():
 
 
 @pytest.fixture(scope="module")
-def drawn(test_set):
-    """Images as a model of MNIST draws them."""
+def examples(test_set):
+    """Images like those of a model of MNIST."""
     return to_float(test_set.images[100:132])
 
 
@@ -50,12 +50,12 @@ PLACES = {"small": {}, "large": {"side": 300, "at": (100, 20)}, "tiny": {"side":
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_photo_of_a_digit_becomes_a_digit_of_mnist(test_set, drawn, tmp_path, place):
+def test_a_photo_of_a_digit_becomes_a_digit_of_mnist(test_set, examples, tmp_path, place):
     fitted = []
     for k in range(6):
         photo(test_set.images[k], **PLACES[place]).save(tmp_path / f"{k}.png")
-        image, done, *_ = fit_image(tmp_path / f"{k}.png", drawn)
-        assert all(word in done for word in ("RGB -> grey", "inverted: the model draws light on dark", "cropped to the ink"))
+        image, done, *_ = fit_image(tmp_path / f"{k}.png", examples)
+        assert all(word in done for word in ("RGB -> grey", "inverted: images of the model are light on dark", "cropped to the ink"))
         fitted.append(image)
     fitted = torch.cat(fitted)
     assert fitted.shape == (6, 1, 28, 28)
@@ -63,36 +63,36 @@ def test_a_photo_of_a_digit_becomes_a_digit_of_mnist(test_set, drawn, tmp_path, 
     assert fitted[..., :2, :].max() < 0.05          # nothing of the paper is left
 
 
-def test_ink_is_fitted_into_the_box_and_its_centre_of_mass_into_the_middle(test_set, drawn, tmp_path):
+def test_ink_is_fitted_into_the_box_and_its_centre_of_mass_into_the_middle(test_set, examples, tmp_path):
     photo(test_set.images[2]).save(tmp_path / "one.png")
-    image = fit_image(tmp_path / "one.png", drawn)[0][0, 0]
+    image = fit_image(tmp_path / "one.png", examples)[0][0, 0]
     rows, columns = (torch.nonzero((image > 0.05).any(axis)).flatten() for axis in (1, 0))
     assert 19 <= max(rows.max() - rows.min(), columns.max() - columns.min()) + 1 <= 21
     middle = [(image.sum(axis) * (torch.arange(28) + 0.5)).sum() / image.sum() for axis in (0, 1)]
     assert middle == pytest.approx([14, 14], abs=0.7)
 
 
-def test_thin_lines_are_thickened_until_they_can_be_seen(drawn, tmp_path):
+def test_thin_lines_are_thickened_until_they_can_be_seen(examples, tmp_path):
     sheet = Image.new("L", (600, 600), 230)
     sheet.paste(40, (300, 100, 304, 500))
     sheet.paste(40, (200, 100, 300, 104))
     sheet.save(tmp_path / "line.png")
-    image, done, *_ = fit_image(tmp_path / "line.png", drawn)
+    image, done, *_ = fit_image(tmp_path / "line.png", examples)
     assert "strokes thickened" in done
     assert image.max() > 0.8
     assert 1 <= image[0, 0, 16].sum() <= 3           # the width of the line, in pixels
 
 
-def test_what_has_the_models_size_and_polarity_is_taken_as_it_is(test_set, drawn, tmp_path):
+def test_what_has_the_models_size_and_polarity_is_taken_as_it_is(test_set, examples, tmp_path):
     Image.fromarray(test_set.images[0, 0].numpy()).save(tmp_path / "digit.png")
-    image, done, *_ = fit_image(tmp_path / "digit.png", drawn)
+    image, done, *_ = fit_image(tmp_path / "digit.png", examples)
     assert torch.equal(image, to_float(test_set.images[:1]))
     assert done == f"input {tmp_path / 'digit.png'}: 28x28 grey -> taken as it is"
     Image.fromarray(255 - test_set.images[0, 0].numpy()).save(tmp_path / "digit.png")
-    assert torch.equal(fit_image(tmp_path / "digit.png", drawn)[0], image)
+    assert torch.equal(fit_image(tmp_path / "digit.png", examples)[0], image)
 
 
-def test_transparency_16_bits_and_animations_show_the_same_digit(test_set, drawn, tmp_path):
+def test_transparency_16_bits_and_animations_show_the_same_digit(test_set, examples, tmp_path):
     original = test_set.images[0]
     bits = (big(original, 112) * 255).clip(0, 255).astype(np.uint8)
     shape = np.zeros((112, 112, 4), dtype=np.uint8)
@@ -103,10 +103,10 @@ def test_transparency_16_bits_and_animations_show_the_same_digit(test_set, drawn
     Image.fromarray(65535 - bits.astype(np.uint16) * 200).save(tmp_path / "deep.png")
     frames = [Image.fromarray(255 - bits), Image.fromarray(255 - bits.T)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    said = {"black_on_nothing.png": "RGBA", "white_on_nothing.png": "RGBA", "deep.png": "16-bit grey",
+    kinds = {"black_on_nothing.png": "RGBA", "white_on_nothing.png": "RGBA", "deep.png": "16-bit grey",
             "moving.gif": "the first of 2 frames"}
-    for name, kind in said.items():
-        image, done, *_ = fit_image(tmp_path / name, drawn)
+    for name, kind in kinds.items():
+        image, done, *_ = fit_image(tmp_path / name, examples)
         assert kind in done
         assert recognised(image, test_set.labels[:1]) == 1, name
 
@@ -126,22 +126,22 @@ def test_other_data_is_cropped_and_resized_and_inverted_only_against_a_plain_bac
     page.paste(100, (10, 0, 46, 56))
     page.save(tmp_path / "shirt.png")
     image, done, *_ = fit_image(tmp_path / "shirt.png", clothes)
-    assert done.endswith("inverted: the model draws light on dark, resized to 28x28")
+    assert done.endswith("inverted: images of the model are light on dark, resized to 28x28")
     assert (image[0, 0, 14, 0], image[0, 0, 14, 14]) == pytest.approx((0, 155 / 255), abs=0.01)
     dark_on_light = 1 - clothes
     assert "inverted" not in fit_image(tmp_path / "shirt.png", dark_on_light)[1]
 
 
-def test_what_is_no_usable_image_is_refused_in_one_line(drawn, tmp_path):
+def test_what_is_no_usable_image_is_an_error_of_one_line(examples, tmp_path):
     (tmp_path / "text.png").write_text("hello")
     Image.new("RGB", (1, 1), "red").save(tmp_path / "dot.png")
     Image.new("RGB", (50, 50), "white").save(tmp_path / "blank.png")
     for name, message in {"text.png": "cannot be read as an image", "none.png": "is no file", "dot.png": "shows no ink",
                           "blank.png": "shows no ink"}.items():
-        with pytest.raises(InputError, match=message) as refusal:
-            fit_image(tmp_path / name, drawn)
-        assert "\n" not in str(refusal.value)
-        assert name in str(refusal.value)
+        with pytest.raises(InputError, match=message) as raised:
+            fit_image(tmp_path / name, examples)
+        assert "\n" not in str(raised.value)
+        assert name in str(raised.value)
 
 
 def test_a_single_pixel_fills_the_image_of_a_model_without_ink(tmp_path):
@@ -204,14 +204,14 @@ def test_a_pixel_is_painted_where_any_painted_pixel_touches_it(tmp_path, side):
     assert rows.nonzero()[:, 0].tolist() == touched
 
 
-def test_a_light_drawing_on_nothing_is_seen_in_spite_of_a_speck(test_set, drawn, tmp_path):
+def test_light_strokes_on_nothing_is_seen_in_spite_of_a_speck(test_set, examples, tmp_path):
     for level, speck in ((255, True), (250, False), (230, True)):
         pixels = np.full((112, 112, 4), level, dtype=np.uint8)
         pixels[..., 3] = big(test_set.images[0], 112) * 255
         if speck:
             pixels[104:108, 104:108] = (120, 120, 120, 255)
         Image.fromarray(pixels).save(tmp_path / "light.png")
-        fitted = fit_image(tmp_path / "light.png", drawn)
-        assert fitted.box[0] < 30           # where the drawing is, not the speck
+        fitted = fit_image(tmp_path / "light.png", examples)
+        assert fitted.box[0] < 30           # where the strokes are, not the speck
         if not speck:
             assert recognised(fitted.image, test_set.labels[:1]) == 1

@@ -31,40 +31,40 @@ def test_set():
 
 
 @pytest.fixture(scope="module")
-def drawn(test_set):
+def examples(test_set):
     return to_float(test_set.images[-16:])
 
 
 @pytest.mark.parametrize("name", photos.SCENES)
-def test_a_picture_of_a_digit_becomes_that_digit(name, test_set, drawn, tmp_path):
-    fitted, said = [], []
+def test_a_picture_of_a_digit_becomes_that_digit(name, test_set, examples, tmp_path):
+    fitted, done = [], []
     for number in range(DIGITS):
         photos.picture(name, test_set.images[number], number).save(tmp_path / "picture.png")
-        found = fit_image(tmp_path / "picture.png", drawn)
+        found = fit_image(tmp_path / "picture.png", examples)
         fitted.append(found.image)
-        said.append(found.done)
+        done.append(found.done)
     seen = extract(load_features("digits-v1").networks["classifier"], torch.cat(fitted))[1].argmax(1)
     assert (seen == test_set.labels[:DIGITS]).sum() >= DIGITS - 2
     for part, words in AROUND.items():
         if part in name:
-            assert sum(words in line for line in said) >= DIGITS - 2
+            assert sum(words in line for line in done) >= DIGITS - 2
     if name in ("paper, evenly lit", "blackboard", "cropped to the ink"):
-        assert not [line for line in said if "left out" in line]
+        assert not [line for line in done if "left out" in line]
 
 
-def test_the_polarity_can_be_reversed_and_fitting_left_out(test_set, drawn, tmp_path):
+def test_the_polarity_can_be_reversed_and_fitting_left_out(test_set, examples, tmp_path):
     file = tmp_path / "picture.png"
     photos.picture("enlarged MNIST", test_set.images[0], 0).save(file)
-    chosen, other = fit_image(file, drawn), fit_image(file, drawn, invert=True)
+    chosen, other = fit_image(file, examples), fit_image(file, examples, invert=True)
     assert "inverted" not in chosen.done
     assert "inverted, as asked" in other.done
-    plain, reversed_ = fit_image(file, drawn, fit=False), fit_image(file, drawn, fit=False, invert=True)
+    plain, reversed_ = fit_image(file, examples, fit=False), fit_image(file, examples, fit=False, invert=True)
     assert plain.done.endswith("112x112 grey -> resized to 28x28")
     assert torch.allclose(plain.image, 1 - reversed_.image, atol=2 / 255)
     assert (plain.image - chosen.image).abs().mean() < 0.2          # it was light on dark already
     photos.picture("enlarged MNIST, inverted", test_set.images[0], 0).save(file)
-    assert "inverted: the model draws light on dark" in fit_image(file, drawn).done
-    assert "not inverted, as asked" in fit_image(file, drawn, invert=True).done
+    assert "inverted: images of the model are light on dark" in fit_image(file, examples).done
+    assert "not inverted, as asked" in fit_image(file, examples, invert=True).done
 
 
 def test_colours_are_inverted_only_when_asked(tmp_path):
@@ -74,14 +74,14 @@ def test_colours_are_inverted_only_when_asked(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["paper, evenly lit", "blackboard", "dark desk around", "printed box", "cropped to the ink"])
-def test_a_mask_of_the_picture_paints_what_it_marks_there(name, test_set, drawn, tmp_path):
+def test_a_mask_of_the_picture_paints_what_it_marks_there(name, test_set, examples, tmp_path):
     """The mask marks the ink itself: then what is painted must be where the fitted ink is, and nowhere else."""
     file = tmp_path / "picture.png"
     for number in (0, 2, 4):
         image = photos.picture(name, test_set.images[number], number)
         image.save(file)
         clean = np.asarray(image, float)
-        fitted = fit_image(file, drawn)
+        fitted = fit_image(file, examples)
         left, top, right, bottom = (round(edge) for edge in fitted.box)
         inside = np.zeros(clean.shape, dtype=bool)
         inside[max(0, top + 2) : max(0, bottom - 2), max(0, left + 2) : max(0, right - 2)] = True
@@ -112,9 +112,9 @@ def test_a_mask_of_a_photo_for_other_models_is_cropped_to_the_same_square(tmp_pa
         assert not painted[:, :8].any()
 
 
-def test_masks_of_another_shape_or_of_the_models_size_are_laid_over_the_fitted_image(test_set, drawn, tmp_path):
+def test_masks_of_another_shape_or_of_the_models_size_are_laid_over_the_fitted_image(test_set, examples, tmp_path):
     photos.picture("paper, evenly lit", test_set.images[0], 0).save(tmp_path / "picture.png")
-    fitted = fit_image(tmp_path / "picture.png", drawn)
+    fitted = fit_image(tmp_path / "picture.png", examples)
     for size in ((28, 28), (56, 56)):
         mask = np.zeros(size, dtype=np.uint8)
         mask[:, size[1] // 2 :] = 255
@@ -124,11 +124,11 @@ def test_masks_of_another_shape_or_of_the_models_size_are_laid_over_the_fitted_i
         assert "laid over the image as fitted" in done
 
 
-def test_a_blank_page_on_a_desk_shows_no_ink(drawn, tmp_path):
+def test_a_blank_page_on_a_desk_shows_no_ink(examples, tmp_path):
     page = np.full((200, 200), 30, dtype=np.uint8)
     page[30:170, 30:170] = 230
     page[:30] = 230
     page[170:] = page[:, :30] = page[:, 170:] = 230
     Image.fromarray(page).save(tmp_path / "blank.png")
     with pytest.raises(InputError, match=r"blank\.png shows no ink"):
-        fit_image(tmp_path / "blank.png", drawn)
+        fit_image(tmp_path / "blank.png", examples)

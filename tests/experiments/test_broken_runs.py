@@ -1,4 +1,4 @@
-"""Runs that go wrong, by the Python interface: what is refused, and that the last good state is kept."""
+"""Runs that go wrong, from Python: what is an error, and that the last good state is kept."""
 
 import json
 import re
@@ -9,18 +9,22 @@ import time
 import pytest
 import torch
 
-from nanoldm import RECIPES, InputError, TrainingError, override
+from nanoldm import RECIPES, InputError, TrainingError
 from nanoldm.cli import main as cli
-from nanoldm.data import load
 from nanoldm.experiments import plan as planning
-from nanoldm.experiments.train import train
+from nanoldm.experiments.train import Run
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.utils.files import digest, load_tensors, read_json, write_json
 
 
+def train(recipe, folder):
+    """A finished run -> its folder."""
+    return Run(folder, recipe).train().folder
+
+
 def tiny_recipe(digits, **training):
     return RECIPES["mnist"]().replace(data={"name": f"folder:{digits}", "size": 8}, autoencoder_training={"epochs": 1},
-                                      training={"epochs": None, "steps": 60} | training)
+                                      training={"steps": 60} | training)
 
 
 def poison(monkeypatch, number, field, factor):
@@ -48,7 +52,9 @@ def test_two_processes_do_not_train_in_one_folder(digits, tmp_path):
 
 def test_of_two_runs_that_begin_in_one_folder_at_once_the_second_writes_nothing(digits, tmp_path, monkeypatch):
     recipe, run = tiny_recipe(digits, steps=2), RunFolder(tmp_path / "run")
-    ours = planning.make_plan(recipe, *load(recipe.data.name, 8), "cpu", time.monotonic())
+    new = Run(run.path, recipe)
+    new.prepare()
+    ours = planning.make_plan(recipe, new.build_stages(), *new.data(), time.monotonic())
 
     def while_another_one_begins(*_):
         write_json(run.recipe, recipe.replace(seed=1).model_dump())
@@ -56,24 +62,25 @@ def test_of_two_runs_that_begin_in_one_folder_at_once_the_second_writes_nothing(
         return ours
 
     monkeypatch.setattr("nanoldm.experiments.train.make_plan", while_another_one_begins)
-    with pytest.raises(InputError, match=r"another process has begun a run in .*run meanwhile"):
+    with pytest.raises(InputError, match=r"another process has started a run in .*run"):
         train(recipe, run.path)
     assert read_json(run.recipe)["seed"] == 1
     assert not run.metrics.exists()
 
 
-def test_images_that_have_got_other_labels_are_refused_where_labels_are_learnt(digits, tmp_path):
+def test_images_with_changed_labels_do_not_continue_a_run_that_uses_labels(digits, tmp_path):
     shutil.copytree(digits, tmp_path / "digits")
-    recipe = override("mnist-conditional", data=f"folder:{tmp_path / 'digits'}", size=8, steps=1, ae_epochs=1)
+    recipe = RECIPES["mnist-conditional"]().replace(data={"name": f"folder:{tmp_path / 'digits'}", "size": 8},
+                                                    training={"steps": 1}, autoencoder_training={"epochs": 1})
     train(recipe, tmp_path / "run")
     last = max((tmp_path / "digits" / "0").iterdir())
     last.rename(tmp_path / "digits" / "1" / "000.png")                      # the same images in the same order
-    with pytest.raises(InputError, match="or their labels have changed"):
+    with pytest.raises(InputError, match="or their labels of .* have changed"):
         train(recipe, tmp_path / "run")
 
 
 @pytest.mark.parametrize("content", ["{}", '{"autoencoder_steps": 0}', "[]", "plan"])
-def test_a_foreign_plan_is_refused_by_name(digits, tmp_path, content):
+def test_a_foreign_plan_is_an_error_that_names_the_file(digits, tmp_path, content):
     recipe = tiny_recipe(digits, steps=2)
     plan = train(recipe, tmp_path / "run").plan
     plan.write_text(content)
@@ -118,10 +125,10 @@ def test_a_learning_rate_that_explodes_exits_with_1_and_one_line(digits, tmp_pat
         cli.main()
     assert stop.value.code == 1
     assert re.search(r"^nanoldm: the (loss|gradient) of the denoiser became (nan|inf) at step \d+; .*try a lower "
-                     r"--set training.learning_rate, with another --out$", capsys.readouterr().err, re.MULTILINE)
+                     r"training.learning_rate, in another folder$", capsys.readouterr().err, re.MULTILINE)
 
 
-def test_a_damaged_checkpoint_is_refused_by_name(digits, tmp_path):
+def test_a_damaged_checkpoint_is_an_error_that_names_the_file(digits, tmp_path):
     recipe, run = tiny_recipe(digits, steps=2), tmp_path / "run"
     train(recipe, run)
     plan = json.loads((run / "plan.json").read_text())
@@ -133,6 +140,8 @@ def test_a_damaged_checkpoint_is_refused_by_name(digits, tmp_path):
 
 
 def test_the_seed_decides_the_initial_weights(digits):
-    from nanoldm.experiments.stages import build_autoencoder
-    first, again, other = (digest(build_autoencoder(tiny_recipe(digits).replace(seed=seed), 1, 8).state_dict()) for seed in (0, 0, 1))
+    from nanoldm.experiments.stages import autoencoder_stage
+    images = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    stages = (autoencoder_stage(tiny_recipe(digits).replace(seed=seed), images) for seed in (0, 0, 1))
+    first, again, other = (digest(stage.loss_module.state_dict()) for stage in stages)
     assert first == again != other

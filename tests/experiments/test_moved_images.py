@@ -1,4 +1,4 @@
-"""Images that have moved or changed since a run on them began."""
+"""Images that have moved or changed since a run on them started."""
 
 import shutil
 
@@ -9,22 +9,26 @@ from PIL import Image
 from nanoldm.data.source import Data
 from nanoldm.evaluation.evaluate import evaluate
 from nanoldm.evaluation.feature_training import train_features
-from nanoldm.evaluation.features import load_features
-from nanoldm.experiments.forecast import forecast
+from nanoldm.evaluation.reference import Reference
 from nanoldm.experiments.model_card import export
-from nanoldm.experiments.train import train
+from nanoldm.experiments.train import Run
 from nanoldm.pipeline.own_images import images_of, own_test_set
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, write_json
 
 
+def train(recipe, folder):
+    """A finished run -> its folder."""
+    return Run(folder, recipe).train().folder
+
+
 @pytest.fixture
 def moved(animals, animal_run, tmp_path):
-    """(a copy of the run, a copy of its images that it has not seen yet)."""
+    """(a copy of the run, a copy of its images in another place)."""
     return shutil.copytree(animal_run, tmp_path / "run"), shutil.copytree(animals, tmp_path / "elsewhere")
 
 
-def test_images_that_moved_continue_the_run_and_are_noted(animal_recipe, moved, capsys):
+def test_images_that_moved_continue_the_run_and_are_recorded(animal_recipe, moved, capsys):
     run, elsewhere = moved
     weights = (run / "model" / "network" / "diffusion_pytorch_model.safetensors").read_bytes()
     train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
@@ -33,20 +37,20 @@ def test_images_that_moved_continue_the_run_and_are_noted(animal_recipe, moved, 
         assert read_json(file)["data"]["name"] == f"folder:{elsewhere}"
     assert (run / "model" / "network" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
     train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
-    said = capsys.readouterr().out
-    assert "is finished: nothing to do" in said
-    assert "have moved" not in said
+    output = capsys.readouterr().out
+    assert "is finished: nothing to do" in output
+    assert "have moved" not in output
 
 
 def test_other_images_elsewhere_do_not_continue_the_run(animal_recipe, moved):
     run, elsewhere = moved
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
-    with pytest.raises(InputError, match=r"elsewhere or their labels are not those of folder:.*animals.*, with which"):
+    with pytest.raises(InputError, match=r"or their labels of folder:.*elsewhere are not those of folder:.*animals.*, with which"):
         train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
 
 
 @pytest.mark.parametrize("part", ["training", "test"])
-def test_images_that_were_replaced_since_the_training_are_not_measured_by(part, animal_recipe, moved, capsys):
+def test_images_that_were_replaced_since_the_training_are_not_used_to_measure(part, animal_recipe, moved, capsys):
     run, elsewhere = moved
     train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
     assert len(images_of(run)[1]) == 90
@@ -54,45 +58,37 @@ def test_images_that_were_replaced_since_the_training_are_not_measured_by(part, 
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(files[9 if part == "test" else 0])
     assert images_of(run, f"folder:{elsewhere}")[0].name == f"folder:{elsewhere}"       # asked for
     own_test_set(run)
-    assert f"note: the {part} images of folder:{elsewhere} or their labels have changed since {run} was trained" in capsys.readouterr().out
+    assert f"note: the {part} images or their labels of folder:{elsewhere} have changed since {run} was trained" in capsys.readouterr().out
     export(run, run.parent / "copy")
     for model in (run, run.parent / "copy"):
-        with pytest.raises(InputError, match=rf"the {part} images of .* have changed since .* was trained: put .*--data folder:"):
-            evaluate(model, n=20, features=tiny(run.parent))
+        with pytest.raises(InputError, match=rf"the {part} images .* have changed since .* was trained: restore .*--data folder:"):
+            evaluate(str(model), Reference(tiny(run.parent), weak_features=True), n=20)
 
 
 def tiny(folder):
-    """Feature networks of the size of these images, for what is refused before they are used."""
+    """Feature networks of the size of these images, for errors that come before they are used."""
     if not (folder / "features").exists():
         train_features(Data(name="mnist", size=8, holdout=59_900), folder / "features", epochs=1)
-    return load_features(folder / "features", weak=True)
+    return folder / "features"
 
 
 def test_replaced_test_images_do_not_continue_the_run_either(animal_recipe, moved):
     run, elsewhere = moved
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(sorted(elsewhere.rglob("*.png"))[9])
-    for go_on in (train, forecast):
-        with pytest.raises(InputError, match=r"are not those of folder:.*animals.*, with which the run in .*run began"):
-            go_on(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
+    same = Run(run, animal_recipe.replace(data={"name": f"folder:{elsewhere}"}))
+    for continue_ in (same.train, same.forecast):
+        with pytest.raises(InputError, match=r"are not those of folder:.*animals.*, with which the run in .*run started"):
+            continue_()
     assert read_json(run / "recipe.json")["data"]["name"] == animal_recipe.data.name
 
 
-def test_a_plan_of_before_the_test_images_were_written_down_still_counts(animal_recipe, moved):
-    run, elsewhere = moved
-    for file in (run / "plan.json", run / "model" / "plan.json"):
-        write_json(file, read_json(file) | {"test_sha256": None})
-    Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(sorted(elsewhere.rglob("*.png"))[9])
-    train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
-    assert images_of(run)[0].name == f"folder:{elsewhere}"
-
-
-def test_a_stopped_run_whose_images_moved_goes_on_to_the_same_weights(animal_recipe, animals, animal_run, tmp_path, monkeypatch):
+def test_a_stopped_run_whose_images_moved_ends_with_the_same_weights(animal_recipe, animals, animal_run, tmp_path, monkeypatch):
     elsewhere = shutil.copytree(animals, tmp_path / "elsewhere")
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nanoldm.experiments.train.train_denoiser", stop)
+    monkeypatch.setattr(Run, "train_denoiser", stop)
     with pytest.raises(KeyboardInterrupt):
         train(animal_recipe, tmp_path / "run")
     monkeypatch.undo()
@@ -102,7 +98,7 @@ def test_a_stopped_run_whose_images_moved_goes_on_to_the_same_weights(animal_rec
 
 
 @pytest.mark.parametrize("writes", [1, 2, 3])
-def test_a_kill_while_the_new_place_is_noted_is_mended_by_the_same_command(writes, animal_recipe, moved, monkeypatch, capsys):
+def test_a_kill_while_the_new_place_is_recorded_is_repaired_by_the_same_command(writes, animal_recipe, moved, monkeypatch, capsys):
     run, elsewhere = moved
     recipe, left = animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), [writes]
 
@@ -134,36 +130,38 @@ def test_the_same_images_are_held_out_where_a_folder_has_moved_and_none_of_other
 def test_images_of_other_channels_are_refused_before_any_work(animal_run, tmp_path):
     for k in range(8):
         Image.new("RGB", (8, 8), (30 * k, 0, 200)).save(tmp_path / f"{k}.png")
-    with pytest.raises(InputError, match=r"have 3 channels, .* draws 1: name others"):
+    with pytest.raises(InputError, match=r"have 3 channels, .* generates 1: choose others"):
         images_of(animal_run, f"folder:{tmp_path}")
 
 
-def test_test_images_that_are_gone_are_answered_with_what_else_there_is(moved, animal_recipe, tmp_path):
+def test_missing_test_images_are_an_error_that_names_the_alternative(moved, animal_recipe, tmp_path):
     run, elsewhere = moved
     train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
     shutil.rmtree(elsewhere)
-    with pytest.raises(InputError, match=r"run was trained on folder:.*elsewhere, which cannot be read any more .* instead of test:K"):
+    with pytest.raises(InputError, match=r"run was trained on folder:.*elsewhere, which cannot be read .* instead of test:K"):
         own_test_set(run)
 
 
 def test_feature_networks_belong_to_images_wherever_they_lie(animals, animal_run, tmp_path):
     elsewhere = shutil.copytree(animals, tmp_path / "elsewhere")
-    features = train_features(Data(name=f"folder:{animals}", size=8, holdout=0), tmp_path / "features", epochs=1)
-    report = evaluate(animal_run, n=20, features=features, data=f"folder:{elsewhere}", out=tmp_path / "report")
+    features = tmp_path / "features"
+    train_features(Data(name=f"folder:{animals}", size=8), features, epochs=1)
+    report = evaluate(str(animal_run), Reference(features, True, f"folder:{elsewhere}"), n=20, out=tmp_path / "report")
     assert report["data"]["name"] == f"folder:{elsewhere}"
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
     with pytest.raises(InputError, match=r"networks features were trained on folder:.*animals.*, and this is folder:.*elsewhere"):
-        evaluate(animal_run, n=20, features=features, data=f"folder:{elsewhere}", out=tmp_path / "report")
+        evaluate(str(animal_run), Reference(features, True, f"folder:{elsewhere}"), n=20, out=tmp_path / "report")
 
 
-def test_every_column_says_of_how_many_images_it_is_and_only_equal_numbers_are_compared(animals, animal_run, tmp_path, capsys):
-    features = train_features(Data(name=f"folder:{animals}", size=8, holdout=0), tmp_path / "features", epochs=1)
-    report = evaluate(animal_run, n=60, features=features, out=tmp_path / "report")
+def test_every_column_has_its_number_of_images_and_only_equal_numbers_are_compared(animals, animal_run, tmp_path, capsys):
+    features = tmp_path / "features"
+    train_features(Data(name=f"folder:{animals}", size=8), features, epochs=1)
+    report = evaluate(str(animal_run), Reference(features, True), n=60, out=tmp_path / "report")
     assert report["counts"] == {"samples": 60, "real images": 45, "samples, as many as real images": 45, "test set": 10, "noise": 60,
                                 "reconstructions": 10}
-    said = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     for words in ("(60)", "(45)", "(10)", "compare figures of equal N alone"):
-        assert words in said
-    few = evaluate(animal_run, n=20, features=features, out=tmp_path / "report")["measures"]
+        assert words in output
+    few = evaluate(str(animal_run), Reference(features, True), n=20, out=tmp_path / "report")["measures"]
     assert report["measures"]["frechet_train"]["samples, as many as real images"] != report["measures"]["frechet_train"]["value"]
     assert few["frechet_train"]["value"] != report["measures"]["frechet_train"]["value"]

@@ -1,4 +1,4 @@
-"""What happens to runs in the world: models removed or mixed, checkpoints altered, starts killed, launchers' variables."""
+"""Faults of runs: models removed or mixed, checkpoints altered, starts killed, variables of launchers."""
 
 import json
 import shutil
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from nanoldm import LatentDiffusion
-from nanoldm.experiments.overrides import override
-from nanoldm.experiments.train import train
+from nanoldm.experiments.recipes import RECIPES
+from nanoldm.experiments.train import Run
 from nanoldm.pipeline.folders import BUNDLED, RunFolder
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import digest, load_tensors, read_json, save_tensors, write_json
@@ -19,10 +19,17 @@ NETWORK = "model/network/diffusion_pytorch_model.safetensors"
 AUTOENCODER = "model/autoencoder/diffusion_pytorch_model.safetensors"
 
 
+def train(recipe, folder):
+    """A finished run -> its folder."""
+    return Run(folder, recipe).train().folder
+
+
 @pytest.fixture(scope="module")
 def recipe(digits):
     """With clusters and Muon."""
-    return override("mnist-fast", {"network.patch": 1, "network.width": 48}, data=f"folder:{digits}", size=8, steps=12, ae_epochs=1)
+    return RECIPES["mnist-fast"]().replace(
+        network={"patch": 1, "width": 48}, data={"name": f"folder:{digits}", "size": 8}, training={"steps": 12},
+        autoencoder_training={"epochs": 1})
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +87,7 @@ def test_the_damaged_model_of_a_finished_run_is_made_again_from_its_checkpoints(
     before = weights(run)
     damage(run, other)
     train(recipe, run.path)
-    assert "its model is missing or damaged" in capsys.readouterr().out
+    assert "its model is damaged" in capsys.readouterr().out
     assert weights(run) == before
     assert (run.model / "recipe.json").exists()
     train(recipe, run.path)
@@ -94,28 +101,28 @@ def test_a_finished_run_without_checkpoints_has_nothing_to_do(run, recipe, capsy
 
 
 @pytest.mark.parametrize("part", [AUTOENCODER, NETWORK])
-def test_weights_of_another_model_of_equal_shape_are_refused(run, other, part):
+def test_weights_of_another_model_of_equal_shape_are_an_error(run, other, part):
     shutil.copy(other.path / part, run.path / part)
     with pytest.raises(InputError, match=r"mixes two models \(network was trained with another autoencoder\)"):
         LatentDiffusion.from_pretrained(run.path)
 
 
-def test_the_autoencoder_of_another_bundled_model_is_refused(tmp_path):
+def test_the_autoencoder_of_another_bundled_model_is_an_error(tmp_path):
     folder = shutil.copytree(BUNDLED / "mnist", tmp_path / "model")
     shutil.copytree(BUNDLED / "mnist-conditional" / "autoencoder", folder / "autoencoder", dirs_exist_ok=True)
     with pytest.raises(InputError, match="mixes two models"):
         LatentDiffusion.from_pretrained(folder)
 
 
-def test_the_schedule_of_another_model_is_refused(run):
+def test_the_schedule_of_another_model_is_an_error(run):
     file = run.model / "scheduler" / "scheduler_config.json"
     write_json(file, read_json(file) | {"prediction_type": "epsilon"})
     with pytest.raises(InputError, match=r"mixes two models \(network was trained with another schedule\)"):
         LatentDiffusion.from_pretrained(run.path)
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "cells"])
-def test_a_run_does_not_go_on_with_what_belongs_to_another(run, other, recipe, name):
+@pytest.mark.parametrize("name", ["autoencoder", "clusters"])
+def test_a_run_does_not_continue_with_files_of_another(run, other, recipe, name):
     shutil.copy(other.checkpoint(name), run.checkpoint(name))
     unfinish(run)
     with pytest.raises(InputError, match=r"not a checkpoint of this run|not of this run's latents"):
@@ -141,7 +148,7 @@ def unchanged(tensors):
 
 @pytest.mark.parametrize(("alter", "step"), [(unchanged, "-5"), (unchanged, "0"), (unchanged, "13"), (unchanged, "11"), (unchanged, "many"),
                                              (without_optimizer, "12"), (with_a_moment_less, "12"), (with_nan, "12")])
-def test_an_altered_checkpoint_is_refused_by_name(run, recipe, alter, step):
+def test_an_altered_checkpoint_is_an_error_that_names_the_file(run, recipe, alter, step):
     file = run.checkpoint("denoiser")
     tensors, metadata = load_tensors(file)
     save_tensors(file, alter(tensors), step=step, autoencoder=metadata["autoencoder"])
@@ -150,7 +157,7 @@ def test_an_altered_checkpoint_is_refused_by_name(run, recipe, alter, step):
         train(recipe, run.path)
 
 
-def test_a_start_that_was_killed_before_it_wrote_its_recipe_begins_again(recipe, tmp_path):
+def test_a_start_that_was_killed_before_it_wrote_its_recipe_starts_again(recipe, tmp_path):
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     (run.path / ".lock").touch()
@@ -173,7 +180,7 @@ def test_a_damaged_log_ends_neither_a_run_nor_its_model(run, recipe, nanoldm):
     assert len(run.metrics.read_bytes().splitlines()) == len(lines)
 
 
-def test_several_processes_of_a_launcher_are_refused(recipe, tmp_path, monkeypatch):
+def test_several_processes_of_a_launcher_are_an_error(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="WORLD_SIZE is 2"):
         train(recipe, tmp_path / "run")
@@ -181,7 +188,7 @@ def test_several_processes_of_a_launcher_are_refused(recipe, tmp_path, monkeypat
 
 
 LARGE = [("autoencoder", "levels", 10**6), ("autoencoder", "image_size", 10**9), ("autoencoder", "hidden_channels", 10**9),
-         ("network", "depth", 10**9), ("network", "width", 10**9), ("network", "tokens", 10**12), ("network", "cells", 10**9),
+         ("network", "depth", 10**9), ("network", "width", 10**9), ("network", "tokens", 10**12), ("network", "labels", 10**9),
          ("network", "heads", -1), ("network", "depth", "4"), ("scheduler", "num_train_timesteps", 10**12),
          ("scheduler", "num_train_timesteps", True)]
 

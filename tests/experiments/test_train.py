@@ -108,10 +108,10 @@ def test_a_compiled_run_is_the_same_training(nanoldm, tiny_options, trained_run)
     assert losses == pytest.approx(expected, abs=1e-4)
 
 
-def test_compiling_without_a_compiler_is_refused_before_the_run_begins(nanoldm, tiny_options):
-    refused = nanoldm("train", "mnist", *tiny_options, "--out", "no-compiler", "--compile", env=os.environ | {"CXX": "no-such-compiler"})
-    assert refused.returncode == 2
-    assert "--compile needs a C++ compiler and there is no no-such-compiler: install it" in refused.stderr
+def test_compiling_without_a_compiler_is_an_error_before_the_run_begins(nanoldm, tiny_options):
+    failed = nanoldm("train", "mnist", *tiny_options, "--out", "no-compiler", "--compile", env=os.environ | {"CXX": "no-such-compiler"})
+    assert failed.returncode == 2
+    assert "--compile needs a C++ compiler and there is no no-such-compiler: install it" in failed.stderr
     assert not (nanoldm.folder / "no-compiler").exists()
 
 
@@ -138,28 +138,28 @@ def test_a_finished_run_says_so_and_is_left_alone(nanoldm, tiny_options, trained
     assert {file: file.stat().st_mtime_ns for file in trained_run.rglob("*")} == before
 
 
-def test_another_recipe_in_the_same_folder_is_refused_and_the_difference_named(nanoldm, tiny_options, trained_run):
-    refused = nanoldm("train", "mnist", *tiny_options, "--steps", 41, "--out", trained_run.name)
-    assert refused.returncode == 2
-    assert "training.steps 40 there, 41 here" in refused.stderr
+def test_another_recipe_in_the_same_folder_is_an_error_and_the_difference_named(nanoldm, tiny_options, trained_run):
+    failed = nanoldm("train", "mnist", *tiny_options, "--steps", 41, "--out", trained_run.name)
+    assert failed.returncode == 2
+    assert "training.steps 40 there, 41 here" in failed.stderr
 
 
-def test_other_images_under_the_same_name_are_refused(nanoldm, digits, tmp_path):
+def test_other_images_under_the_same_name_are_an_error(nanoldm, digits, tmp_path):
     for number, file in enumerate(sorted(digits.rglob("*.png"))[:40]):
         (tmp_path / f"{number}.png").write_bytes(file.read_bytes())
     arguments = ("train", "mnist", "--data", f"folder:{tmp_path}", "--size", 8, "--ae-epochs", 1, "--steps", 1, "--out", "changing")
     assert nanoldm(*arguments).returncode == 0
     (tmp_path / "0.png").unlink()
-    refused = nanoldm(*arguments)
-    assert refused.returncode == 2
-    assert "have changed" in refused.stderr
+    failed = nanoldm(*arguments)
+    assert failed.returncode == 2
+    assert "have changed" in failed.stderr
 
 
-def test_a_folder_that_is_not_a_run_is_refused_and_untouched(nanoldm, tmp_path):
+def test_a_folder_that_is_not_a_run_is_an_error_and_untouched(nanoldm, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    refused = nanoldm("train", "mnist", "--out", tmp_path)
-    assert refused.returncode == 2
-    assert "is not a run folder" in refused.stderr
+    failed = nanoldm("train", "mnist", "--out", tmp_path)
+    assert failed.returncode == 2
+    assert "is not a run folder" in failed.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 

@@ -51,7 +51,7 @@ def test_the_time_embedding_is_its_formula(dim):
 
 
 @pytest.mark.parametrize("dim", [0, 2, 3, 7])
-def test_the_time_embedding_refuses_odd_and_tiny_widths(dim):
+def test_the_time_embedding_rejects_odd_and_tiny_widths(dim):
     with pytest.raises(InputError, match=f"got {dim}"):
         SinusoidalTimeEmbedding(dim)
 

@@ -30,14 +30,14 @@ def test_three_levels_halve_the_side_rounding_up_and_come_back_to_it():
     assert ConvAE(image_size=36, levels=3)(torch.rand(1, 1, 36, 36)).shape == (1, 1, 36, 36)
 
 
-def test_more_levels_than_halve_anything_are_refused():
+def test_more_levels_than_halve_anything_are_an_error():
     assert ConvAE(levels=5).tokens == 1
-    with pytest.raises(InputError, match="6 levels are too many for images of 28x28: 5 make one token"):
+    with pytest.raises(InputError, match="6 levels are too many for images of 28x28: choose at most 5"):
         ConvAE(levels=6)
 
 
 @pytest.mark.parametrize("levels", [2, 3])
-def test_the_tokens_that_see_a_pixel_are_those_that_change_with_it(levels, digits):
+def test_the_tokens_that_cover_a_pixel_are_those_that_change_with_it(levels, digits):
     autoencoder, place = ConvAE(levels=levels), generator(0)
     before = autoencoder.encode(digits[:1])
     for _ in range(20):
@@ -45,4 +45,4 @@ def test_the_tokens_that_see_a_pixel_are_those_that_change_with_it(levels, digit
         pixel = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
         pixel[..., row, column] = True
         changed = (autoencoder.encode(digits[:1].masked_fill(pixel, 1e4)) - before).abs().amax(2, keepdim=True) > 0
-        assert torch.equal(autoencoder.sees(pixel), changed)
+        assert torch.equal(autoencoder.tokens_covering(pixel), changed)

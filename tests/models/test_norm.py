@@ -61,6 +61,6 @@ def test_dropout_scales_survivors_and_preserves_the_mean(p):
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, math.nan])
-def test_dropout_refuses_what_is_no_probability_below_one(p):
+def test_dropout_rejects_what_is_no_probability_below_one(p):
     with pytest.raises(InputError, match="dropout"):
         Dropout(p)

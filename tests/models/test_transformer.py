@@ -60,7 +60,7 @@ def test_rope_leaves_position_zero_alone():
     assert torch.equal(RoPE(32, 49)(x)[0], x[0])
 
 
-def test_rope_refuses_an_odd_width():
+def test_rope_rejects_an_odd_width():
     with pytest.raises(InputError, match="even"):
         RoPE(7, 49)
 
@@ -121,8 +121,8 @@ def test_every_token_attends_to_every_other():
 
 
 @pytest.mark.parametrize("kind", [partial(MHA, tokens=4), DiffusionNet, Transformer])
-def test_a_width_that_does_not_divide_into_heads_is_refused(kind):
-    with pytest.raises(InputError, match="10 does not divide into 3 heads"):
+def test_a_width_that_does_not_divide_into_heads_is_an_error(kind):
+    with pytest.raises(InputError, match="width 10 is not a multiple of 3 heads"):
         kind(width=10, heads=3)
 
 

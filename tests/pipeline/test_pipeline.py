@@ -19,10 +19,10 @@ def images():
     return torch.rand(3, 1, 28, 28, generator=generator(5))
 
 
-def noise(seeds, draws=1):
-    """What the pipeline is to draw: `draws` times (B, 49, 6), row k from the stream of seeds[k]."""
+def noise(seeds, count=1):
+    """The noise of the pipeline: `count` times (B, 49, 6), row k from the stream of seeds[k]."""
     streams = [generator(seed) for seed in seeds]
-    return [torch.stack([torch.randn(49, 6, generator=stream) for stream in streams]) for _ in range(draws)]
+    return [torch.stack([torch.randn(49, 6, generator=stream) for stream in streams]) for _ in range(count)]
 
 
 def encode(pipeline, images):
@@ -63,17 +63,19 @@ def test_every_seed_gives_another_image(tiny_pipeline):
 
 
 @pytest.mark.parametrize(("steps", "clamp"), [(100, True), (20, False)])
-def test_an_image_depends_on_its_own_seed_alone(tiny_pipeline, steps, clamp):
-    together = tiny_pipeline.generate(range(5), steps, clamp=clamp)
-    in_batches = tiny_pipeline.generate(range(5), steps, clamp=clamp, batch_size=2)
-    shuffled = tiny_pipeline.generate([4, 7, 2, 0], steps, clamp=clamp)
-    alone = tiny_pipeline.generate([2], steps, clamp=clamp)
+def test_an_image_depends_on_its_own_seed_alone(tiny_pipeline, monkeypatch, steps, clamp):
+    settings = {"steps": steps, "clamp": clamp}
+    together = tiny_pipeline.generate(range(5), **settings)
+    shuffled = tiny_pipeline.generate([4, 7, 2, 0], **settings)
+    alone = tiny_pipeline.generate([2], **settings)
+    monkeypatch.setattr(tiny_pipeline, "batch_size", 2)
+    in_batches = tiny_pipeline.generate(range(5), **settings)
     assert (in_batches - together).abs().max() <= GREY_LEVEL
     assert (shuffled[[0, 2, 3]] - together[[4, 2, 0]]).abs().max() <= GREY_LEVEL
     assert (alone[0] - together[2]).abs().max() <= GREY_LEVEL
 
 
-def test_fewer_steps_ask_the_network_less_often(tiny_pipeline):
+def test_fewer_steps_evaluate_the_network_less_often(tiny_pipeline):
     calls = []
     hook = tiny_pipeline.denoiser.network.register_forward_hook(lambda module, arguments, output: calls.append(arguments[1].tolist()))
     tiny_pipeline.generate([0, 1], steps=4)
@@ -85,11 +87,11 @@ def test_fewer_steps_ask_the_network_less_often(tiny_pipeline):
 
 def test_without_clamp_generate_is_ddpm_run_by_hand(tiny_pipeline):
     denoiser, (x_T, *fresh) = tiny_pipeline.denoiser, noise([8, 9], 100)
-    draws = iter(fresh)
+    noises = iter(fresh)
     with torch.inference_mode():
-        *_, (x, _) = ddpm(denoiser, x_T, denoiser.schedule, list(reversed(range(100))), lambda: next(draws))
+        *_, (x, _) = ddpm(denoiser, x_T, denoiser.schedule, list(reversed(range(100))), lambda: next(noises))
     assert torch.equal(tiny_pipeline.generate([8, 9], clamp=False), tiny_pipeline.decode(x))
-    assert next(draws, None) is None
+    assert next(noises, None) is None
     assert (tiny_pipeline.generate([8, 9]) - tiny_pipeline.decode(x)).abs().max() > 50 * GREY_LEVEL
 
 
@@ -150,21 +152,22 @@ def test_noised_images_are_alpha_x0_plus_sigma_eps(tiny_pipeline, images, t):
 @pytest.mark.parametrize(("t", "steps"), [(0, None), (30, None), (75, 3), (90, 1)])
 def test_a_network_that_knows_the_noise_brings_the_reconstruction_back(tiny_pipeline, images, t, steps):
     schedule, x0 = tiny_pipeline.denoiser.schedule, encode(tiny_pipeline, images)
-    knowing = LatentDiffusion(tiny_pipeline.autoencoder, Denoiser(Oracle(schedule, x0), schedule), float(x0.abs().max()))
-    _, result = knowing.denoise_from(images, t, [1, 2, 3], steps)
-    assert (result - knowing.reconstruct(images)).abs().max() < 1e-3
+    oracle = LatentDiffusion(tiny_pipeline.autoencoder, Denoiser(Oracle(schedule, x0), schedule), float(x0.abs().max()))
+    _, result = oracle.denoise_from(images, t, [1, 2, 3], steps=steps)
+    assert (result - oracle.reconstruct(images)).abs().max() < 1e-3
 
 
-def test_batches_do_not_matter_for_denoising_either(tiny_pipeline, images):
+def test_batches_do_not_matter_for_denoising_either(tiny_pipeline, images, monkeypatch):
     whole = tiny_pipeline.denoise_from(images, 40, [1, 2, 3])
-    parts = tiny_pipeline.denoise_from(images, 40, [1, 2, 3], batch_size=2)
+    monkeypatch.setattr(tiny_pipeline, "batch_size", 2)
+    parts = tiny_pipeline.denoise_from(images, 40, [1, 2, 3])
     assert all((a - b).abs().max() <= GREY_LEVEL for a, b in zip(whole, parts, strict=True))
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"seeds": []}, "no seeds"), ({"seeds": [3, -1]}, "-1"), ({"seeds": [0], "steps": 0}, "1 to 100"),
     ({"seeds": [0], "steps": 101}, "1 to 100"), ({"seeds": [0], "steps": -5}, "1 to 100")])
-def test_seeds_and_steps_that_do_not_exist_are_refused(tiny_pipeline, arguments, message):
+def test_seeds_and_steps_that_do_not_exist_are_errors(tiny_pipeline, arguments, message):
     with pytest.raises(InputError, match=message):
         tiny_pipeline.generate(**arguments)
     with pytest.raises(InputError, match=message):
@@ -175,18 +178,19 @@ def test_seeds_and_steps_that_do_not_exist_are_refused(tiny_pipeline, arguments,
     (100, [1, 2, 3], None, "timestep 100 .* 0 to 99"), (-1, [1, 2, 3], None, "timestep -1 .* 0 to 99"),
     (10, [1, 2], None, "3 images .* not 2"), (10, [], None, "no seeds"), (10, [1, -2, 3], None, "-2"),
     (10, [1, 2, 3], 12, "1 to 11"), (10, [1, 2, 3], 0, "1 to 11")])
-def test_what_cannot_be_denoised_is_refused(tiny_pipeline, images, t, seeds, steps, message):
+def test_what_cannot_be_denoised_is_an_error(tiny_pipeline, images, t, seeds, steps, message):
     with pytest.raises(InputError, match=message):
-        tiny_pipeline.denoise_from(images, t, seeds, steps)
+        tiny_pipeline.denoise_from(images, t, seeds, steps=steps)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 30, 30), (2, 1, 32, 32), (2, 3, 28, 28), (28, 28)])
-def test_images_of_another_shape_are_refused(tiny_pipeline, shape):
+def test_images_of_another_shape_are_errors(tiny_pipeline, shape):
     for use in (tiny_pipeline.encode, tiny_pipeline.reconstruct):
         with pytest.raises(InputError, match=r"do not fit: this model needs \(N, 1, 28, 28\)"):
             use(torch.rand(shape))
 
 
-def test_a_batch_size_below_1_is_refused(tiny_pipeline):
+def test_a_batch_size_below_1_is_an_error(tiny_pipeline, monkeypatch):
+    monkeypatch.setattr(tiny_pipeline, "batch_size", -1)
     with pytest.raises(InputError, match="batch_size -1: at least 1"):
-        tiny_pipeline.generate([0], 1, batch_size=-1)
+        tiny_pipeline.generate([0], steps=1)

@@ -1,4 +1,4 @@
-"""What is saved is what is loaded, diffusers reads it too, and whatever does not fit together is refused by name."""
+"""What is saved is what is loaded, diffusers reads it too, and whatever does not fit together is an error with its name."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from nanoldm.diffusion import Denoiser, NoiseSchedule, ddim, visited
+from nanoldm.diffusion import Denoiser, NoiseSchedule, ddim, sampling_timesteps
 from nanoldm.models import ConvAE, Transformer
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.own_images import data_of
@@ -33,7 +33,7 @@ def edit(path, **changes):
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
 
 
-def refused(folder, match):
+def rejected(folder, match):
     with pytest.raises(InputError, match=match):
         LatentDiffusion.from_pretrained(folder)
 
@@ -58,7 +58,7 @@ def test_a_plain_transformer_on_the_linear_schedule_comes_back_as_such(tmp_path)
 
 def test_the_folder_has_the_layout_of_diffusers(folder):
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
-    assert files == [AUTOENCODER, f"autoencoder/{WEIGHTS}", "model_index.json", NETWORK, f"network/{WEIGHTS}", SCHEDULER]
+    assert files == [AUTOENCODER, f"autoencoder/{WEIGHTS}", "model_index.json", NETWORK, f"network/{WEIGHTS}", "sampling.json", SCHEDULER]
     index = read_json(folder / "model_index.json")
     assert index["autoencoder"] == ["nanoldm", "ConvAE"]
     assert index["network"] == ["nanoldm", "DiffusionNet"]
@@ -69,7 +69,7 @@ def test_the_folder_has_the_layout_of_diffusers(folder):
 @pytest.mark.parametrize("kind", ["cosine", "linear", "rectified"])
 def test_every_prediction_on_every_table_is_saved_and_read(tiny_pipeline, tmp_path, kind, prediction):
     if (kind, prediction) == ("rectified", "epsilon"):
-        return                                              # refused by Denoiser
+        return                                              # rejected by Denoiser
     denoiser = Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule(kind, 50), prediction)
     LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 2.5).save_pretrained(tmp_path)
     back = LatentDiffusion.from_pretrained(tmp_path)
@@ -84,7 +84,7 @@ def test_diffusers_reads_what_a_network_predicts(tiny_pipeline, tmp_path, predic
     assert DDPMScheduler.from_pretrained(tmp_path, subfolder="scheduler").config.prediction_type == theirs
 
 
-def test_diffusers_draws_the_same_flow(tiny_pipeline, tmp_path):
+def test_diffusers_generates_the_same_flow(tiny_pipeline, tmp_path):
     """FlowMatchEulerDiscreteScheduler, at our noise levels: the sigma of each timestep."""
     schedule = NoiseSchedule("rectified", 100)
     denoiser = Denoiser(tiny_pipeline.denoiser.network, schedule, "flow")
@@ -122,23 +122,23 @@ def test_diffusers_reads_the_scheduler_and_has_the_same_table(tiny_pipeline, tmp
 
 @pytest.mark.parametrize("part", ["autoencoder", "network"])
 @pytest.mark.parametrize("length", [0, 5, 1000, -1])
-def test_truncated_weights_are_refused(folder, part, length):
+def test_truncated_weights_are_errors(folder, part, length):
     path = folder / part / WEIGHTS
     path.write_bytes(path.read_bytes()[:length])
-    refused(folder, rf"{part}/{WEIGHTS} is truncated")
+    rejected(folder, rf"{part}/{WEIGHTS} is truncated")
 
 
 @pytest.mark.parametrize("part", ["autoencoder", "network"])
-def test_altered_weights_are_refused(folder, part):
+def test_altered_weights_are_errors(folder, part):
     content = bytearray((folder / part / WEIGHTS).read_bytes())
     content[-3] ^= 1
     (folder / part / WEIGHTS).write_bytes(content)
-    refused(folder, rf"{part}/{WEIGHTS} is corrupt")
+    rejected(folder, rf"{part}/{WEIGHTS} is corrupt")
 
 
-def test_weights_of_another_size_are_refused(folder):
+def test_weights_of_another_size_are_errors(folder):
     save_tensors(folder / "network" / WEIGHTS, Transformer(width=16, depth=1, heads=2, hidden=32).state_dict())
-    refused(folder, rf"network/{WEIGHTS} does not fit")
+    rejected(folder, rf"network/{WEIGHTS} does not fit")
 
 
 @pytest.mark.parametrize(("file", "changes"), [
@@ -148,27 +148,27 @@ def test_weights_of_another_size_are_refused(folder):
     (SCHEDULER, {"prediction_type": "samples"}), (SCHEDULER, {"beta_schedule": ...}),
     (SCHEDULER, {"beta_schedule": ..., "_class_name": "NoiseSchedule"}),
     (SCHEDULER, {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02})])
-def test_a_configuration_that_is_not_ours_is_refused_by_name(folder, file, changes):
+def test_a_configuration_that_is_not_ours_is_an_error_by_name(folder, file, changes):
     edit(folder / file, **changes)
-    refused(folder, re.escape(str(folder / file)))
+    rejected(folder, re.escape(str(folder / file)))
 
 
 @pytest.mark.parametrize("file", [NETWORK, f"network/{WEIGHTS}", AUTOENCODER, f"autoencoder/{WEIGHTS}", SCHEDULER])
 def test_a_missing_file_is_named(folder, file):
     (folder / file).unlink()
-    refused(folder, f"{file} is missing")
+    rejected(folder, f"{file} is missing")
 
 
-def test_an_autoencoder_and_a_network_of_different_models_are_refused(tiny_pipeline, tmp_path):
+def test_an_autoencoder_and_a_network_of_different_models_are_errors(tiny_pipeline, tmp_path):
     strange = LatentDiffusion(ConvAE(latent_channels=4), Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule()), 3.0)
     strange.save_pretrained(tmp_path)
-    refused(tmp_path, re.escape(str(tmp_path)))
+    rejected(tmp_path, re.escape(str(tmp_path)))
 
 
-def test_a_folder_that_is_not_a_model_is_refused(tmp_path):
-    refused(tmp_path, f"{tmp_path.name} holds no trained model")
+def test_a_folder_that_is_not_a_model_is_an_error(tmp_path):
+    rejected(tmp_path, f"{tmp_path.name} contains no trained model")
     (tmp_path / "a.txt").write_text("a file")
-    refused(tmp_path / "a.txt", "holds no trained model")
+    rejected(tmp_path / "a.txt", "contains no trained model")
 
 
 @pytest.fixture
@@ -183,11 +183,11 @@ def bundled(tiny_pipeline, tmp_path, monkeypatch):
 
 
 def test_a_bundled_model_is_found_by_its_name(tiny_pipeline, bundled):
-    assert torch.equal(LatentDiffusion.from_pretrained("digits").generate([1], 5), tiny_pipeline.generate([1], 5))
+    assert torch.equal(LatentDiffusion.from_pretrained("digits").generate([1], steps=5), tiny_pipeline.generate([1], steps=5))
 
 
-def test_an_unknown_name_is_refused_with_the_bundled_ones(bundled):
-    refused("digit", r"unknown model 'digit'.*\(digits, fashion\)")
+def test_an_unknown_name_is_an_error_with_the_bundled_ones(bundled):
+    rejected("digit", r"unknown model 'digit'.*\(digits, fashion\)")
 
 
 def test_an_existing_path_wins_over_a_bundled_name(tiny_pipeline, bundled):
@@ -201,18 +201,18 @@ def test_a_folder_without_a_model_does_not_hide_a_bundled_one_and_a_run_without_
     images = Path("digits", "cat")          # the data of somebody who trains `digits` on it
     images.mkdir(parents=True)
     assert LatentDiffusion.from_pretrained("digits").clip_sample_range == 3
-    refused("./digits/cat", "holds no trained model")
+    rejected("./digits/cat", "contains no trained model")
     Path("digits", "recipe.json").write_text("{}")
-    refused("digits", "digits holds a run without a trained model yet")
+    rejected("digits", "digits is a run without a trained model")
 
 
 def test_a_run_folder_stands_for_the_model_in_it(tiny_pipeline, tmp_path):
     tiny_pipeline.save_pretrained(tmp_path / "run" / "model")
-    assert torch.equal(LatentDiffusion.from_pretrained(tmp_path / "run").generate([1], 5), tiny_pipeline.generate([1], 5))
+    assert torch.equal(LatentDiffusion.from_pretrained(tmp_path / "run").generate([1], steps=5), tiny_pipeline.generate([1], steps=5))
 
 
-def test_a_model_without_recipe_is_one_of_mnist_only_if_it_draws_such_images(folder):
+def test_a_model_without_recipe_is_one_of_mnist_only_if_it_generates_such_images(folder):
     assert data_of(folder).name == "mnist"
     edit(folder / "autoencoder" / "config.json", image_size=32)
-    with pytest.raises(InputError, match=r"recipe\.json is missing, which says what .* was trained on: copy it"):
+    with pytest.raises(InputError, match=r"recipe\.json is missing, which names the images that .* was trained on: copy it"):
         data_of(folder)

@@ -101,7 +101,7 @@ def test_the_ema_is_up_to_date_when_a_step_is_yielded():
         assert same(ema.module, model)
 
 
-def test_a_checkpoint_of_something_else_is_refused_by_name(tmp_path):
+def test_a_checkpoint_of_something_else_is_an_error_by_name(tmp_path):
     model, path = Regression(), tmp_path / "state.safetensors"
     save_checkpoint(path, 1, model, adamw(model))
     other = nn.Linear(2, 2)
@@ -109,7 +109,7 @@ def test_a_checkpoint_of_something_else_is_refused_by_name(tmp_path):
         load_checkpoint(path, other, adamw(other))
 
 
-def test_a_truncated_checkpoint_is_refused_by_name(tmp_path):
+def test_a_truncated_checkpoint_is_an_error_by_name(tmp_path):
     model, path = Regression(), tmp_path / "state.safetensors"
     save_checkpoint(path, 1, model, adamw(model))
     path.write_bytes(path.read_bytes()[:-10])

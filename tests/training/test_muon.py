@@ -5,7 +5,7 @@ from torch import nn
 from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.training import load_checkpoint, save_checkpoint
-from nanoldm.training.muon import Muon, make_optimizer, orthogonalised
+from nanoldm.training.muon import make_optimizer, orthogonalised
 from nanoldm.utils.seeding import generator
 
 
@@ -14,7 +14,7 @@ def randn(*shape, key=0):
 
 
 class Net(nn.Module):
-    """One hidden matrix where Muon looks for it, and parameters of other kinds."""
+    """One hidden matrix for Muon, and parameters of other kinds."""
 
     def __init__(self):
         super().__init__()
@@ -27,6 +27,13 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.net.out(self.net.blocks[0](x).tanh())
+
+    def matrices(self):
+        return [self.net.blocks[0].weight]
+
+
+def muon(model):
+    return make_optimizer("Muon", model, 1e-2, model.matrices())
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 16), (3, 16, 48), (3, 48, 16)])
@@ -52,21 +59,21 @@ def test_the_rest_is_torchs_adamw():
     ours, theirs = Net(), Net()
     for model in (ours, theirs):
         model.net.blocks[0].weight.requires_grad_(False)
-    steps(Muon(ours, 1e-2), ours)
+    steps(muon(ours), ours)
     steps(torch.optim.AdamW([p for p in theirs.parameters() if p.requires_grad], lr=1e-2), theirs)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it from 2.9 on")
-def test_hidden_matrices_go_as_by_torchs_muon():
+def test_hidden_matrices_are_updated_as_by_torchs_muon():
     """Up to bfloat16, in which torch iterates: 3 significant digits of each step."""
     ours, theirs = Net(), Net()
     for model in (ours, theirs):
         for name, p in model.named_parameters():
             p.requires_grad_(name == "net.blocks.0.weight")
     start = ours.net.blocks[0].weight.detach().clone()
-    steps(Muon(ours, 1e-2), ours)
+    steps(muon(ours), ours)
     steps(torch.optim.Muon([theirs.net.blocks[0].weight], lr=1e-2, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"), theirs)
     moved, expected = ours.net.blocks[0].weight - start, theirs.net.blocks[0].weight - start
     assert (moved - expected).norm() < 0.03 * expected.norm()
@@ -74,7 +81,7 @@ def test_hidden_matrices_go_as_by_torchs_muon():
 
 def test_state_survives_a_checkpoint(tmp_path):
     whole, resumed = Net(), Net()
-    optimizer, again = make_optimizer("Muon", whole, 1e-2), make_optimizer("Muon", resumed, 1e-2)
+    optimizer, again = muon(whole), muon(resumed)
     steps(optimizer, whole, 3)
     save_checkpoint(tmp_path / "c.safetensors", 3, whole, optimizer)
     load_checkpoint(tmp_path / "c.safetensors", resumed, again)
@@ -84,10 +91,11 @@ def test_state_survives_a_checkpoint(tmp_path):
         assert torch.equal(a, b)
 
 
-def test_only_the_matrices_of_blocks_go_by_muon():
-    """Embeddings, projections to and from the tokens, and modulations, which start at zero, go by AdamW; so does an autoencoder."""
-    loss = DenoisingLoss(Denoiser(DiffusionNet(width=16, depth=2, heads=2, hidden=32, classes=3), NoiseSchedule()))
-    muon, rest = Muon(loss, 1e-3).param_groups
-    assert len(muon["params"]) == 2 * 4                         # qkv, out and the two of the MLP in each block
-    assert len(muon["params"]) + len(rest["params"]) == len(list(loss.parameters()))
-    assert not Muon(ConvAE(), 1e-3).param_groups[0]["params"]
+def test_only_the_matrices_of_attention_and_feed_forward_use_muon():
+    """Embeddings, projections to and from the tokens, and modulations, which start at zero, use AdamW; so does an autoencoder."""
+    loss = DenoisingLoss(Denoiser(DiffusionNet(width=16, depth=2, heads=2, hidden=32, labels=3), NoiseSchedule()))
+    matrices = loss.denoiser.network.matrices()
+    hidden, rest = make_optimizer("Muon", loss, 1e-3, matrices).param_groups
+    assert len(hidden["params"]) == 2 * 4                         # qkv, out and the two of the MLP in each block
+    assert len(hidden["params"]) + len(rest["params"]) == len(list(loss.parameters()))
+    assert not make_optimizer("Muon", ConvAE(), 1e-3).param_groups[0]["params"]

@@ -66,7 +66,7 @@ def test_equal_tensors_make_equal_files(tmp_path):
     {"weight": torch.ones(2, 3, dtype=torch.int8), "bias": torch.zeros(2)},
     {"weight": torch.ones(2, 3, dtype=torch.bool), "bias": torch.zeros(2)},
 ])
-def test_numbers_that_are_no_weights_are_refused(tmp_path, weights):
+def test_numbers_that_are_no_weights_are_rejected(tmp_path, weights):
     save_tensors(tmp_path / "layer.safetensors", weights)
     with pytest.raises(InputError, match=r"layer\.safetensors does not fit"):
         load_module(nn.Linear(3, 2), tmp_path / "layer.safetensors")
@@ -82,13 +82,13 @@ def test_weights_of_another_precision_are_converted(tmp_path, kind):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 @pytest.mark.parametrize("read", [read_json, load_tensors])
-def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path, read):
+def test_a_pipe_in_the_place_of_a_file_is_rejected_and_not_waited_for(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="pipe is a device or a pipe, not a file"):
         read(tmp_path / "pipe")
 
 
-def test_json_nested_without_end_is_refused_by_name(tmp_path):
+def test_json_nested_without_end_is_an_error_with_its_name(tmp_path):
     (tmp_path / "plan.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match=r"plan\.json"):
         read_json(tmp_path / "plan.json")
@@ -137,7 +137,7 @@ def test_two_files_of_one_command_must_be_two(tmp_path):
             check_apart(tmp_path / "a.png", tmp_path / other)
 
 
-def test_a_home_that_is_not_there_is_said_and_costs_the_cache_nothing(monkeypatch, tmp_path):
+def test_a_missing_home_is_an_error_for_paths_and_not_for_the_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("NANOLDM_DATA")
     monkeypatch.setattr("os.path.expanduser", lambda path: path)           # as where neither $HOME nor a user is known
     with pytest.raises(InputError, match=r"~/photo\.png: there is no such home folder"):

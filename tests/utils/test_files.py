@@ -1,4 +1,4 @@
-"""Files are whole or absent, and a damaged one is refused by name."""
+"""File writes are atomic, and a damaged file is an error with its name."""
 
 import json
 
@@ -8,7 +8,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import digest, load_module, load_tensors, read_json, replacing, save_tensors, write_json, write_text
+from nanoldm.utils.files import (
+    digest,
+    load_module,
+    load_tensors,
+    read_json,
+    replacing,
+    save_tensors,
+    write_json,
+    write_text,
+)
 from nanoldm.utils.paths import check_target
 
 TENSORS = {
@@ -59,7 +68,7 @@ def test_a_safetensors_file_of_another_program_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("fraction", [0, 0.01, 0.3, 0.7, 0.99])
-def test_a_truncated_file_is_refused_by_name(saved, fraction):
+def test_a_truncated_file_is_an_error_with_its_name(saved, fraction):
     content = saved.read_bytes()
     saved.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(InputError, match=r"weights\.safetensors is truncated"):
@@ -165,7 +174,7 @@ def test_json_comes_back_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b'{"steps": 3', b"steps = 3", b'{"a": "\xff\xfe"}', b"[1, 2]", b"null"])
-def test_json_that_is_broken_or_no_object_is_refused_by_name(tmp_path, content):
+def test_json_that_is_broken_or_no_object_is_an_error_with_its_name(tmp_path, content):
     path = tmp_path / "plan.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"plan\.json"):
@@ -183,7 +192,7 @@ def test_a_target_with_the_right_ending_is_accepted_in_folders_yet_to_come(tmp_p
     assert not (tmp_path / "new").exists()
 
 
-def test_a_target_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+def test_a_target_that_cannot_be_written_is_rejected_before_any_work(tmp_path):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("here")
     with pytest.raises(InputError, match=r"picture\.txt.*\.png or \.gif"):

@@ -125,7 +125,7 @@ def test_a_png_keeps_every_pixel(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.pdf", "a", "png"])
-def test_an_unknown_ending_is_refused_with_the_known_ones(tmp_path, name):
+def test_an_unknown_ending_is_an_error_with_the_known_ones(tmp_path, name):
     with pytest.raises(InputError, match=rf"{name}: .*\.png"):
         pictures.save(pictures.grid(noise(4)), tmp_path / name)
     with pytest.raises(InputError, match=rf"{name}: .*\.gif"):

@@ -1,4 +1,4 @@
-"""Numbers and memory: what is too much is refused before it is taken."""
+"""Numbers and memory: too much is an error before it is used."""
 
 
 import subprocess
@@ -16,15 +16,15 @@ def test_a_number_of_any_length_can_be_named(number, text):
 
 
 def test_a_number_within_its_bounds_is_itself():
-    assert within("--n", 3, 1, 3) == 3
+    assert within("n", 3, 1, 3) == 3
     for wrong in (0, 4, 10**5000):
-        with pytest.raises(InputError, match=r"--n .*: choose a number from 1 to 3"):
-            within("--n", wrong, 1, 3)
+        with pytest.raises(InputError, match=r"^n .*: choose a number from 1 to 3"):
+            within("n", wrong, 1, 3)
 
 
-def test_more_memory_than_there_is_is_refused_with_both_figures():
+def test_more_memory_than_there_is_is_an_error_with_both_sizes():
     check_memory(1, "a byte", "take none")
-    with pytest.raises(InputError, match=r"the moon takes about 1,000 TB of memory, and [\d.]+ GB are free: take less"):
+    with pytest.raises(InputError, match=r"memory for the moon: about 1,000 TB needed, [\d.]+ GB free: take less"):
         check_memory(1e15, "the moon", "take less")
     assert gigabytes(3.21e9) == "3.2 GB"
 

@@ -13,7 +13,7 @@ def test_of_200_000_seeds_no_two_share_a_stream():
     assert len(set(first)) == SEEDS         # of 63 bits each: two equal ones by chance have a probability of 2e-9
 
 
-def test_seeds_that_32_bits_cannot_tell_apart_draw_different_noise():
+def test_seeds_that_32_bits_cannot_tell_apart_give_different_noise():
     assert not torch.equal(torch.randn(4, generator=generator(14375)), torch.randn(4, generator=generator(53572)))
     assert generator(14375).initial_seed() != generator(53572).initial_seed()
 
@@ -34,9 +34,9 @@ def test_noise_is_standard_normal_across_seeds_and_within_one():
     assert abs(noise.std().item() - 1) < 0.01
 
 
-def test_global_draws_follow_the_key_and_the_state_is_put_back():
+def test_global_samples_follow_the_key_and_the_state_is_put_back():
     before = torch.get_rng_state()
     with seeded(5, 1):
-        drawn = torch.randn(3)
-    assert torch.equal(drawn, torch.randn(3, generator=generator(5, 1)))
+        sample = torch.randn(3)
+    assert torch.equal(sample, torch.randn(3, generator=generator(5, 1)))
     assert torch.equal(torch.get_rng_state(), before)

@@ -26,7 +26,7 @@ def test_a_command_without_standard_streams_does_its_work(closed, trained_run, t
 
 
 @posix
-def test_a_pipe_that_ends_stops_nothing_and_nothing_is_said(trained_run, tmp_path):
+def test_a_pipe_that_ends_stops_nothing_without_output(trained_run, tmp_path):
     line = f"({' '.join(COMMAND)} sample {trained_run} --n 2 --steps 2 --threads 1 --npz two.npz; echo $? >&2) | true"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stderr == "0\n"
@@ -43,7 +43,7 @@ def test_an_output_on_a_full_disk_is_one_line_and_a_failure():
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_an_error_that_cannot_be_said_keeps_its_exit_code():
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code():
     with open("/dev/full", "w") as full:
         assert subprocess.run([*COMMAND, "nosuch"], stdout=subprocess.PIPE, stderr=full, timeout=60).returncode == 2
 

@@ -55,7 +55,7 @@ def test_a_table_shows_a_name_whatever_markup_it_holds(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_curves_and_captions_of_any_name_are_drawn(name):
+def test_curves_and_captions_of_any_name_are_plotted(name):
     records = [{"stage": "denoiser", "step": step, "seconds": 1.0, "loss": 1 / step, "test_loss": 1 / step} for step in (1, 2)]
     assert charts.training({name: records}).width > 100
     assert pictures.captioned([(name, Image.new("RGB", (9, 9)))]).height > 9

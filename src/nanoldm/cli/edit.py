@@ -1,156 +1,191 @@
-"""Commands that edit an image with a trained model."""
+"""Commands that edit an image: img2img, inpaint, interpolate, invert, vary."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import arg
 
-from nanoldm.cli.options import AS_USUAL, Device, Drawn, File, Model, Picture, Text, Threads
+from nanoldm.cli.edit_io import EditOptions, ImageName, ResultSeeds, finish
+from nanoldm.cli.options import File, LabelText, ModelName, Picture, Text, command, parse_seeds
+from nanoldm.cli.sample import choose
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.options import parse_seeds
+from nanoldm.utils.paths import check_target, user_path
 
 if TYPE_CHECKING:
-    from nanoldm.cli.retouch import Given
-
-Input = Positional[Annotated[str, arg(metavar="IMAGE", help="An image file: fitted to the model's size, channels and polarity, which a "
-                                      "message describes. Or test:3, an image of the model's own test set.")]]
-Towards = Annotated[str, arg(metavar="LABEL", help_behavior_hint="", help="Class of the results, for models that know labels: its "
-                                    "number or name, or several in turn, such as 0-9 or cat,dog (default: none).")]
+    from nanoldm.editing import Edited
 
 
-@dataclass(frozen=True)
-class FittingOptions:
-    """How an image file is fitted to what the model draws."""
+@command
+class Img2img(ResultSeeds, EditOptions):
+    """Noise an image to timestep t and denoise it (SDEdit).
 
-    fit: Annotated[bool, arg(help="Choose the polarity, and for models of strokes cut out the ink and centre it; --no-fit only crops to a "
-                             "centred square and resizes.")] = True
-    invert: Annotated[bool, FlagCreatePairsOff, arg(help="The other polarity than the one that was chosen.")] = False
-
-    def given(self, *names: str) -> "Given":
-        from nanoldm.cli.retouch import Given
-        return Given(names, self.fit, self.invert)
-
-
-Fitting = Annotated[FittingOptions, OmitArgPrefixes]
-AS_FITS = FittingOptions()
-
-
-def img2img(model: Model, image: Input, *, t: int = 50, n: int = 8, seed: int = 0, label: Towards = "", sampling: Drawn = AS_USUAL,
-            fitting: Fitting = AS_FITS, out: Picture = Path("img2img.png"), device: Device = "auto", threads: Threads = None) -> None:
-    """Noise an image to timestep t and denoise it: coarse shapes stay, what the noise has hidden is drawn anew (SDEdit).
+    Coarse shapes stay, details are generated.
 
     Example: nanoldm img2img mnist-fast photo.png --t 50 --n 8
-
-    Args:
-        t: Timestep to noise to: 0 keeps nearly all of the image, the last timestep nothing.
-        n: How many results.
-        seed: Of the first result's noise; the next ones count up.
-        out: Input, reconstruction, noised and results, as a picture.
     """
-    numbers = parse_seeds(n, seed, None)
-    from nanoldm.cli import retouch
-    from nanoldm.pipeline.labels import labels_of
-    from nanoldm.utils.device import prepare_torch
-    retouch.img2img(model, fitting.given(image), t, numbers, labels_of(model, label), sampling.drawing(model, t), out,
-                    prepare_torch(device, threads))
+
+    model: ModelName
+    image: ImageName
+    # Timestep to noise to: 0 keeps nearly all of the image, the last timestep nothing.
+    t: int = 50
+    # Input, reconstruction, noised image and results, as a picture.
+    out: Picture = Path("img2img.png")
+
+    def run(self) -> None:
+        from nanoldm.editing import img2img
+
+        seeds, labels = self.seeds(), self.labels(self.model)
+        given = self.begin(self.model, [self.image], self.out)
+        settings = choose(given.model, self.changes(), self.t)
+        options = dict(settings=settings, progress=True)
+        finish(img2img(given.model, *given.images, self.t, seeds, labels, **options), self.out)
 
 
-def inpaint(model: Model, image: Input, *, mask: Annotated[str, arg(metavar="MASK")], n: int = 8, seed: int = 0, label: Towards = "",
-            sampling: Drawn = AS_USUAL, fitting: Fitting = AS_FITS, out: Picture = Path("inpaint.png"), device: Device = "auto",
-            threads: Threads = None) -> None:
-    """Paint a part of an image anew so that it fits the rest, which stays as it is, bit for bit.
+@command
+class Inpaint(ResultSeeds, EditOptions):
+    """Generate a part of an image so that it fits the rest, which stays bit for bit.
 
-    By default in 20 steps of ddpm-repaint, which takes each step five times: new pixels get time to fit the known ones (ddim for flows).
+    Default settings: 20 steps of ddpm-repaint, shifted (ddim for rectified flows).
 
     Example: nanoldm inpaint mnist-fast test:0 --mask right
-
-    Args:
-        mask: An image file, white where it is to be painted anew; or left, right, top or bottom, to paint that half. A mask of the shape
-            of the image file follows its crop; others are laid over the image as fitted, and resized to it.
-        n: How many results.
-        seed: Of the first result; the next ones count up.
-        out: Input, mask and results, as a picture.
     """
-    numbers = parse_seeds(n, seed, None)
-    from nanoldm.cli import retouch
-    from nanoldm.pipeline.labels import labels_of
-    from nanoldm.utils.device import prepare_torch
-    settings = sampling.settings(model, grid="shifted")
-    retouch.inpaint(model, fitting.given(image), mask, numbers, labels_of(model, label), settings, out, prepare_torch(device, threads))
+
+    model: ModelName
+    image: ImageName
+    # An image file, white where pixels are generated; or left, right, top or bottom for that half. A
+    # mask of the shape of the image file is cropped like the image; others are resized to it.
+    mask: Annotated[str, arg(metavar="MASK")]
+    # Input, mask and results, as a picture.
+    out: Picture = Path("inpaint.png")
+
+    def run(self) -> None:
+        from nanoldm.editing import inpaint
+        from nanoldm.editing.masks import fit_mask
+
+        seeds, labels = self.seeds(), self.labels(self.model)
+        given = self.begin(self.model, [self.image], self.out, user_path(self.mask))
+        mask, done = fit_mask(self.mask, given.images[0].shape[-1], given.first)
+        print(done)
+        options = dict(progress=True, **self.changes())
+        finish(inpaint(given.model, *given.images, mask, seeds, labels, **options), self.out)
 
 
-def interpolate(model: Model = DEFAULT_MODEL, *, seeds: Text = None, images: Annotated[tuple[str, str] | None, arg(
-                metavar="A B", help_behavior_hint="")] = None, frames: int = 9,
-                label: Annotated[str, arg(metavar="LABEL", help_behavior_hint="")] = "",
-                sampling: Drawn = AS_USUAL, fitting: Fitting = AS_FITS, out: Picture = Path("interpolate.png"), gif: File = None,
-                device: Device = "auto", threads: Threads = None) -> None:
-    """Go from one image to another: between two seeds, or between two images of yours, which are inverted first.
+@command
+class Interpolate(EditOptions):
+    """Generate the images between two seeds or two images.
 
-    By ddim; between seeds --sampler may name another without noise on the way.
+    Images are inverted first. Default settings: all timesteps of ddim. Between seeds --sampler can choose another deterministic
+    sampler.
 
     Example: nanoldm interpolate mnist-fast --seeds 3,7 --frames 9
 
-    Between images: nanoldm interpolate mnist-fast --images a.png b.png --gif way.gif
-
-    Args:
-        seeds: Two seeds, such as 3,7; the ends are the images that sample --sampler ddim (with --label none, or this label) draws.
-        images: Two image files, or such as test:3, instead of seeds.
-        frames: How many images, both ends included.
-        label: Class of all frames, for models that know labels, such as 7 or cat (default: none).
-        out: The frames, as a picture.
-        gif: Also write them as an animation, there and back.
+    Between images: nanoldm interpolate mnist-fast --images a.png b.png --gif path.gif
     """
-    if (seeds is None) == (images is None):
-        raise InputError("an interpolation needs two ends: give either --seeds 3,7 or --images A.png B.png")
-    from nanoldm.cli import retouch
-    from nanoldm.pipeline.labels import labels_of
-    from nanoldm.utils.device import prepare_torch
-    numbers, labels = None if seeds is None else parse_seeds(None, None, seeds), labels_of(model, label) or [-1]
-    if len(labels) > 1:
-        raise InputError(f"--label {label}: an interpolation stays within one class")
-    retouch.interpolate(model, numbers, fitting.given(*images or ()), frames, labels[0], sampling.settings(model), out, gif,
-                        prepare_torch(device, threads))
+
+    model: ModelName = DEFAULT_MODEL
+    # Two seeds, such as 3,7.
+    seeds: Text = None
+    # Two image files, or such as test:3, instead of seeds.
+    images: Annotated[tuple[str, str] | None, arg(metavar="A B", help_behavior_hint="")] = None
+    # How many images, both ends included.
+    frames: int = 9
+    # Class of all frames, for models with classes, such as 7 or cat (default: none).
+    label: LabelText = ""
+    # The frames, as a picture.
+    out: Picture = Path("interpolate.png")
+    # Also write the frames as an animation, there and back.
+    gif: File = None
+
+    def run(self) -> None:
+        import torch
+
+        from nanoldm.editing import interpolate
+        from nanoldm.pipeline.labels import labels_of
+
+        if (self.seeds is None) == (self.images is None):
+            raise InputError(
+                "an interpolation needs two ends: give either --seeds 3,7 or --images A.png B.png"
+            )
+        seeds = None if self.seeds is None else parse_seeds(None, None, self.seeds, 2)
+        labels = labels_of(self.model, self.label) or [-1]
+        if len(labels) > 1:
+            raise InputError(f"label {self.label}: give one class for all frames")
+        if self.gif:
+            check_target(self.gif, ".gif")
+        given = self.begin(self.model, self.images or (), self.out, self.gif)
+        ends = seeds or torch.cat(given.images)
+        options = dict(progress=True, **self.changes())
+        edited = interpolate(given.model, ends, self.frames, labels[0], **options)
+        finish(edited, self.out)
+        if self.gif:
+            self.write_gif(edited)
+
+    def write_gif(self, edited: "Edited") -> None:
+        from nanoldm.utils.images import grid, save_gif
+
+        there = [grid(image[None]) for image in edited.images]
+        save_gif(there + there[-2::-1], self.gif, milliseconds=100, hold=500)
+        print(f"wrote {self.gif}: {self.frames} frames, there and back")
 
 
-def invert(model: Model, image: Input, *, iterations: int = 3, sampling: Drawn = AS_USUAL, fitting: Fitting = AS_FITS,
-           out: Picture = Path("invert.png"), npz: File = None, device: Device = "auto", threads: Threads = None) -> None:
-    """Find the noise x_T from which deterministic sampling leads back to an image, and say how exactly it does.
+@command
+class Invert(EditOptions):
+    """Find the noise x_T from which deterministic sampling returns to an image.
 
-    By steps of ddim, both ways.
+    Default settings: all timesteps of ddim. The errors measure how exact the inversion is.
 
     Example: nanoldm invert mnist-fast test:0-15 --steps 50 --npz noise.npz
-
-    Args:
-        iterations: Network passes in each step of the inversion. 1 is quicker and less exact; many more than 3 do not help.
-        out: Input, reconstruction, and what came back, as a picture.
-        npz: Write the noise itself: array `x_T`, float (N, tokens, channels), and `images`, what came back.
     """
-    from nanoldm.cli import retouch
-    from nanoldm.utils.device import prepare_torch
-    retouch.invert(model, fitting.given(image), iterations, sampling.settings(model), out, npz, prepare_torch(device, threads))
+
+    model: ModelName
+    image: ImageName
+    # Network evaluations per step of the inversion. 1 is faster and less exact; more than 3 rarely
+    # help.
+    iterations: int = 3
+    # Input, reconstruction, and the images generated from x_T, as a picture.
+    out: Picture = Path("invert.png")
+    # Also write arrays: `x_T`, float (N, tokens, channels), and `images`, generated from it.
+    npz: File = None
+
+    def run(self) -> None:
+        from nanoldm.data.npz import save_npz
+        from nanoldm.editing import invert
+
+        if self.npz:
+            check_target(self.npz, ".npz")
+        given = self.begin(self.model, [self.image], self.out)
+        options = dict(progress=True, **self.changes())
+        x_T, edited = invert(given.model, *given.images, self.iterations, **options)
+        finish(edited, self.out)
+        if self.npz:
+            save_npz(self.npz, edited.images, x_T=x_T.cpu().numpy())
+            print(f"wrote {self.npz}: x_T {tuple(x_T.shape)}, and `images` generated from it")
 
 
-def vary(model: Model, image: Input, *, strength: float = 0.15, n: int = 8, seed: int = 0, label: Towards = "",
-         sampling: Drawn = AS_USUAL, fitting: Fitting = AS_FITS, out: Picture = Path("vary.png"), device: Device = "auto",
-         threads: Threads = None) -> None:
-    """Draw variations of an image: its x_T is turned a little towards the noise of each seed.
+@command
+class Vary(ResultSeeds, EditOptions):
+    """Generate variations of an image.
 
-    Unlike img2img, which keeps coarse shapes and redraws details, all features change together, and continuously with --strength. By
-    steps of ddim, both ways.
+    Its x_T moves a little towards the noise of each seed. img2img keeps coarse shapes and generates
+    details; here all features change together, and continuously with --strength. Default settings:
+    all timesteps of ddim.
 
     Example: nanoldm vary mnist-fast test:0 --strength 0.15 --n 8
-
-    Args:
-        strength: From 0, the image itself, to 1, the image of the seed; from about 0.3 on many become other digits.
-        n: How many variations.
-        seed: Of the first variation; the next ones count up.
-        out: Input, reconstruction and variations, as a picture.
     """
-    numbers = parse_seeds(n, seed, None)
-    from nanoldm.cli import retouch
-    from nanoldm.pipeline.labels import labels_of
-    from nanoldm.utils.device import prepare_torch
-    retouch.vary(model, fitting.given(image), strength, numbers, labels_of(model, label), sampling.settings(model), out,
-                 prepare_torch(device, threads))
+
+    model: ModelName
+    image: ImageName
+    # From 0, the image itself, to 1, the image of the seed; above 0.3 many become other digits.
+    strength: float = 0.15
+    # Input, reconstruction and variations, as a picture.
+    out: Picture = Path("vary.png")
+
+    def run(self) -> None:
+        from nanoldm.editing import vary
+
+        seeds, labels = self.seeds(), self.labels(self.model)
+        given = self.begin(self.model, [self.image], self.out)
+        options: dict[str, Any] = dict(progress=True, **self.changes())
+        edited = vary(given.model, *given.images, self.strength, seeds, labels, **options)
+        finish(edited, self.out)

@@ -1,135 +1,214 @@
-"""Commands that measure: quality, faults, learning curves, speed."""
+"""Commands that measure: evaluate, compare, doctor, curves, features."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.cli.options import AS_USUAL, Count, Device, Drawn, FeatureFolder, File, Folder, Model, OtherData, Picture, Threads, Weak
+from nanoldm.cli.options import (
+    Count,
+    File,
+    Flag,
+    Folder,
+    Machine,
+    ModelName,
+    Picture,
+    SamplingOptions,
+    parse_names,
+)
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import LARGEST_SIZE, short
-from nanoldm.utils.options import parse_names
 from nanoldm.utils.ranges import parse_numbers
 
+if TYPE_CHECKING:
+    from nanoldm.evaluation.reference import Reference
 
-def evaluate(model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="", help="A bundled name, a run folder or "
-                                   "an exported folder (default: mnist-fast, unless --samples is given).")]] = None, *,
-             samples: File = None, n: Count = None, seed: int = 0, sampling: Drawn = AS_USUAL, features: FeatureFolder = "digits-v1",
-             weak_features: Weak = False, data: OtherData = None, out: Folder = None, compile: bool = False,
-             device: Device = "auto", threads: Threads = None) -> None:
-    """Measure how good samples are: distances to real images beside their floors, with intervals, as a table, JSON and HTML.
+IMAGES = 10_000
 
-    Says first what it will cost. Samples and the features of real images are kept: a second call takes a minute. A model that knows
-    labels draws one from each seed, and is also judged by whether the images show them.
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceOptions(Machine):
+    """The real images and the feature networks to measure with."""
+
+    # Feature networks: a bundled name, or a folder that `nanoldm features` wrote.
+    features: Annotated[str, arg(metavar="NAME")] = "digits-v1"
+    # Accept feature networks with a low accuracy.
+    weak_features: Flag = False
+    # Measure with these images instead of those of the model's training: mnist, ..., or folder:PATH,
+    # also if that folder has moved or changed.
+    data: Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")] = None
+
+    def reference(self) -> "Reference":
+        from nanoldm.evaluation.reference import Reference
+
+        return Reference(self.features, self.weak_features, self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(SamplingOptions, ReferenceOptions):
+    """Measure the quality of samples: distances to real images with floors and intervals.
+
+    Writes a table, JSON and HTML. It prints the expected time first. Samples and features of real
+    images are kept: a second call takes a minute. Samples of a model with classes have a random
+    label each, and the report also measures whether the images show their labels.
 
     Example: nanoldm evaluate mnist-fast --n 10000
-
-    Args:
-        samples: Judge these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), perhaps `labels`.
-        n: How many images to draw (default: 10,000). Figures of different N must not be compared.
-        seed: Of the first image; the next ones count up.
-        out: Folder for report.json, report.html, pictures and samples (default: evaluation/NAME).
-        compile: Compile the denoiser first (torch.compile; needs a C++ compiler): pays from some thousand images on.
     """
-    from nanoldm.evaluation.evaluate import evaluate as run
-    from nanoldm.evaluation.features import load_features
-    from nanoldm.utils.device import prepare_torch
-    if samples and (sampling != AS_USUAL or n is not None or compile):
-        raise InputError("--samples are drawn already: leave out --n, --compile and the options that say how to draw")
-    drawn = None if samples else sampling.drawing(model or DEFAULT_MODEL)
-    run(model, samples=samples, n=10_000 if n is None else n, seed=seed, sampling=drawn,
-        features=load_features(features, weak_features), data=data, out=out, compiled=compile, device=prepare_torch(device, threads))
+
+    # A bundled name, a run folder or an exported folder (default: mnist-fast, unless --samples).
+    model: Positional[
+        Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="")]
+    ] = None
+    # Measure these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), and
+    # optionally `labels`.
+    samples: File = None
+    # How many images to generate (default: 10,000). Compare results of equal N only.
+    n: Count = None
+    # Seed of the first image; the next images count up.
+    seed: int = 0
+    # Folder for report.json, report.html, pictures and samples (default: evaluation/NAME).
+    out: Folder = None
+    # Compile the denoiser first (torch.compile, needs a C++ compiler): useful for thousands of images.
+    compile: Flag = False
+
+    def run(self) -> None:
+        from nanoldm.evaluation.evaluate import evaluate
+
+        changed = self.changes() != SamplingOptions().changes()
+        if self.samples and (changed or self.n is not None or self.compile):
+            raise InputError(
+                "samples are generated already: leave out --n, --compile and sampling options"
+            )
+        name = self.model or (None if self.samples else DEFAULT_MODEL)
+        self.prepare()
+        model = None if name is None else self.load(name)
+        if self.compile:
+            model.compile()
+        settings = None if self.samples else model.settings.changed(**self.changes())
+        evaluate(
+            model,
+            self.reference(),
+            samples=self.samples,
+            n=IMAGES if self.n is None else self.n,
+            seed=self.seed,
+            settings=settings,
+            out=self.out,
+        )
 
 
-def compare(model: Model = DEFAULT_MODEL, *, n: int = 1000, seed: int = 0, passes: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32",
-            samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ab3", grids: Annotated[str, arg(metavar="NAMES")] =
-            "shifted,log-snr", features: FeatureFolder = "digits-v1", weak_features: Weak = False, data: OtherData = None,
-            save: bool = False, out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
-    """Find the sampler that needs the fewest steps: distance to real images against network passes, as a table and a picture.
+@dataclass(frozen=True, kw_only=True)
+class Compare(ReferenceOptions):
+    """Find the sampling settings with the fewest network evaluations (NFE) for a model.
 
-    All settings draw the same seeds. Says first what it will cost; samples are kept, so that a second call, or one after Ctrl-C, draws
-    only what is missing. The choice is the setting of the fewest network passes, 16 at most, whose Frechet distance is not above that of
-    the full-length default sampler by more than its interval (of several, the nearest); if none is so good, the nearest of at most 16.
+    Measures the Frechet distance against NFE, as a table and a picture. All settings use the same
+    seeds. Samples are kept: a second call, or one after Ctrl-C, generates only what is missing. The
+    choice is the smallest NFE, at most 16, whose distance is not above that of the full-length
+    default sampler by more than its interval (the nearest of several); if there is none, the nearest
+    of at most 16.
 
     Example: nanoldm compare runs/mnist-fast --save
-
-    Args:
-        n: How many images of each setting. Figures of different N must not be compared.
-        seed: Of the first image; the next ones count up.
-        passes: Numbers of network passes. Each sampler gets as many steps as fit: n steps of heun take 2 n - 1, and steps that fall on
-            one timestep (on log-snr, shifted) count once.
-        samplers: Of ddpm, ddpm-posterior, ddim, heun, dpm++2m, ab2, ab3 and ab4.
-        grids: Of trailing, log-snr and shifted.
-        save: Store the choice in the model's folder (sampling.json), where sample, denoise and evaluate find it by --fast.
-        out: Folder for compare.json, compare.png and the samples (default: compare/NAME).
     """
-    numbers = parse_numbers("--passes", passes, "4,8,16,32")
-    from nanoldm.evaluation.compare import compare as run
-    from nanoldm.evaluation.features import load_features
-    from nanoldm.utils.device import prepare_torch
-    run(model, n=n, seed=seed, passes=numbers, samplers=parse_names(samplers), grids=parse_names(grids),
-        features=load_features(features, weak_features), data=data, save=save, out=out, device=prepare_torch(device, threads))
+
+    model: ModelName = DEFAULT_MODEL
+    # How many images of each setting. Compare results of equal N only.
+    n: int = 1000
+    # Seed of the first image; the next images count up.
+    seed: int = 0
+    # Numbers of network evaluations. Each sampler gets as many steps as fit.
+    nfe: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32"
+    # Of ddpm, ddpm-posterior, ddim, heun, dpm++2m, ab2, ab3 and ab4.
+    samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ab3"
+    # Of trailing, log-snr and shifted.
+    spacings: Annotated[str, arg(metavar="NAMES")] = "shifted,log-snr"
+    # Store the choice in the model's folder (sampling.json) as the model's own settings.
+    save: Flag = False
+    # Folder for compare.json, compare.png and the samples (default: compare/NAME).
+    out: Folder = None
+
+    def run(self) -> None:
+        from nanoldm.evaluation.candidates import Candidates
+        from nanoldm.evaluation.compare import compare
+
+        nfe = parse_numbers("nfe", self.nfe, "4,8,16,32")
+        candidates = Candidates(nfe, parse_names(self.samplers), parse_names(self.spacings))
+        model, reference = self.load(self.model), self.reference()
+        options = dict(n=self.n, seed=self.seed, save=self.save, out=self.out)
+        compare(model, reference, candidates, **options)
 
 
-def doctor(model: Model = DEFAULT_MODEL, *, features: FeatureFolder = "digits-v1", weak_features: Weak = False, data: OtherData = None,
-           out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
-    """Find where a model breaks: autoencoder, latent statistics, denoising from ever noisier images, sampling. Exit code 1 if it does.
+@dataclass(frozen=True, kw_only=True)
+class Doctor(ReferenceOptions):
+    """Find the part of a model that fails: autoencoder, statistics, denoising or sampling.
+
+    Exit code 1 if a check fails.
 
     Example: nanoldm doctor runs/mnist-fast
-
-    Args:
-        out: Folder for the picture of all rungs and doctor.json (default: doctor/NAME).
     """
-    from nanoldm.evaluation.doctor import examine
-    from nanoldm.evaluation.features import load_features
-    from nanoldm.utils.device import prepare_torch
-    if not examine(model, features=load_features(features, weak_features), data=data, out=out, device=prepare_torch(device, threads)):
-        raise SystemExit(1)
+
+    model: ModelName = DEFAULT_MODEL
+    # Folder for the picture of all checks and doctor.json (default: doctor/NAME).
+    out: Folder = None
+
+    def run(self) -> None:
+        from nanoldm.evaluation.doctor import examine
+
+        if not examine(self.load(self.model), self.reference(), self.out):
+            raise SystemExit(1)
 
 
-def curves(runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]], *, out: Picture = Path("curves.png"),
-           gif: File = None) -> None:
-    """Draw the learning curves of one or several runs: losses, proxy, AdaLN gates, learning rate, gradient norm.
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """Plot the learning curves of one or several runs.
+
+    Losses, denoising error, AdaLN gates, learning rate and gradient norm.
 
     Example: nanoldm curves runs/mnist runs/mnist-fast --out curves.png --gif samples.gif
-
-    Args:
-        runs: Run folders (also while they train), exported folders or bundled names.
-        out: The curves, as a picture.
-        gif: Also write the sample grids over time as a GIF.
     """
-    from nanoldm.evaluation.curves import draw_curves
-    draw_curves(runs, out, gif)
+
+    # Run folders (also while they train), exported folders or bundled names.
+    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]]
+    # The curves, as a picture.
+    out: Picture = Path("curves.png")
+    # Also write the sample grids over time as a GIF.
+    gif: File = None
+
+    def run(self) -> None:
+        from nanoldm.evaluation.curves import draw_curves
+
+        draw_curves(self.runs, self.out, self.gif)
 
 
-def features(data: Positional[Annotated[str, arg(metavar="DATA")]], *, size: Count = None, epochs: Count = None, seed: int = 0,
-             out: Folder = None, device: Device = "auto", threads: Threads = None) -> None:
-    """Train the networks that `evaluate` and `doctor` judge by, for other images than MNIST: a classifier, and one without labels.
+@dataclass(frozen=True, kw_only=True)
+class Features(Machine):
+    """Train the feature networks of `evaluate` and `doctor` for other images than MNIST.
+
+    A classifier, if the images have labels, and a network that needs no labels.
 
     Example: nanoldm features fashion-mnist --out features/fashion-mnist
-
-    Args:
-        data: mnist, fashion-mnist, ..., or folder:PATH with your own images (class subfolders give labels).
-        size: Side of the images in pixels, as the model has it.
-        epochs: Passes over the training images (default: 10; of few images as many as make 500 steps).
-        seed: Of initial weights, order and augmentation.
-        out: The new folder (default: features/DATA).
     """
-    from nanoldm.data.source import Data, absolute
-    from nanoldm.evaluation.feature_training import train_features
-    from nanoldm.utils.device import prepare_torch
-    if size is not None and not 4 <= size <= LARGEST_SIZE:
-        raise InputError(f"--size {short(size)}: give a side of at least 4 pixels and at most {LARGEST_SIZE}, such as 28")
-    chosen = Data(name=absolute(data), size=size, holdout=0)
-    out = out or Path("features") / Path(chosen.name.removeprefix("folder:")).name
-    train_features(chosen, out, epochs=epochs, seed=seed, device=prepare_torch(device, threads))
 
+    # mnist, fashion-mnist, ..., or folder:PATH with your own images (class subfolders give labels).
+    data: Positional[Annotated[str, arg(metavar="DATA")]]
+    # Side of the images in pixels, as in the model.
+    size: Count = None
+    # Passes over the training images (default: 10; for few images as many as make 500 steps).
+    epochs: Count = None
+    # Seed of initial weights, order and augmentation.
+    seed: int = 0
+    # The new folder (default: features/DATA).
+    out: Folder = None
 
-def info(model: Model = DEFAULT_MODEL) -> None:
-    """Print a model's recipe, parameters and training history.
+    def run(self) -> None:
+        from nanoldm.data.source import Data, absolute
+        from nanoldm.evaluation.feature_training import train_features
 
-    Example: nanoldm info mnist-fast
-    """
-    from nanoldm.experiments.model_card import describe
-    print(describe(model))
+        if self.size is not None and not 4 <= self.size <= LARGEST_SIZE:
+            raise InputError(
+                f"size {short(self.size)}: give a side of 4 to {LARGEST_SIZE} pixels, such as 28"
+            )
+        data = Data(name=absolute(self.data), size=self.size)
+        out = self.out or Path("features") / Path(data.name.removeprefix("folder:")).name
+        options = dict(epochs=self.epochs, seed=self.seed, device=self.prepare())
+        train_features(data, out, **options)

@@ -1,84 +1,136 @@
-"""Options that several commands share."""
+"""Options that several commands share, and texts that become numbers. Does not import torch."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, dataclass_transform
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.options import parse_interval
+from nanoldm.utils.ranges import parse_numbers, seed_list, seed_range
 
 if TYPE_CHECKING:
-    from nanoldm.pipeline.settings import Sampling
+    import torch
 
-# An empty help_behavior_hint spares the reader "(default: None)".
-Model = Positional[Annotated[str, arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")]]
-Device = Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or mps.")]
-Threads = Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="CPU threads (default: one for each core).")]
-# Labels are "" where none are given: of an option that may be None, tyro takes the text None for that.
-Label = Annotated[str, arg(metavar="LABEL", help_behavior_hint="", help="Class to draw, for models that know labels: its number or "
-                                  "name, or several in turn, such as 0-9 or cat,dog, or none (default: each seed draws its own; none also "
-                                  "leaves out cells). nanoldm info MODEL lists them.")]
+    from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+
+IMAGES, IMAGES_PER_LABEL = 64, 8  # by default
+LONGEST = 1000 * 3600  # seconds of a budget
+
+# An empty help_behavior_hint omits "(default: None)".
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Number = Annotated[float | None, arg(metavar="X", help_behavior_hint="")]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
+Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Picture = Annotated[Path, arg(metavar="FILE")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
-FeatureFolder = Annotated[str, arg(metavar="NAME", help="Feature networks: a bundled name, or a folder that `nanoldm features` wrote.")]
-Weak = Annotated[bool, FlagCreatePairsOff, arg(help="Judge by feature networks that are too often wrong, all the same.")]
-OtherData = Annotated[str | None, arg(metavar="DATA", help_behavior_hint="", help="Measure by these images instead of those that the model "
-                                      "was trained on: mnist, ..., or folder:PATH, also where that folder has moved or changed.")]
-Fields = UseAppendAction[Annotated[tuple[str, ...], arg(name="set", metavar="FIELD=VALUE", help_behavior_hint="")]]
+Flag = Annotated[bool, FlagCreatePairsOff]
+# "" means not given: tyro would read the text "None" of an optional option as None.
+LabelText = Annotated[str, arg(metavar="LABEL", help_behavior_hint="")]
+ModelName = Positional[
+    Annotated[
+        str, arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")
+    ]
+]
 
 
-@dataclass(frozen=True)
-class SamplerOptions:
-    """How the images are drawn."""
-
-    fast: Annotated[bool, FlagCreatePairsOff, arg(
-        help="The few-step setting stored with the model by `nanoldm compare MODEL --save`; 12 steps of ab3 on the shifted grid if "
-             "there is none. Instead of --steps, --sampler, --grid and --eta; not where an image is inverted. Models of fast recipes have "
-             "it in sample, denoise, evaluate and img2img anyway, unless one of those is given.")] = False
-    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="", help="Reverse steps, from 1 to the number of timesteps that there "
-                                     "are (default: all of them; 20 for inpaint; see --fast).")] = None
-    sampler: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="ddpm, ddpm-posterior, ddpm-repaint (five "
-                                       "network passes a step), ddim, heun (two), dpm++2m, ab2, ab3 or ab4 (default: ddpm; ddim for "
-                                       "flows, interpolate, invert and vary; ddpm-repaint for inpaint).")] = None
-    grid: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="", help="Which timesteps are visited: trailing (even), log-snr or "
-                                    "shifted (mostly noisy ones) (default: trailing; shifted for inpaint).")] = None
-    eta: Annotated[float | None, arg(metavar="X", help_behavior_hint="", help="Randomness of ddim on the way, from 0 (none, the default) "
-                                     "to 1 (as ddpm-posterior).")] = None
-    clamp: Annotated[bool, arg(help="Limit the estimate of x0 to the range of the training latents; --no-clamp is the bare "
-                               "update.")] = True
-    guidance: Annotated[float, arg(metavar="SCALE", help="Classifier-free guidance for models that know labels or cells: 1 is off, 2 draws "
-                                   "what they say more clearly, with less variety and at twice the cost.")] = 1.0
-    guidance_interval: Annotated[str | None, arg(metavar="T-T", help_behavior_hint="", help="Guide only from the lowest to the highest of "
-                                                 "these timesteps, such as 20-80 (default: all).")] = None
-
-    @property
-    def chosen(self) -> bool:
-        """Whether anything is said that the few-step setting would decide."""
-        return any(option is not None for option in (self.steps, self.sampler, self.grid, self.eta))
-
-    def settings(self, model: str, t: int | None = None, grid: str = "trailing") -> "Sampling":
-        """As the samplers take them, for all timesteps of `model` or from timestep t. grid: where none is chosen. Raises InputError."""
-        from nanoldm.pipeline.fast import quickened
-        from nanoldm.pipeline.settings import Sampling
-        if self.fast and self.chosen:
-            raise InputError("--fast chooses steps, sampler and grid: leave out --steps, --sampler, --grid and --eta")
-        own = {name: value for name, value in vars(self).items() if name != "fast"}
-        sampling = Sampling(**own | {"grid": self.grid or grid, "eta": self.eta or 0.0,
-                                     "guidance_interval": parse_interval(self.guidance_interval)})
-        return quickened(model, sampling, t) if self.fast else sampling
-
-    def drawing(self, model: str, t: int | None = None) -> "Sampling":
-        """As `settings`, for commands that draw from noise: a model of a fast recipe has its few-step setting unless told otherwise."""
-        from nanoldm.pipeline.fast import usual
-        settings = self.settings(model, t)
-        return settings if self.fast or self.chosen else usual(model, settings, t)
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def command(cls: type) -> type:
+    """A frozen dataclass of options; the help lists its own options before the inherited ones."""
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    fields = made.__dataclass_fields__
+    own = {name: fields[name] for name in cls.__annotations__}
+    made.__dataclass_fields__ = own | fields
+    return made
 
 
-# Among the options of a command, without a prefix of their own: --steps, not --sampling.steps.
-Drawn = Annotated[SamplerOptions, OmitArgPrefixes]
-AS_USUAL = SamplerOptions()
+@command
+class Machine:
+    """Where a command computes."""
+
+    # auto, cpu, cuda or mps.
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    # CPU threads (default: one per core).
+    threads: Count = None
+
+    def prepare(self) -> "torch.device":
+        """The device, with torch set up for it."""
+        from nanoldm.utils.device import prepare_torch
+
+        return prepare_torch(self.device, self.threads)
+
+    def load(self, model: str) -> "LatentDiffusion":
+        """The model on the device."""
+        from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+
+        return LatentDiffusion.from_pretrained(model, self.prepare())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """Changes of a model's own sampling settings."""
+
+    # Reverse steps, from 1 to all timesteps.
+    steps: Count = None
+    # ddpm, ddpm-posterior, ddpm-repaint (NFE: 5 per step), ddim, heun (NFE: 2 per step), dpm++2m,
+    # ab2, ab3 or ab4. A named sampler starts from its own defaults: all steps, trailing.
+    sampler: Name = None
+    # Which timesteps are visited: trailing (even), log-snr, or shifted (more of the noisy ones).
+    spacing: Name = None
+    # Randomness of ddim, from 0 (deterministic, the default) to 1 (as ddpm-posterior).
+    eta: Number = None
+    # Clamp x0 to the range of the training latents.
+    clamp: bool = True
+    # Classifier-free guidance scale: 1 is off; 2 follows the label more closely, with less variety,
+    # at twice the NFE.
+    guidance: Annotated[float, arg(metavar="SCALE")] = 1.0
+    # Guidance only from the lowest to the highest of these timesteps, such as 20-80 (default: all).
+    guidance_interval: Annotated[str | None, arg(metavar="T-T", help_behavior_hint="")] = None
+
+    def changes(self) -> dict[str, Any]:
+        """The options as arguments of `LatentDiffusion.generate`."""
+        names = ("steps", "sampler", "spacing", "eta", "clamp", "guidance")
+        interval = parse_interval(self.guidance_interval)
+        return {name: getattr(self, name) for name in names} | {"guidance_interval": interval}
+
+
+def parse_duration(name: str, text: str) -> float:
+    """ "90s", "20m", "1h30m" -> seconds. Raises InputError for anything else."""
+    units = (("h", 3600), ("m", 60), ("s", 1))
+    pattern = "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit, _ in units)
+    match = re.fullmatch(pattern, text.strip(), re.ASCII)
+    parts = zip(match.groups(), units, strict=True) if match else ()
+    seconds = sum(float(part or 0) * seconds for part, (_, seconds) in parts)
+    if not 0 < seconds <= LONGEST:
+        raise InputError(
+            f"{name} {text}: give a time such as 90s, 20m or 1h30m, at most {LONGEST // 3600}h"
+        )
+    return seconds
+
+
+def parse_names(text: str) -> list[str]:
+    """ "dpm++2m, ab2" -> ["dpm++2m", "ab2"], each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def parse_interval(text: str | None) -> tuple[int, int] | None:
+    """ "20-80" -> (20, 80). Raises InputError for anything else."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text.strip())
+    if not match:
+        raise InputError(
+            f"guidance_interval {text}: give the lowest and the highest timestep, such as 20-80"
+        )
+    return int(match[1]), int(match[2])
+
+
+def parse_seeds(n: int | None, seed: int | None, seeds: str | None, default: int) -> list[int]:
+    """Seeds by number (n, seed) or by name ("3,7,20-29"). Raises InputError if both are given."""
+    if seeds is None:
+        return list(seed_range(default if n is None else n, seed or 0))
+    if n is not None or seed is not None:
+        raise InputError("--seeds names every image: leave out --n and --seed")
+    return seed_list(parse_numbers("seeds", seeds, "3,7,20-29"))

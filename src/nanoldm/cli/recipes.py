@@ -1,17 +1,76 @@
-"""The command that shows what there is to train."""
+"""The command that lists what can be trained."""
 
+import inspect
+import re
+from dataclasses import dataclass
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.recipes import RECIPES, find_recipe
+from nanoldm.utils.config import flat
 
-def recipes(name: Positional[Annotated[str | None, arg(metavar="[NAME]", help_behavior_hint="")]] = None) -> None:
-    """List the recipes: what each is, how it differs from the reference, its command, time and score; or all fields of one.
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List the recipes, with the time and the score of each; or describe one.
 
     Example: nanoldm recipes mnist-v
-
-    Args:
-        name: A recipe: print its whole description and every field, as `nanoldm train NAME --set FIELD=VALUE` takes them.
     """
-    from nanoldm.cli.listing import describe_recipe, list_recipes
-    print(list_recipes() if name is None else describe_recipe(name))
+
+    # A recipe: print its description and what differs from the reference.
+    name: Positional[Annotated[str | None, arg(metavar="[NAME]", help_behavior_hint="")]] = None
+
+    def run(self) -> None:
+        print(table() if self.name is None else describe(self.name))
+
+
+def table() -> str:
+    """All recipes: name, summary, time and score."""
+    from rich.table import Column
+
+    from nanoldm.utils.tables import new_table, printed
+
+    fixed = (Column(name, no_wrap=True) for name in ("time", "score"))
+    sheet = new_table(Column("recipe", no_wrap=True), "what it is", *fixed)
+    for name in RECIPES:
+        text = inspect.getdoc(RECIPES[name])
+        facts = notes(text)
+        sheet.add_row(name, text.splitlines()[0], facts.get("Time", ""), facts.get("Score", ""))
+    return printed(
+        sheet,
+        "\nTime: of the whole recipe on two cores. Score: Frechet distance to the test set, 10,000 "
+        "samples;\nmnist after 20 min: 49.9, real images: 0.21.",
+        "One recipe: nanoldm recipes NAME. All its fields: nanoldm train NAME --help.",
+    )
+
+
+def describe(name: str) -> str:
+    """A recipe's description and its fields that differ from the reference. Raises InputError."""
+    make = find_recipe(name)
+    ours, theirs = (fields(recipe()) for recipe in (make, RECIPES["mnist"]))
+    changed = {
+        field: f"{value}  (mnist: {theirs[field]})"
+        for field, value in ours.items()
+        if value != theirs[field]
+    }
+    parts = [f"{name}: {inspect.getdoc(make)}"]
+    if changed:
+        parts.append(f"Differs from mnist in:\n{aligned(changed)}")
+    parts.append(f"All fields: nanoldm train {name} --help")
+    return "\n\n".join(parts)
+
+
+def notes(text: str) -> dict[str, str]:
+    """The lines `Word: text` of a docstring: Command, Time, Score."""
+    return dict(re.findall(r"^([A-Z][a-z]+): (.+)$", text, re.MULTILINE))
+
+
+def fields(recipe: Recipe) -> dict[str, object]:
+    return {name: value for name, value in flat(recipe.model_dump()).items() if name != "recipe"}
+
+
+def aligned(rows: dict[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())

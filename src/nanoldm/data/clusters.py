@@ -18,11 +18,10 @@ def cluster_latents(latents: Tensor, count: int) -> Tensor:
     """(N, tokens, channels) -> the cluster of each latent (N,), 0 ... count - 1.
 
     Every cluster is split at the median of its first principal component until there are `count`, a
-    power of two (after Boley 1998, "Principal direction divisive partitioning"). Equal sizes make a
-    uniform draw of a cluster, then of an image, a uniform draw of an image. Clusters as labels make
-    the task of the network easier (Hu et al. 2022, arXiv 2210.06462; Adaloglou et al. 2024, arXiv
+    power of two (after Boley 1998, "Principal direction divisive partitioning"). Because the sizes
+    are equal, uniformly sampled clusters give uniformly sampled images. Clusters as labels make the
+    task of the network easier (Hu et al. 2022, arXiv 2210.06462; Adaloglou et al. 2024, arXiv
     2403.00570).
-    The cost of a split grows with the cube of the latent's size.
     """
     points = latents.flatten(1).cpu().double()
     clusters = torch.zeros(len(points), dtype=torch.long)
@@ -32,7 +31,7 @@ def cluster_latents(latents: Tensor, count: int) -> Tensor:
             centred = points[members]
             centred = centred - centred.mean(0)
             direction = torch.linalg.eigh(centred.T @ centred)[1][:, -1]
-            # An eigenvector has no sign of its own: fix it, so that every run finds the same clusters.
+            # An eigenvector has no sign of its own: fix it, so that every run finds the same.
             direction = direction * direction[direction.abs().argmax()].sign()
             order = (centred @ direction).argsort(stable=True)
             clusters[members[order[len(order) // 2 :]]] = existing + cluster

@@ -9,36 +9,39 @@ from nanoldm.data.imageset import ImageSet
 from nanoldm.data.mnist import load_mnist
 from nanoldm.data.vision import load_torchvision
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.limits import LARGEST_SIZE, check_memory
+from nanoldm.utils.limits import LARGEST_SIZE, check_memory, within
 from nanoldm.utils.seeding import generator
 
 
 def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet, ImageSet]:
-    """(training set, test set) called `name`: "mnist", the name of a set of torchvision's, or "folder:PATH".
+    """(training set, test set) by name: "mnist", a set of torchvision, or "folder:PATH".
 
-    size: side of the square images, a multiple of 4 (default: the set's own). holdout: take the last `holdout` training images
-    (of a folder, which is sorted by class, as many from all over it) as the test set instead of the real one, so that tuning never
-    sees it.
-    Raises InputError for an unknown name, unreadable files, or a size or holdout that does not fit.
+    size: side of the images, a multiple of 4 (default: of the data set).
+    holdout: use so many training images as the test set, so that tuning never sees the real one:
+        the last ones, or random ones of a folder, because folders are sorted by class.
+    Raises InputError for an unknown name, unreadable files, or a wrong size or holdout.
     """
     if size is not None and (size < 4 or size % 4):
-        raise InputError(f"--size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
-    if size is not None and size > LARGEST_SIZE:
-        raise InputError(f"--size {size}: images of at most {LARGEST_SIZE} pixels a side can be trained on")
+        raise InputError(f"size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
+    within("size", size or 4, 4, LARGEST_SIZE)
+    is_folder = name.startswith("folder:")
     if name == "mnist":
         train, test = load_mnist()
-    elif name.startswith("folder:"):
+    elif is_folder:
         train, test = load_folder(name.removeprefix("folder:"), size)
     else:
         train, test = load_torchvision(name)
     if not 0 <= holdout < len(train):
-        raise InputError(f"--holdout {holdout} leaves nothing to train on: choose 0 to {len(train) - 1} images of {name}")
-    if holdout and name.startswith("folder:"):
-        train = train.select(torch.randperm(len(train), generator=generator(0)))
+        fix = f"choose 0 to {len(train) - 1} images of {name}"
+        raise InputError(f"holdout {holdout} leaves nothing to train on: {fix}")
     if holdout:
+        if is_folder:
+            train = train.select(torch.randperm(len(train), generator=generator(0)))
         train, test = train.select(slice(-holdout)), train.select(slice(-holdout, None))
-    train = replace(train, notes=(*train.notes, *describe_classes(train))) if name.startswith("folder:") else train
-    side, channels, count = size or train.images.shape[-1], train.images.shape[1], len(train) + len(test)
-    check_memory((2 if side != train.images.shape[-1] else 0) * count * channels * side**2,
-                 f"{count:,} images of {side}x{side} pixels", "give a smaller --size")
+    if is_folder:
+        train = replace(train, notes=(*train.notes, *describe_classes(train)))
+    if size not in (None, train.images.shape[-1]):
+        count, pixels = len(train) + len(test), train.images.shape[1] * size**2
+        what = f"{count:,} images of {size}x{size} pixels"
+        check_memory(2 * count * pixels, what, "choose a smaller size")
     return train.resize(size), test.resize(size)

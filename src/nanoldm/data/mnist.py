@@ -1,4 +1,4 @@
-"""The bundled MNIST: four gzip-compressed IDX files inside the package, read without the network."""
+"""The bundled MNIST: four gzip-compressed IDX files, read without the network."""
 
 import gzip
 import hashlib
@@ -24,27 +24,27 @@ FILES = {
 
 
 def read_idx(path: Path, shape: tuple[int, ...], md5: str) -> Tensor:
-    """One gzip-compressed IDX file of unsigned bytes -> uint8 tensor of `shape`.
+    """A gzip-compressed IDX file of unsigned bytes -> uint8 tensor of `shape`.
 
-    IDX: two zero bytes, type code 8, number of axes, each axis as a big-endian 32-bit integer, then the bytes.
-    Raises InputError that names the file if it is missing, truncated or another file.
+    IDX: two zero bytes, type code 8, the number of axes, their sizes as big-endian 32-bit integers,
+    then the bytes. Raises InputError that names the file if it is missing, truncated or another.
     """
-    mend = "install nanoldm again, or put the original MNIST file there"
+    fix = "install nanoldm again, or put the original MNIST file there"
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: {mend}") from None
+        raise InputError(f"{path} is missing: {fix}") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is truncated or not gzip ({error}): {mend}") from None
+        raise InputError(f"{path} is truncated or not gzip ({error}): {fix}") from None
     header = bytes([0, 0, 8, len(shape)]) + b"".join(axis.to_bytes(4, "big") for axis in shape)
     if not content.startswith(header) or len(content) != len(header) + math.prod(shape):
-        raise InputError(f"{path} is not an IDX file of {'x'.join(map(str, shape))} bytes: {mend}")
+        raise InputError(f"{path} is not an IDX file of {'x'.join(map(str, shape))} bytes: {fix}")
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise InputError(f"{path} is not the original MNIST file (its MD5 differs): {mend}")
+        raise InputError(f"{path} is not the original MNIST file (its MD5 differs): {fix}")
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=len(header)).view(shape)
 
 
 def load_mnist(folder: Path = FOLDER) -> tuple[ImageSet, ImageSet]:
     """(60,000 training images, 10,000 test images), 28x28 grey, with labels 0 ... 9."""
     parts = [read_idx(folder / f"{name}.gz", *expected) for name, expected in FILES.items()]
-    return ImageSet(parts[0][:, None], parts[1].long()), ImageSet(parts[2][:, None], parts[3].long())
+    return tuple(ImageSet(parts[k][:, None], parts[k + 1].long()) for k in (0, 2))

@@ -5,7 +5,16 @@ from nanoldm.diffusion.denoising_error import LOG_SNRS, denoising_error
 from nanoldm.diffusion.guidance import Guided
 from nanoldm.diffusion.objective import DenoisingLoss
 from nanoldm.diffusion.prediction import PREDICTIONS
-from nanoldm.diffusion.samplers import ANCESTRAL, SAMPLERS, adams_bashforth, ddim, ddpm, dpm_solver_2m, evaluations, heun
+from nanoldm.diffusion.samplers import (
+    ANCESTRAL,
+    SAMPLERS,
+    adams_bashforth,
+    ddim,
+    ddpm,
+    dpm_solver_2m,
+    evaluations,
+    heun,
+)
 from nanoldm.diffusion.schedule import NoiseSchedule, corrupt
 from nanoldm.diffusion.timesteps import SPACINGS, sampling_timesteps, trailing
 

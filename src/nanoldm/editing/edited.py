@@ -1,4 +1,4 @@
-"""What every edit returns."""
+"""The result of an edit."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,12 @@ from nanoldm.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Edited:
-    """images: (N, C, S, S) in [0, 1]; errors: mean squared differences per pixel, by what they compare; shown: the images to look at."""
+    """The result of an edit.
+
+    images: (N, C, S, S) in [0, 1].
+    errors: mean squared differences per pixel, by what they compare.
+    shown: images to look at, by caption.
+    """
 
     images: Tensor
     errors: dict[str, float]
@@ -23,4 +28,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 def check_one(images: Tensor) -> None:
     if len(images) != 1:
-        raise InputError(f"{len(images)} images: give one at a time, (1, C, S, S); from the command line a file, or such as test:3")
+        raise InputError(
+            f"{len(images)} images: give one at a time, (1, C, S, S); on the command line a file, "
+            "or such as test:3"
+        )

@@ -1,6 +1,5 @@
-"""Edits that keep what an image shows, or a part of it, and draw the rest anew."""
+"""Inpainting: generate some pixels of an image and keep the others."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,72 +8,86 @@ from torch import Tensor, nn
 from nanoldm.diffusion import Estimate
 from nanoldm.diffusion.schedule import expand
 from nanoldm.editing.edited import Edited, check_one, difference
-from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.labels import Labels
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion, Seeds
+from nanoldm.pipeline.settings import inpainting_settings
 from nanoldm.utils.errors import InputError
-
-STEPS = 20      # of inpainting
-
-
-def img2img(model: LatentDiffusion, image: Tensor, t: int, seeds: Sequence[int], steps: int | None = None, **sampling: Any) -> Edited:
-    """Noise one image's latents to timestep t and denoise them, once for each seed (SDEdit: Meng et al. 2021, arXiv 2108.01073).
-
-    labels=7 (or one for each seed) turns it towards a class, if the model knows classes.
-    """
-    check_one(image)
-    noised, images = model.denoise_from(image.expand(len(seeds), -1, -1, -1), t, seeds, steps, **sampling)
-    copy = model.reconstruct(image)
-    return Edited(images, {"results, from the input": difference(images, image), "reconstruction (the floor)": difference(copy, image)},
-                  {"input": image, "reconstruction": copy, f"noised to t = {t}": noised, "results": images})
 
 
 class Known(nn.Module):
-    """A denoiser that is told some pixels: its x0 is decoded, the known pixels are pasted, and what the encoder makes of that is x0.
+    """A denoiser whose x0 agrees with known pixels.
 
-    Only tokens that see a known pixel are replaced; eps is re-derived, so that x_t = alpha x0 + sigma eps still holds and any sampler
-    works. As in RePaint (Lugmayr et al. 2022, arXiv 2201.09865, eq. 8) known latents follow the forward process, but with one noise all
-    the way instead of a fresh one at each step. Tokens on the edge of the mask get latents that fit both of its sides; to replace
-    only tokens whose pixels are all known, by latents made beforehand, fits much worse (benchmarks/RESULTS.md).
+    It decodes x0, replaces the known pixels, and encodes the result. Tokens that depend on a known
+    pixel take the new latents, and eps is derived from them, so that any sampler can use it. Known
+    latents follow the forward process as in RePaint (Lugmayr et al. 2022, arXiv 2201.09865, eq. 8),
+    with one noise for all steps. Tokens at the edge of the mask get latents that fit both sides
+    (docs/ablations.md compares this with replacing latents).
+    image: (1, C, S, S). mask: bool (1, 1, S, S), True where pixels are unknown.
     """
 
     def __init__(self, denoiser: nn.Module, model: LatentDiffusion, image: Tensor, mask: Tensor):
         super().__init__()
-        self.denoiser, self.schedule, self.autoencoder = denoiser, denoiser.schedule, model.autoencoder
+        self.denoiser, self.schedule = denoiser, denoiser.schedule
+        self.autoencoder = model.autoencoder
         self.image, self.mask = image.to(model.device), mask.to(model.device)
-        self.touched = self.autoencoder.sees(~self.mask)                                      # (1, tokens, 1)
+        self.covered = self.autoencoder.tokens_covering(~self.mask)   # (1, tokens, 1)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Estimate:
         alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
         x0 = self.denoiser(x_t, t).x0
-        pasted = torch.where(self.mask, self.autoencoder.decode(x0).sigmoid(), self.image)
-        x0 = torch.where(self.touched, self.autoencoder.encode(pasted), x0)
-        return Estimate(x0, (x_t - alpha * x0) / sigma)
+        pixels = torch.where(self.mask, self.autoencoder.decode(x0).sigmoid(), self.image)
+        x0 = torch.where(self.covered, self.autoencoder.encode(pixels), x0)
+        return Estimate.from_x0(x0, x_t, alpha, sigma)
 
 
-def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Sequence[int], steps: int | None = None,
-            sampler: str | None = None, grid: str = "shifted", labels: int | Sequence[int] = -1, **sampling: Any) -> Edited:
-    """Paint new pixels where `mask` (1, 1, S, S) is True; the others come out bit for bit as they went in. One seed for each result.
+def inpaint(
+    model: LatentDiffusion,
+    image: Tensor,
+    mask: Tensor,
+    seeds: Seeds,
+    labels: Labels = -1,
+    progress: bool = False,
+    **settings: Any,
+) -> Edited:
+    """Generate the pixels where `mask` (1, 1, S, S) is True, once per seed.
 
-    labels: of the results, if the model knows classes (default: none).
-
-    By default 20 steps of ddpm-repaint: better than as many passes of single steps (benchmarks/RESULTS.md). Where the schedule ends
-    without signal: ddim.
-    Raises InputError for a mask of another shape, or one that leaves nothing to paint or nothing known.
+    The other pixels are unchanged, bit for bit.
+    settings: sampling settings (default: `inpainting_settings`).
+    Raises InputError for a mask of another shape, and for one without masked or known pixels.
     """
     check_one(image)
-    if mask.dtype != torch.bool or mask.shape != (1, 1, *image.shape[-2:]):
-        raise InputError(f"the mask is {mask.dtype} {tuple(mask.shape)}: give bool (1, 1, {image.shape[-2]}, {image.shape[-1]})")
-    if mask.all() or not mask.any():
-        raise InputError("the mask covers everything: leave some pixels black, or draw whole images with nanoldm sample" if mask.any()
-                         else "the mask covers nothing: make the pixels white that are to be painted anew")
-    schedule = model.denoiser.schedule
-    sampling |= {"sampler": sampler or ("ddpm-repaint" if schedule.alpha.all() else "ddim"), "grid": grid,
-                 "steps": min(STEPS, schedule.timesteps) if steps is None else steps}
-    own = model.generate(seeds, labels=labels, around=lambda denoise: Known(denoise, model, image, mask), **sampling)
+    check_mask(mask, image)
+    chosen = inpainting_settings(model.denoiser.schedule).changed(**settings)
+    own = model.generate(
+        seeds,
+        labels,
+        wrap=lambda denoise: Known(denoise, model, image, mask),
+        progress=progress,
+        settings=chosen,
+    )
     images = torch.where(mask, own, image)
-    known, painted = (torch.broadcast_to(part, own.shape) for part in (~mask, mask))
-    original = image.expand_as(own)
-    copy = model.reconstruct(image)
-    return Edited(images, {"known pixels before they are pasted, from the input": difference(own[known], original[known]),
-                           "their reconstruction (the floor)": difference(copy[known[:1]], image[known[:1]]),
-                           "painted pixels, from the input": difference(own[painted], original[painted])},
-                  {"input": image, "to be painted": torch.where(mask, torch.full_like(image, 0.5), image), "results": images})
+    known, masked = (torch.broadcast_to(part, own.shape) for part in (~mask, mask))
+    original, copy = image.expand_as(own), model.reconstruct(image)
+    errors = {
+        "known pixels before they are replaced, from the input": difference(
+            own[known], original[known]
+        ),
+        "their reconstruction (the floor)": difference(copy[known[:1]], image[known[:1]]),
+        "generated pixels, from the input": difference(own[masked], original[masked]),
+    }
+    grey = torch.where(mask, torch.full_like(image, 0.5), image)
+    return Edited(images, errors, {"input": image, "mask (grey)": grey, "results": images})
+
+
+def check_mask(mask: Tensor, image: Tensor) -> None:
+    """Raise InputError unless `mask` fits `image` and has masked and known pixels."""
+    shape = (1, 1, *image.shape[-2:])
+    if mask.dtype != torch.bool or mask.shape != shape:
+        raise InputError(f"the mask is {mask.dtype} {tuple(mask.shape)}: give bool {shape}")
+    if mask.all():
+        raise InputError(
+            "the mask covers everything: leave some pixels black, or generate whole images with "
+            "nanoldm sample"
+        )
+    if not mask.any():
+        raise InputError("the mask covers nothing: make the pixels white that are to be generated")

@@ -1,4 +1,4 @@
-"""Any image file into the size, channels and polarity of what a model draws, with a sentence that says what was done to it."""
+"""An image file of any kind -> the size, channels and polarity of the images of a model."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,19 +11,32 @@ from torch import Tensor
 from nanoldm.data.folder import choose_page
 from nanoldm.data.image_file import on_page, open_rgba
 from nanoldm.editing.ink import INK, Box, centre, cut_out, thicken
-from nanoldm.editing.surroundings import filled, find_drawing, paper_is_light, reaches_border
+from nanoldm.editing.surroundings import filled, find_sheet, paper_is_light, reaches_border
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import to_float
 
-MODES = {"1": "black and white", "L": "grey", "LA": "grey with transparency", "P": "palette", "I;16": "16-bit grey", "I": "32-bit grey"}
-PLAIN = 0.1             # a background is plain black (or white) where most of the border is within this
-WORKING_SIZE = 280      # pixels: larger images of strokes are reduced to this before they are looked at
-STROKE = 1.6            # pixels: thinner strokes are thickened
+MODES = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with transparency",
+    "P": "palette",
+    "I;16": "16-bit grey",
+    "I": "32-bit grey",
+}
+PLAIN = 0.1  # a background is plain if most of the border is within this of its median
+WORKING_SIZE = 280  # pixels: larger images of strokes are reduced to this
+STROKE = 1.6  # pixels: thinner strokes are thickened
 
 
 class Fitted(NamedTuple):
-    """image: (1, C, S, S) in [0, 1]. done: what was done to the file, in words. box: the part of the file's picture that the image shows
-    (left, top, right, bottom, in pixels; it may reach beyond the picture). size: width and height of that picture."""
+    """An image for a model.
+
+    image: (1, C, S, S) in [0, 1].
+    done: what was done to the file, in words.
+    box: the part of the file's picture that the image shows, in pixels; it may be larger than the
+        picture.
+    size: width and height of that picture.
+    """
 
     image: Tensor
     done: str
@@ -32,110 +45,135 @@ class Fitted(NamedTuple):
 
 
 class Part(NamedTuple):
-    """An image, and the box of the file's picture that it shows."""
+    """An image and the box of the file's picture that it shows."""
 
     image: Image.Image
     box: Box
 
     def at(self, inner: Box) -> Box:
-        """A box of the image, as one of the picture."""
+        """A box of the image -> the same box of the picture."""
         left, top, right, bottom = self.box
         x, y = (right - left) / self.image.width, (bottom - top) / self.image.height
         return left + inner[0] * x, top + inner[1] * y, left + inner[2] * x, top + inner[3] * y
 
-    def crop(self, inner: Box) -> "Part":
-        return Part(self.image.crop(inner), self.at(inner))
-
     def reduced(self, side: int) -> "Part":
-        """Reduced to a longer side of `side` pixels, if it has more."""
+        """The part with a longer side of at most `side` pixels."""
         small = self.image.copy()
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
         return Part(small, self.box)
 
 
-def fit_image(file: Path, drawn: Tensor, *, fit: bool = True, invert: bool = False) -> Fitted:
-    """An image file as a model takes it. drawn: (N, C, S, S), images as the model draws them.
+def fit_image(file: Path, examples: Tensor, *, fit: bool = True, invert: bool = False) -> Fitted:
+    """Fit an image file to a model. examples: (N, C, S, S), images like those of the model.
 
-    Where those have a plain dark (or light) background and the file the opposite, it is inverted. Where they are light strokes with a dark
-    margin (MNIST) and the file is not of their size already, a frame around the paper is left out, the light on the paper is evened out,
-    the ink is cut out, fitted into a box of 20/28 of the side, and its centre of mass is put into the middle, as MNIST does. Everything
-    else is cropped to a centred square and resized.
-    fit: False only crops to a centred square and resizes. invert: the opposite polarity of what would be chosen.
-    Raises InputError for a file that is missing, is no image, or shows nothing where ink is looked for.
+    If the examples have a plain dark (or light) background and the file the opposite, it is
+    inverted. If they are light strokes with a dark margin (MNIST) and the file has another size,
+    surroundings of the paper are removed, the ink is cut out, fitted into a box of 20/28 of the
+    side and centred by its mass, as in MNIST. Other files are cropped to a square and resized.
+    fit: False only crops and resizes. invert: the opposite of the chosen polarity.
+    Raises InputError for a file that is missing or not an image, and if no ink is found.
     """
     picture, kind = open_visible(file)
-    channels, size = drawn.shape[1], drawn.shape[-1]
-    done, exact = [], picture.size == (size, size)
-    if channels == 1 and ImageChops.difference(picture, picture.convert("L").convert("RGB")).getbbox():
-        done.append("grey")
-    part = Part(picture.convert("L" if channels == 1 else "RGB"), (0, 0, *picture.size))
-    ring = border(drawn)
+    channels, size = examples.shape[1], examples.shape[-1]
+    exact = picture.size == (size, size)
+    grey = picture.convert("L")
+    coloured = ImageChops.difference(picture, grey.convert("RGB")).getbbox()
+    done = ["grey"] if channels == 1 and coloured else []
+    part = Part(grey if channels == 1 else picture, (0, 0, *picture.size))
+    ring = border(examples)
     background = round(ring.median().item())
     plain = channels == 1 and fit and ((ring - background).abs() < PLAIN).float().mean() > 0.5
-    as_ink = plain and not background and strokes(drawn) and not exact
+    as_ink = plain and not background and are_strokes(examples) and not exact
     if as_ink:
         part, around = without_surroundings(part)
         done += [f"{what} around it left out" for what in around]
-    wrong = plain and paper_is_light(np.asarray(part.reduced(WORKING_SIZE).image) / 255) != bool(background)
-    if wrong != invert:
-        part = part._replace(image=ImageOps.invert(part.image))
-        done.append("inverted, as asked" if invert else f"inverted: the model draws {'dark on light' if background else 'light on dark'}")
-    elif invert:
-        done.append("not inverted, as asked")
+    part, polarity = with_polarity(part, background if plain else None, invert)
+    done += polarity
     if as_ink:
-        part, said = as_strokes(part, size, file)
-        done += said
+        part, steps = fit_strokes(part, size, file)
+        done += steps
     elif not exact:
-        done += ["cropped to a square"] * (picture.width != picture.height) + [f"resized to {size}x{size}"]
-        left, top = (max(0, side - min(picture.size)) / 2 for side in picture.size)
-        box = (left, top, picture.width - left, picture.height - top)
-        part = Part(ImageOps.fit(part.image, (size, size), Image.Resampling.LANCZOS), box)
-    pixels = torch.from_numpy(np.array(part.image)).reshape(size, size, channels).permute(2, 0, 1)[None]
-    return Fitted(to_float(pixels), f"input {file}: {kind} -> {', '.join(done) or 'taken as it is'}", part.box, picture.size)
+        part, steps = fit_square(part, size)
+        done += steps
+    pixels = torch.from_numpy(np.array(part.image)).reshape(size, size, channels)
+    what = f"input {file}: {kind} -> {', '.join(done) or 'taken as it is'}"
+    return Fitted(to_float(pixels.permute(2, 0, 1)[None]), what, part.box, picture.size)
+
+
+def with_polarity(part: Part, background: int | None, invert: bool) -> tuple[Part, list[str]]:
+    """Invert a part if its background is not `background` (0 dark, 1 light, None any).
+
+    invert: do the opposite.
+    """
+    small = np.asarray(part.reduced(WORKING_SIZE).image) / 255
+    wrong = background is not None and paper_is_light(small) != bool(background)
+    if wrong == invert:
+        return part, ["not inverted, as asked"] * invert
+    model = "dark on light" if background else "light on dark"
+    words = "inverted, as asked" if invert else f"inverted: images of the model are {model}"
+    return part._replace(image=ImageOps.invert(part.image)), [words]
+
+
+def fit_square(part: Part, size: int) -> tuple[Part, list[str]]:
+    """The centred square of a whole picture at size x size pixels, and what was done."""
+    width, height = part.image.size
+    left, top = (max(0, side - min(width, height)) / 2 for side in (width, height))
+    image = ImageOps.fit(part.image, (size, size), Image.Resampling.LANCZOS)
+    done = [*["cropped to a square"] * (width != height), f"resized to {size}x{size}"]
+    return Part(image, (left, top, width - left, height - top)), done
 
 
 def without_surroundings(part: Part) -> tuple[Part, list[str]]:
-    """A picture of strokes without the desk, scanner's edge or printed box around them -> (at most WORKING_SIZE large, what was found)."""
+    """A picture of strokes without a desk, scanner edge or printed box, and what was found.
+
+    Its longer side has at most WORKING_SIZE pixels.
+    """
     small = part.reduced(WORKING_SIZE)
-    region, found = find_drawing(np.asarray(small.image) / 255)
+    region, found = find_sheet(np.asarray(small.image) / 255)
     if not found:
         return small, []
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    inner = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    scale = [whole / reduced for whole, reduced in zip(part.image.size, small.image.size, strict=True)] * 2
-    cut = part.crop(tuple(round(edge * factor) for edge, factor in zip(inner, scale, strict=True))).reduced(WORKING_SIZE)
-    mask = np.asarray(Image.fromarray(region).crop(inner).resize(cut.image.size, Image.Resampling.NEAREST))
-    return cut._replace(image=Image.fromarray(filled(np.asarray(cut.image), mask))), found
+    inner = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    scale = [a / b for a, b in zip(part.image.size, small.image.size, strict=True)] * 2
+    box = tuple(round(edge * factor) for edge, factor in zip(inner, scale, strict=True))
+    cut = Part(part.image.crop(box), part.at(box)).reduced(WORKING_SIZE)
+    mask = Image.fromarray(region).crop(inner).resize(cut.image.size, Image.Resampling.NEAREST)
+    image = Image.fromarray(filled(np.asarray(cut.image), np.asarray(mask)))
+    return cut._replace(image=image), found
 
 
-def as_strokes(part: Part, size: int, file: Path) -> tuple[Part, list[str]]:
-    """Light strokes on dark, of any width and place, as MNIST has them -> (size x size, what was done)."""
-    if reaches_border(grey := np.asarray(part.image) / 255):       # cut_out must see paper around the ink
+def fit_strokes(part: Part, size: int, file: Path) -> tuple[Part, list[str]]:
+    """Light strokes on dark -> size x size pixels as in MNIST, and what was done."""
+    grey = np.asarray(part.image) / 255
+    if reaches_border(grey):  # cut_out needs paper around the ink
         margin = max(part.image.size) // 2
-        paper = round(255 * float(np.quantile(grey, 0.1)))
-        part = Part(ImageOps.expand(part.image, margin, paper),
-                    part.at((-margin, -margin, part.image.width + margin, part.image.height + margin)))
+        wide = ImageOps.expand(part.image, margin, round(255 * float(np.quantile(grey, 0.1))))
+        box = -margin, -margin, part.image.width + margin, part.image.height + margin
+        part = Part(wide, part.at(box))
     if (cut := cut_out(part.image)) is None:
-        raise InputError(f"{file} shows no ink that stands out from its paper: give an image with more contrast")
+        problem = "shows no ink that stands out from its paper"
+        raise InputError(f"{file} {problem}: give an image with more contrast")
     ink = Part(cut[0], part.at(cut[1]))
     wide, covered, thickened = thicken(ink.image, round(STROKE / (INK * size), 3))
-    ink = Part(wide, ink.at(covered))
-    image, place = centre(ink.image, size)
-    # The whole image, in the picture: what the ink covers, extended to the image's border.
-    x, y = (ink.box[2] - ink.box[0]) / (place[2] - place[0]), (ink.box[3] - ink.box[1]) / (place[3] - place[1])
-    left, top = ink.box[0] - place[0] * x, ink.box[1] - place[1] * y
-    return Part(image, (left, top, left + size * x, top + size * y)), [
-        "light evened out", "cropped to the ink", *["strokes thickened"] * thickened, f"centred in {size}x{size} as in MNIST"]
+    left, top, right, bottom = ink.at(covered)
+    image, place = centre(wide, size)
+    # The box of the whole image: the box of the ink, extended to the border.
+    x, y = (right - left) / (place[2] - place[0]), (bottom - top) / (place[3] - place[1])
+    left, top = left - place[0] * x, top - place[1] * y
+    done = ["light evened out", "cropped to the ink", *["strokes thickened"] * thickened]
+    done.append(f"centred in {size}x{size} as in MNIST")
+    return Part(image, (left, top, left + size * x, top + size * y)), done
 
 
 def open_visible(file: Path) -> tuple[Image.Image, str]:
-    """(RGB image, its size and kind in words). Transparency is laid on white, or on black or grey where white leaves little to be seen."""
+    """(RGB image, its size and kind in words). Transparent images get a page (`choose_page`)."""
     if not file.is_file():
-        raise InputError(f"{file} is {'a folder' if file.is_dir() else 'no file'}: give the path of an image, or test:K for one of the "
-                         "model's test images")
+        what = "a folder" if file.is_dir() else "no file"
+        fix = "give the path of an image, or test:K for a test image of the model"
+        raise InputError(f"{file} is {what}: {fix}")
     whole, mode, frames = open_rgba(file)
-    small = Part(whole, (0, 0, *whole.size)).reduced(WORKING_SIZE).image         # a photo has millions of pixels
-    image = on_page(whole, choose_page(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]))
+    small = np.array(Part(whole, (0, 0, *whole.size)).reduced(WORKING_SIZE).image)
+    image = on_page(whole, choose_page(torch.from_numpy(small).permute(2, 0, 1)[None]))
     kind = f"{image.width}x{image.height} {MODES.get(mode, mode)}"
     return image, kind + (f", the first of {frames} frames" if frames > 1 else "")
 
@@ -147,8 +185,8 @@ def border(images: Tensor) -> Tensor:
     return images.transpose(0, 1)[..., ring].flatten(1)
 
 
-def strokes(drawn: Tensor) -> bool:
-    """Whether images on a dark background keep a margin of a fourteenth of the side empty, as MNIST's digits do, and clothes do not."""
-    margin = max(1, drawn.shape[-1] // 14)
-    inside = drawn[..., margin:-margin, margin:-margin]
-    return bool(drawn.sum() - inside.sum() < 0.02 * drawn.sum())
+def are_strokes(images: Tensor) -> bool:
+    """Whether a margin of 1/14 of the side is dark, as around digits and not around clothes."""
+    margin = max(1, images.shape[-1] // 14)
+    inside = images[..., margin:-margin, margin:-margin]
+    return bool(images.sum() - inside.sum() < 0.02 * images.sum())

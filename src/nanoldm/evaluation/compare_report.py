@@ -8,7 +8,8 @@ from PIL import Image
 from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation.candidates import MOST_NFE
 from nanoldm.evaluation.judge import METRICS
-from nanoldm.evaluation.report import judged_by, new_table, number, printed, with_half
+from nanoldm.evaluation.report import judged_by, number, with_half
+from nanoldm.utils.tables import new_table, printed
 
 Row = dict[str, Any]
 

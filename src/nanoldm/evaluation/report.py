@@ -1,16 +1,11 @@
 """The result of `evaluate` as a table, as pictures, and as one HTML file that contains all."""
 
 import base64
-import io
-import sys
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
-from rich.box import ASCII, SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from nanoldm.evaluation import plots as charts
@@ -18,6 +13,7 @@ from nanoldm.evaluation.judge import METRICS, Judge, Observed
 from nanoldm.utils import images as pictures
 from nanoldm.utils.files import write_text
 from nanoldm.utils.images import to_float
+from nanoldm.utils.tables import new_table, printed
 
 TEMPLATE = Path(__file__).parents[1] / "bundled" / "report.html.jinja"
 EQUAL = "samples, as many as real images"  # if the training set has fewer images than the samples
@@ -37,7 +33,6 @@ NOTES = {
     "decoded": "reconstructions of the test set: the best that this autoencoder allows",
     "rotation": "by the network that was trained without labels",
 }
-WIDTH = 100  # of tables, at least
 SHOWN, PAIRS = 100, 16
 
 
@@ -106,12 +101,6 @@ def denoising_errors(report: dict[str, Any]) -> dict[str, list[float]]:
     return {name: values for name, values in errors.items() if name != "log_snr"}
 
 
-def new_table(*columns: str) -> Table:
-    """A table without vertical lines, two spaces between columns."""
-    options = dict(collapse_padding=True, pad_edge=False, show_edge=False)
-    return Table(*columns, box=SIMPLE_HEAD, **options)
-
-
 def table(report: dict[str, Any]) -> str:
     """The report for the terminal."""
     head, *lines = rows(report)
@@ -122,17 +111,6 @@ def table(report: dict[str, Any]) -> str:
         grid.add_row(*line)
     notes = [f"{name}: {value}" for name, value in details(report)]
     return f"{title(report)}\n{printed(grid, *explanation(report), '', *notes)}"
-
-
-def printed(grid: Table, *lines: str) -> str:
-    """A table and lines below it as text. Markup in names is shown as it is."""
-    width = max(Console().width, WIDTH)
-    console = Console(width=width, file=io.StringIO(), highlight=False, markup=False, emoji=False)
-    if not (sys.stdout.encoding or "").lower().startswith("utf"):
-        grid.box = ASCII
-    console.print(grid)
-    console.print(*lines, sep="\n")
-    return console.file.getvalue()
 
 
 def judged_by(report: dict[str, Any]) -> str:

@@ -1,118 +1,158 @@
-"""Every number of an experiment in one typed, frozen object. No torch here.
+"""Every setting of an experiment in one typed, frozen object. Does not import torch.
 
-`recipe.replace(...)` changes fields with their checks. The experiments themselves are in `recipes.py`. A field that came after the
-first models has as default what was meant before, so that runs and models of that time can still be read.
+`recipe.replace(...)` changes fields with their checks. The recipes are in `recipes.py`. The comment
+above a field is the help text of its option.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+from tyro.conf import Suppress
 
-from nanoldm.utils.limits import LARGEST_SEED, LARGEST_SIZE, MOST_IMAGES, MOST_TIMESTEPS
+from nanoldm.data.source import Data, absolute
+from nanoldm.utils.config import Config
+from nanoldm.utils.limits import LARGEST_SEED, MOST_IMAGES, MOST_TIMESTEPS
 
-Length = Annotated[int, Field(gt=0, le=10**9)]          # of a training
-Width = Annotated[int, Field(gt=0, le=16_384)]          # of a layer
-Count = Annotated[int, Field(gt=0, le=1024)]            # of layers, heads, ...
-
-
-class Config(BaseModel):
-    """A frozen group of settings: unknown names and values out of range are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def replace(self, **changes: Any):
-        """A checked copy with some fields changed; a dictionary changes fields of a group: replace(training={"epochs": 20})."""
-        current = self.model_dump()
-        for name, value in changes.items():
-            current[name] = (current[name] or {}) | value if isinstance(value, dict) else value
-        return type(self).model_validate(current)
-
-
-class Data(Config):
-    name: str                       # mnist, a torchvision set, folder:PATH
-    size: Annotated[int, Field(gt=0, le=LARGEST_SIZE)] | None        # side of the images; None: the set's own
-    holdout: Annotated[int, Field(ge=0, le=10**9)]  # training images set aside as the test set
+Length = Annotated[int, Field(gt=0, le=10**9)]  # of a training
+Width = Annotated[int, Field(gt=0, le=16_384)]  # of a layer
+Count = Annotated[int, Field(gt=0, le=1024)]  # of layers, heads, ...
+Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]
+SAMPLERS = Literal["ddpm", "ddpm-posterior", "ddpm-repaint", "ddim", "heun", "dpm++2m", "ab2",
+                   "ab3", "ab4"]
 
 
 class Autoencoder(Config):
+    """The convolutional autoencoder."""
+
+    # Channels of the first hidden layer; they double at every level.
     hidden_channels: Width
+    # Channels of a latent token.
     latent_channels: Width
-    levels: Annotated[int, Field(gt=0, le=16)] = 2         # halvings of the side; channels double with each
+    # How often the side of the image is halved.
+    levels: Annotated[int, Field(gt=0, le=16)] = 2
 
 
 class Network(Config):
+    """The denoising network."""
+
+    # DiffusionNet (AdaLN-Zero) or Transformer (time added once).
     kind: Literal["DiffusionNet", "Transformer"]
+    # Width of a token.
     width: Width
+    # Number of blocks.
     depth: Count
+    # Attention heads; width must be a multiple.
     heads: Count
-    hidden: Width             # width of the feed-forward layer
+    # Width of the feed-forward layer.
+    hidden: Width
+    # Probability of dropout.
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    # rope encodes distances between tokens, rope+learned also their absolute positions.
     position: Literal["rope", "rope+learned"] = "rope"
-    patch: Count = 1          # side of the squares of tokens that the blocks see as one
+    # Side of the squares of tokens that the blocks process as one.
+    patch: Count = 1
 
 
 class Diffusion(Config):
+    """Noise schedule, prediction target and conditioning."""
+
+    # Noise schedule.
     schedule: Literal["cosine", "linear", "rectified"]
+    # T, the number of timesteps.
     timesteps: Annotated[int, Field(gt=0, le=MOST_TIMESTEPS)]
+    # What the network predicts.
     prediction: Literal["epsilon", "x0", "v", "flow"]
+    # Weights of the timesteps in the loss.
     loss_weighting: Literal["uniform", "min-snr"] = "uniform"
+    # Distribution of the timesteps in training.
     timestep_distribution: Literal["uniform", "logit-normal"] = "uniform"
-    label_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None    # None: told none; else this share of labels or cells is left out
-    cells: Annotated[int, Field(ge=2, le=2**20)] | None = None    # at most so many cells of the latent space instead of labels of the data
+    # Label dropout for classifier-free guidance; None: unconditional.
+    label_dropout: Share | None = None
+    # Number of clusters, which replace the labels of the data (pseudo-labels), a power of two.
+    clusters: Annotated[int, Field(ge=2, le=2**20)] | None = None
 
     @property
     def uses_labels(self) -> bool:
-        """Whether the network is told the data's labels."""
-        return self.label_dropout is not None and not self.cells
+        """Whether the network is conditioned on the labels of the data."""
+        return self.label_dropout is not None and not self.clusters
 
     @model_validator(mode="after")
-    def cells_halved(self):
-        if self.cells and self.cells.bit_count() > 1:
-            raise ValueError(f"cells are halved again and again: give a power of two, such as {1 << self.cells.bit_length() - 1}")
-        if self.cells and not self.label_dropout:
-            raise ValueError("cells are labels, some of which are left out: give label_dropout too, such as 0.1, or leave both out (none)")
+    def check_clusters(self):
+        if self.clusters and self.clusters.bit_count() > 1:
+            power = 1 << self.clusters.bit_length() - 1
+            raise ValueError(f"clusters must be a power of two, such as {power}")
+        if self.clusters and not self.label_dropout:
+            raise ValueError("clusters are labels: give label_dropout too, such as 0.1, or remove "
+                             "clusters")
         return self
 
 
 class Training(Config):
+    """One of the two trainings."""
+
+    # Muon treats weight matrices; AdamW the other parameters.
     optimizer: Literal["Adam", "AdamW", "Muon"]
-    learning_rate: Annotated[float, Field(gt=0, le=1e30)]
-    annealing: Literal["constant", "cosine"]    # cosine: to 0 over the whole run
+    # Learning rate of the first step.
+    learning_rate: Rate
+    # cosine: the learning rate falls to 0 over the whole training.
+    annealing: Literal["constant", "cosine"]
+    # Images per step.
     batch_size: Annotated[int, Field(gt=0, le=MOST_IMAGES)]
-    epochs: Length | None           # the length is given in epochs or in steps
+    # Length in epochs, unless steps is given.
+    epochs: Length | None
+    # Length in steps, which takes precedence over epochs.
     steps: Length | None
-    gradient_clip: Annotated[float, Field(gt=0, le=1e30)] | None
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
-    ema_power: Annotated[float, Field(gt=0, le=1e6)] | None = None      # instead of ema_decay: a window that grows with the run
+    # Largest norm of the gradient (None: no limit).
+    gradient_clip: Rate | None
+    # Decay of the EMA (None: no EMA, or ema_power).
+    ema_decay: Share | None
+    # Power of an EMA whose window grows with the run, instead of ema_decay.
+    ema_power: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
     @model_validator(mode="after")
-    def one_length(self):
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give the length of a training either in epochs or in steps")
+    def check_length(self):
+        if self.epochs is None and self.steps is None:
+            raise ValueError("give the length of the training in epochs or in steps")
         if self.ema_decay and self.ema_power:
             raise ValueError("give the EMA either a decay or a power")
         return self
 
 
+class SamplingFields(Config):
+    """Sampling settings of the trained model."""
+
+    # Sampler (None: ddpm, or ddim for the rectified schedule).
+    sampler: SAMPLERS | None = None
+    # Sampling steps (None: all timesteps).
+    steps: Length | None = None
+    # Timestep spacing.
+    spacing: Literal["trailing", "log-snr", "shifted"] = "trailing"
+
+
 class Recipe(Config):
-    recipe: str
+    """An experiment: data, networks, diffusion, trainings."""
+
+    recipe: Suppress[str]
+    # Seed of initial weights, order of the data and noise.
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-    budget: Annotated[float, Field(gt=0, le=3.6e6)] | None      # seconds for the whole run; it then decides the number of denoiser steps
-    fast: bool = False              # whether its models are drawn by their few-step setting where nothing else is asked for
+    # Wall time of the whole run, in seconds or such as 10m or 1h30m: decides the steps of the denoiser.
+    budget: Annotated[float, Field(gt=0, le=3.6e6)] | None
+    # The images.
     data: Data
+    # The convolutional autoencoder.
     autoencoder: Autoencoder
+    # Training of the autoencoder.
     autoencoder_training: Training
+    # The denoising network.
     network: Network
+    # Noise schedule, prediction target and conditioning.
     diffusion: Diffusion
+    # Training of the denoiser.
     training: Training
+    # How the trained model samples.
+    sampling: SamplingFields = SamplingFields()
 
-
-def flat(tree: dict, prefix: str = "") -> list[tuple[str, object]]:
-    """Nested settings as a list of (dotted name, value)."""
-    return [leaf for key, value in tree.items()
-            for leaf in (flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)])]
-
-
-def settings(recipe: Recipe) -> dict[str, object]:
-    """Every field that can be changed, by its dotted name: all but the recipe's own name."""
-    return {field: value for field, value in flat(recipe.model_dump()) if field != "recipe"}
+    def with_absolute_paths(self) -> "Recipe":
+        """The recipe with the absolute path of a folder of images."""
+        return self.replace(data={"name": absolute(self.data.name)})

@@ -1,53 +1,57 @@
-"""What is known about a trained model: printed by `nanoldm info`, written as the model card by `nanoldm export`."""
+"""What is known about a model: for `nanoldm info`, and as the model card of `nanoldm export`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nanoldm import __version__
-from nanoldm.experiments.plan import plan_of
-from nanoldm.pipeline.fast import FILE, usually_fast
-from nanoldm.pipeline.folders import find_model, read_metrics, read_recipe
+from nanoldm.experiments.plan import read_plan
+from nanoldm.experiments.resume import read_recipe
+from nanoldm.pipeline.folders import METRICS, PLAN, RECIPE, find_model, read_metrics
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.saving import FILES
+from nanoldm.pipeline.settings import FILE
 from nanoldm.utils.atomic import replacing_folder
 from nanoldm.utils.config import flat
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import digest, write_bytes, write_json, write_text
+from nanoldm.utils.files import digest, write_bytes, write_text
 from nanoldm.utils.paths import check_folder, check_regular
 from nanoldm.utils.text import code, duration, markdown, plain, python, shell
 
-BESIDE = ("recipe.json", "metrics.jsonl", FILE)         # what a model's folder may hold, too
+OPTIONAL = (RECIPE, PLAN, METRICS, FILE)  # files of a model besides its weights and configuration
 
 
 def facts(model: str | Path) -> dict[str, str]:
-    """Parameters, digest and history of a model, as name -> text."""
+    """Parameters, settings, digest and history of a model, as name -> text."""
     folder = find_model(model)
-    pipeline = LatentDiffusion.from_pretrained(folder)
-    denoiser, autoencoder = pipeline.denoiser, pipeline.autoencoder
+    loaded = LatentDiffusion.from_pretrained(folder)
+    denoiser, autoencoder, own = loaded.denoiser, loaded.autoencoder, loaded.settings
+    side, channels = (autoencoder.config[f"image_{name}"] for name in ("size", "channels"))
     found = {
         "denoiser": f"{type(denoiser.network).__name__}, {count(denoiser.network):,} parameters",
-        "autoencoder": f"ConvAE, {count(autoencoder):,} parameters, {autoencoder.config['image_size']}x{autoencoder.config['image_size']}"
-                       f"x{autoencoder.config['image_channels']} -> {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
-        "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, {denoiser.prediction}-prediction, "
-                    f"x0 clamped to +-{pipeline.clip_sample_range:.2f}",
-        "labels": labels(denoiser, pipeline.class_names),
-        "--fast": "{steps} steps of {sampler} on the {grid} grid".format(**pipeline.fast),
+        "autoencoder": f"ConvAE, {count(autoencoder):,} parameters, {side}x{side}x{channels} -> "
+                       f"{autoencoder.tokens} tokens x {autoencoder.latent_channels}",
+        "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, "
+                    f"{denoiser.prediction}-prediction, x0 clamped to "
+                    f"+-{loaded.clip_sample_range:.2f}",
+        "labels": label_text(loaded),
+        "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
+                    f"{own.spacing} spacing",
         "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)",
     }
-    records = read_metrics(folder / "metrics.jsonl")
+    records = read_metrics(folder / METRICS)
     for stage in ("autoencoder", "denoiser"):
-        if own := [record for record in records if record["stage"] == stage]:
-            found[f"{stage} training"] = history(own)
+        if part := [record for record in records if record["stage"] == stage]:
+            found[f"{stage} training"] = history(part)
     return found
 
 
-def labels(denoiser: Any, names: Mapping[int, str] | None = None) -> str:
-    """What a Denoiser is told beside the noise level, in words. names: of its classes, where they have any."""
-    if denoiser.classes:
-        return f"{denoiser.classes} classes" + (f": {listed(names)}" if names else "")
-    return f"none ({denoiser.cells} cells)" if denoiser.cells else "none"
+def label_text(model: LatentDiffusion) -> str:
+    """What the network is conditioned on besides the timestep."""
+    if model.pseudo_labels:
+        return f"none ({model.denoiser.labels} clusters)"
+    names = f": {listed(model.class_names)}" if model.class_names else ""
+    return f"{model.classes} classes{names}" if model.classes else "none"
 
 
 def count(module: Any) -> int:
@@ -55,44 +59,49 @@ def count(module: Any) -> int:
 
 
 def history(records: list[dict[str, Any]]) -> str:
-    """One stage's metrics in a line."""
+    """The metrics of one stage in a line."""
     losses = [record["loss"] for record in records if isinstance(record.get("loss"), float)]
-    latest = {name: value for record in records for name, value in record.items() if name.startswith("test") and isinstance(value, float)}
-    return ", ".join([f"{records[-1]['step']:,} steps in {duration(records[-1]['seconds'])}",
-                      *([f"loss {losses[0]:.4f} -> {losses[-1]:.4f}"] if losses else []),
-                      *(f"{name.replace('_', ' ')} {value:.4f}" for name, value in latest.items())])
+    tests = {name: value for record in records for name, value in record.items()
+             if name.startswith("test") and isinstance(value, float)}
+    parts = [f"{records[-1]['step']:,} steps in {duration(records[-1]['seconds'])}"]
+    if losses:
+        parts.append(f"loss {losses[0]:.4f} -> {losses[-1]:.4f}")
+    return ", ".join(parts + [f"{name.replace('_', ' ')} {value:.4f}"
+                              for name, value in tests.items()])
 
 
 def describe(model: str | Path) -> str:
     """Facts and recipe of a model as aligned lines."""
     folder = find_model(model)
     rows = {"model": str(folder), **facts(folder)}
-    if (folder / "recipe.json").exists():
-        rows |= {name: str(value) for name, value in flat(read_recipe(folder / "recipe.json").model_dump())}
+    if (folder / RECIPE).exists():
+        recipe = flat(read_recipe(folder / RECIPE).model_dump())
+        rows |= {name: str(value) for name, value in recipe.items()}
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
 def export(run: str | Path, folder: Path) -> bool:
-    """Copy the model of a run (or of an exported folder) to the new folder `folder`, with a model card -> whether there was anything to
-    do: not where it is there already. Raises InputError for a folder that holds anything else."""
+    """Copy the model of a run to the new folder `folder`, with a model card -> whether it was new.
+
+    False if the folder has this model already. Raises InputError for a folder with anything else.
+    """
     source = find_model(run)
-    names = [*FILES, *(name for name in BESIDE if (source / name).is_file())]
-    if source.resolve() != folder.resolve() and all(same(folder / name, source / name) for name in names):
+    names = [*FILES, *(name for name in OPTIONAL if (source / name).is_file())]
+    if source.resolve() != folder.resolve() and all(
+            same(folder / name, source / name) for name in names):
         return False
     if folder.exists():
         raise InputError(f"{folder} exists: give the name of a new folder")
     if source.resolve() in folder.resolve().parents:
-        raise InputError(f"{folder} lies in the model's own folder: give the name of a folder elsewhere")
+        raise InputError(f"{folder} lies in the model's own folder: give a folder elsewhere")
     check_folder(folder)
-    LatentDiffusion.from_pretrained(source)     # refused before anything is written
+    LatentDiffusion.from_pretrained(source)  # rejects a damaged model before anything is written
     with replacing_folder(folder) as temporary:
-        # These and no others: a run that is still being written has more, and a stranger's folder may hold anything.
+        # Only these files: a folder may contain others.
         for name in names:
             check_regular(source / name)
             write_bytes(temporary / name, (source / name).read_bytes())
-        if plan := plan_of(source):         # of older runs it lies beside the model
-            write_json(temporary / "plan.json", plan.model_dump())
         write_text(temporary / "README.md", model_card(temporary, folder.name))
     return True
 
@@ -102,26 +111,27 @@ def same(one: Path, other: Path) -> bool:
 
 
 def origin(folder: Path) -> str:
-    """What made a model, in two sentences; a model saved from Python has no recipe."""
-    if not (folder / "recipe.json").exists():
-        return f"A latent diffusion model of nanoldm {__version__}, saved without the recipe that it was trained by."
-    recipe = read_recipe(folder / "recipe.json")
+    """How a model was trained, in two sentences; a model saved from Python has no recipe."""
+    if not (folder / RECIPE).exists():
+        return f"A latent diffusion model of nanoldm {__version__}, saved without a recipe."
+    recipe = read_recipe(folder / RECIPE)
     training = recipe.training
-    length = f"{training.epochs} epochs" if training.epochs else f"{training.steps} steps"
+    length = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
     if recipe.budget:
         length = f"a wall-time budget of {duration(recipe.budget)}"
     annealed = "annealed to 0" if training.annealing == "cosine" else "constant"
     weights = "EMA weights" if training.ema_decay or training.ema_power else "the last weights"
-    if plan := plan_of(folder):
-        weights += "" if plan.finished else ", taken before the run had finished"
-    return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe {code(recipe.recipe)} on {code(recipe.data.name)}\n"
-            f"({length}, learning rate {annealed}, {weights}).\n\n"
-            "`recipe.json` holds every setting, `metrics.jsonl` every logged loss.")
+    if (folder / PLAN).is_file() and not read_plan(folder / PLAN).finished:
+        weights += ", taken before the run had finished"
+    return (f"A latent diffusion model trained by nanoldm {__version__} with the recipe "
+            f"{code(recipe.recipe)} on {code(recipe.data.name)}\n({length}, learning rate "
+            f"{annealed}, {weights}).\n\n`recipe.json` holds every setting, `metrics.jsonl` every "
+            "logged loss.")
 
 
 def model_card(folder: Path, name: str) -> str:
     """README.md for the model in `folder`, to be called `name`."""
-    lines = "\n".join(f"- {name}: {plain(value)}" for name, value in facts(folder).items())
+    lines = "\n".join(f"- {fact}: {plain(value)}" for fact, value in facts(folder).items())
     return f"""# {markdown(name)}
 
 {origin(folder)}
@@ -130,5 +140,5 @@ def model_card(folder: Path, name: str) -> str:
 
     nanoldm sample {shell(name)}
     model = LatentDiffusion.from_pretrained({python(name)})
-    images = model.generate(seeds=range(64){", **model.fast" if usually_fast(folder) else ""})
+    images = model.generate(64)
 """

@@ -1,18 +1,22 @@
-"""How long a run will take, and how many steps fit into a wall-time budget. Decided once, when a run starts, and stored."""
+"""How many steps a run takes and how long: decided once, when it starts, and stored."""
 
 import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nanoldm.data import ImageSet
-from nanoldm.diffusion import LOG_SNRS
+from nanoldm.diffusion import LOG_SNRS, NoiseSchedule
 from nanoldm.experiments.config import Length, Recipe
-from nanoldm.experiments.stages import PROXY_LATENTS, Stage, autoencoder_stage, count_classes, denoiser_stage, encode
-from nanoldm.models import NETWORKS, ConvAE
+from nanoldm.experiments.stages import Stage, give_latents, label_count, new_network, raw_tokens
+from nanoldm.models import ConvAE
 from nanoldm.models.autoencoder import token_side
+from nanoldm.pipeline.denoising_error import LATENTS
+from nanoldm.pipeline.own_images import ImageDigests
+from nanoldm.pipeline.settings import Sampling, default_settings
 from nanoldm.utils.config import Config
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, refusing
@@ -20,165 +24,190 @@ from nanoldm.utils.images import images_at_a_time
 from nanoldm.utils.limits import LARGEST_SIZE, check_memory
 from nanoldm.utils.text import duration
 
-AUTOENCODER_SHARE = 0.2     # of a budget, at most
-SHOW_SHARE = 0.05           # of the denoiser's time for sample grids and test losses, at most
-SHOWS = 8                   # of them in a run, at most
-FEWEST = {"autoencoder_training": 1000, "training": 2000}       # steps of a stage below which it learns little
+AUTOENCODER_SHARE = 0.2  # of a budget, at most
+PREVIEW_SHARE, PREVIEWS = 0.05, 8  # of the denoiser's time, and their number, at most
+FEWEST = {"autoencoder_training": 1000, "training": 2000}  # steps below which a stage learns little
+OPTIONS = {"autoencoder_training": ("the autoencoder", "--ae-epochs"),
+           "training": ("the denoiser", "--epochs")}
 
 
 class Plan(Config):
-    """plan.json: what is fixed when a run starts. A resumed run reads it instead of measuring again."""
+    """plan.json: what is fixed when a run starts. A resumed run reads it."""
 
     autoencoder_steps: Length
     denoiser_steps: Length
-    show_every: Length                  # steps between two sample grids
-    images_sha256: str                  # of the training images, with their labels where the network is told them
-    test_sha256: str | None = None      # the same of the test images
+    preview_every: Length  # steps between two sample grids
+    images: ImageDigests
     finished: bool = False
-    model_sha256: dict[str, str] | None = None      # of a finished run: each file of its model
+    model_sha256: dict[str, str] | None = None  # of a finished run: each file of its model
+
+
+class Stages(NamedTuple):
+    autoencoder: Stage
+    denoiser: Stage
 
 
 def read_plan(file: Path) -> Plan:
-    """Raises InputError for a file that holds no plan."""
+    """Raises InputError for a file that is not a plan."""
     with refusing(file):
         return Plan.model_validate(read_json(file))
 
 
-def plan_of(folder: Path) -> Plan | None:
-    """The plan of the run that a model in `folder` is of; None for a model that says nothing about it. Raises InputError."""
-    files = [folder / "plan.json"] + [folder.parent / "plan.json"] * (folder.name == "model")       # older runs have it there alone
-    return next((read_plan(file) for file in files if file.is_file()), None)
+def sampling_settings(recipe: Recipe, schedule: NoiseSchedule) -> Sampling:
+    """How the model of a recipe samples."""
+    default = default_settings(schedule)
+    return default.changed(**recipe.sampling.model_dump())
 
 
-def make_plan(recipe: Recipe, train_set: ImageSet, test_set: ImageSet, device: torch.device | str, began: float,
-              compiled: bool = False) -> tuple[Plan, float]:
-    """(plan, expected seconds from now). Times a few steps of both stages on copies that are thrown away."""
-    probe = (recipe.budget or 0) * 0.015 + 1      # seconds of timing for each stage
-    images = train_set.images
-    check_room(recipe, train_set, device)
-    first = autoencoder_stage(recipe, images, device)
-    autoencoder = first.loss_module.autoencoder
-    latents = torch.randn(len(images), autoencoder.tokens, autoencoder.latent_channels, device=device)
-    second = denoiser_stage(recipe, latents, compiled, any_labels(recipe, train_set.labels))
-    step_1, step_2, show = first.seconds_per_step(probe), second.seconds_per_step(probe), seconds_per_show(second)
-    encoding = seconds_to_encode(first, images)
+def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: ImageSet,
+              began: float) -> tuple[Plan, float]:
+    """(plan, expected seconds from now). Times a few steps of both stages.
 
+    began: time.monotonic() at the start of the budget. Raises InputError for a short budget.
+    """
+    probe = (recipe.budget or 0) * 0.015 + 1  # seconds of timing per stage
+    first, second = stages
+    made_up = torch.randn(len(train_set), *first_shape(first))
+    labels = torch.zeros(len(train_set), dtype=torch.long)
+    device = next(second.loss_module.parameters()).device
+    give_latents(second, recipe, made_up.to(device), labels)
+    step_1, step_2 = first.seconds_per_step(probe), second.seconds_per_step(probe)
+    preview = seconds_per_preview(second, sampling_settings(recipe, second.loss_module.denoiser.schedule), made_up.to(device))
+    encoding = seconds_to_encode(first, train_set.images)
+
+    steps_1, steps_2 = first.length(len(train_set)), second.length(len(train_set))
     if recipe.budget is None:
-        steps_1, steps_2 = first.steps, second.steps
-        shows = shows_within(steps_2 * step_2, show)
+        previews = previews_within(steps_2 * step_2, preview)
     else:
         left = recipe.budget - (time.monotonic() - began) - encoding
-        steps_1 = min(max(first.steps, least_steps(recipe)["autoencoder_training"]), int(AUTOENCODER_SHARE * left / step_1))
+        most = int(AUTOENCODER_SHARE * left / step_1)
+        steps_1 = min(max(steps_1, least_steps(recipe)["autoencoder_training"]), most)
         left -= steps_1 * step_1
-        shows = shows_within(left, show)
-        steps_2 = int((left - shows * show) / step_2)
+        previews = previews_within(left, preview)
+        steps_2 = int((left - previews * preview) / step_2)
         if min(steps_1, steps_2) < 1:
-            before = recipe.budget - left + shows * show
-            raise InputError(f"a budget of {recipe.budget:g} s is too short: start, timing, encoding, pictures take about {before:.0f} s "
-                             f"here before there is time for one step of each stage: give --budget {3 * before:.0f}s or more")
-    seconds = encoding + steps_1 * step_1 + steps_2 * step_2 + shows * show
-    train_sha256, test_sha256 = (data.digest(recipe.diffusion.uses_labels) for data in (train_set, test_set))
-    return Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2, show_every=-(-steps_2 // shows), images_sha256=train_sha256,
-                test_sha256=test_sha256), seconds
+            before = recipe.budget - left + previews * preview
+            raise InputError(
+                f"budget of {recipe.budget:g} s is too short: start, timing, encoding and previews "
+                f"take about {before:.0f} s here before the first step of each stage: give "
+                f"--budget {3 * before:.0f}s or more")
+    plan = Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2,
+                preview_every=-(-steps_2 // previews),
+                images=ImageDigests.of(train_set, test_set, recipe.diffusion.uses_labels))
+    return plan, encoding + steps_1 * step_1 + steps_2 * step_2 + previews * preview
 
 
-def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str) -> None:
-    """Raise InputError if the images are of a size that the recipe cannot take, or a run on the CPU would take more memory than there
-    is."""
-    check_size(recipe, train_set.images.shape[-1])
-    if torch.device(device).type == "cpu":
-        check_memory(memory(recipe, train_set), f"{recipe.recipe} with {len(train_set):,} images",
-                     "choose a smaller network, batch (training.batch_size) or --size, or fewer images")
+def first_shape(stage: Stage) -> tuple[int, int]:
+    autoencoder = stage.loss_module.autoencoder
+    return autoencoder.tokens, autoencoder.latent_channels
+
+
+def previews_within(seconds: float, preview: float) -> int:
+    return max(1, min(PREVIEWS, int(PREVIEW_SHARE * seconds / preview)))
+
+
+@torch.inference_mode()
+def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> float:
+    """Two grids of 16 samples, two test losses over 2,000 latents, two denoising errors."""
+    denoiser = stage.loss_module.denoiser
+
+    def forward(count: int) -> float:
+        x = latents[:1].repeat(count, 1, 1)
+        t = torch.zeros(count, dtype=torch.long, device=x.device)
+        began = time.perf_counter()
+        for _ in range(3):
+            denoiser(x, t).x0.sum().item()
+        return (time.perf_counter() - began) / 3
+
+    nfe = settings.nfe(denoiser.schedule)
+    return 2 * (nfe * forward(16) + 8 * forward(250) + 2 * len(LOG_SNRS) * forward(LATENTS))
+
+
+def seconds_to_encode(stage: Stage, images: Tensor) -> float:
+    sample, began = images[:2000], time.perf_counter()
+    raw_tokens(stage.loss_module.autoencoder, sample)
+    return (time.perf_counter() - began) * len(images) / len(sample)
 
 
 def check_size(recipe: Recipe, size: int) -> None:
-    """Raise InputError, with sizes that work, unless images of size x size become tokens that the network can cut into its patches."""
+    """Raise InputError, with sizes that fit, unless the tokens can be cut into patches."""
     levels, patch = recipe.autoencoder.levels, recipe.network.patch
 
     def fits(side: int) -> bool:
         return side > 2 ** (levels - 1) and token_side(side, levels) % patch == 0
 
-    if not fits(size):
-        below, above = (next(filter(fits, sides), None) for sides in (range(size, 0, -4), range(size, LARGEST_SIZE + 1, 4)))
-        near = " or ".join(str(side) for side in (below, above) if side)
-        mend = f"give --size {near}" if near else "choose fewer levels (autoencoder.levels) or a smaller patch (network.patch)"
-        raise InputError(f"images of {size}x{size} pixels do not fit {recipe.recipe}, which halves their side {levels} times and cuts the "
-                         f"result into patches of {patch}x{patch}: {mend}")
+    if fits(size):
+        return
+    sides = range(size, 0, -4), range(size, LARGEST_SIZE + 1, 4)
+    near = [str(side) for side in (next(filter(fits, part), None) for part in sides) if side]
+    fix = f"choose size {' or '.join(near)}"
+    if not near:
+        fix = "choose fewer levels (autoencoder.levels) or a smaller patch (network.patch)"
+    raise InputError(
+        f"images of {size}x{size} pixels do not fit {recipe.recipe}, which halves their side "
+        f"{levels} times and cuts the tokens into patches of {patch}x{patch}: {fix}")
+
+
+def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str) -> None:
+    """Raise InputError if the size does not fit the recipe, or a CPU has too little memory."""
+    check_size(recipe, train_set.images.shape[-1])
+    if torch.device(device).type == "cpu":
+        what = f"{recipe.recipe} with {len(train_set):,} images"
+        fix = ("choose a smaller network, batch (training.batch_size) or size, or fewer images")
+        check_memory(memory(recipe, train_set), what, fix)
 
 
 def memory(recipe: Recipe, train_set: ImageSet) -> float:
-    """Bytes that a run takes at its peak beside the images, about. Networks are counted on torch's meta device, where they take none."""
-    side, number = train_set.images.shape[-1], 4
-    batch, first, second = recipe.training.batch_size, recipe.autoencoder_training, recipe.network
-    with torch.device("meta"):
-        autoencoder = ConvAE(side, train_set.images.shape[1], **recipe.autoencoder.model_dump())
-        network = NETWORKS[second.kind](autoencoder.tokens, autoencoder.latent_channels, classes=count_classes(
-            recipe, any_labels(recipe, train_set.labels)), cells=recipe.diffusion.cells or 0, **second.model_dump(exclude={"kind"}))
-    parameters = sum(p.numel() for module in (autoencoder, network) for p in module.parameters())
-    maps = max(first.batch_size, images_at_a_time(train_set.images)) * side**2 * recipe.autoencoder.hidden_channels
-    tokens = batch * network.patches * (16 * second.width + 4 * second.hidden) * second.depth
-    weights = 3 * batch * second.heads * network.patches**2 * second.depth      # of attention
+    """Bytes that a run needs at its peak besides the images, estimated."""
+    channels, side = train_set.images.shape[1:3]
+    batch, network = recipe.training.batch_size, recipe.network
+    with torch.device("meta"):  # takes no memory
+        autoencoder = ConvAE(side, channels, **recipe.autoencoder.model_dump())
+        denoiser = new_network(recipe, autoencoder, label_count(recipe, train_set))
+    parameters = sum(p.numel() for module in (autoencoder, denoiser) for p in module.parameters())
+    count = max(recipe.autoencoder_training.batch_size, images_at_a_time(train_set.images))
+    maps = count * side**2 * recipe.autoencoder.hidden_channels
+    patches = denoiser.shape.patches
+    tokens = batch * patches * (16 * network.width + 4 * network.hidden) * network.depth
+    attention = 3 * batch * network.heads * patches**2 * network.depth
     latents = 3 * len(train_set) * autoencoder.tokens * autoencoder.latent_channels
-    return number * (10 * parameters + max(2 * maps, tokens + weights) + latents)       # 10: gradients, moments, EMA, copies to be timed
-
-
-def any_labels(recipe: Recipe, labels: Tensor) -> Tensor:
-    """The data's labels, or for a recipe with cells any (N,): to count and to time by before there are latents to cut."""
-    return torch.zeros_like(labels) if recipe.diffusion.cells else labels
-
-
-def shows_within(seconds: float, show: float) -> int:
-    return max(1, min(SHOWS, int(SHOW_SHARE * seconds / show)))
-
-
-@torch.inference_mode()
-def seconds_per_show(stage: Stage) -> float:
-    """Two grids of 16 samples, two test losses over 2,000 latents, and two proxies: 128 latents at up to two timesteps for each level."""
-    denoiser, latents = stage.loss_module.denoiser, next(stage.batches(0))["x0"]
-    timesteps = denoiser.schedule.timesteps
-
-    def forward(count: int) -> float:
-        x = latents[:1].repeat(count, 1, 1)
-        began = time.perf_counter()
-        for _ in range(3):
-            denoiser(x, torch.zeros(count, dtype=torch.long, device=x.device)).x0.sum().item()
-        return (time.perf_counter() - began) / 3
-
-    return 2 * (timesteps * forward(16) + 8 * forward(250) + 2 * len(LOG_SNRS) * forward(PROXY_LATENTS))
-
-
-def seconds_to_encode(stage: Stage, images: Tensor) -> float:
-    sample = images[:2000]
-    began = time.perf_counter()
-    encode(stage.loss_module.autoencoder, sample)
-    return (time.perf_counter() - began) * len(images) / len(sample)
+    # 4 bytes per number; a parameter has a gradient, moments, EMA and a copy while it is timed.
+    return 4 * (10 * parameters + max(2 * maps, tokens + attention) + latents)
 
 
 def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
+    """Steps and expected time, with notes on what is too short."""
     form = "%H:%M" if seconds < 12 * 3600 else "%d %B, %H:%M" if seconds < 3e7 else "%Y"
-    end = time.strftime(form, time.localtime(time.time() + seconds)) if seconds < 3e9 else "the next century"
-    text = (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} of the denoiser, "
-            f"about {duration(seconds)} on this machine (until about {end})")
-    window = 1 / (1 - recipe.training.ema_decay) if recipe.training.ema_decay else 0
-    if plan.denoiser_steps < 3 * window:
-        text += (f"\nnote: the EMA weights, from which samples are drawn, average about {window:,.0f} steps: in a run this short they "
-                 "lag behind the raw weights; samples/ shows both")
+    end = "the next century"
+    if seconds < 3e9:
+        end = time.strftime(form, time.localtime(time.time() + seconds))
+    text = (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and "
+            f"{plan.denoiser_steps:,} of the denoiser, about {duration(seconds)} on this machine "
+            f"(until about {end})")
+    decay = recipe.training.ema_decay
+    if decay and plan.denoiser_steps < 3 / (1 - decay):
+        text += (f"\nnote: the EMA averages about {1 / (1 - decay):,.0f} steps: in a short run it "
+                 "is behind the raw weights; samples/ shows both")
     return text + "".join(f"\nnote: {note}" for note in short_stages(recipe, plan))
 
 
 def least_steps(recipe: Recipe) -> dict[str, int]:
-    """Stage -> steps below which it learns little; 0 for one whose length is given in steps: that was meant."""
+    """Steps below which a stage learns little; 0 for a length given in steps."""
     return {name: 0 if getattr(recipe, name).steps else least for name, least in FEWEST.items()}
 
 
 def short_stages(recipe: Recipe, plan: Plan) -> list[str]:
-    """What is too short to learn much, and what would be enough."""
-    steps, notes = {"autoencoder_training": plan.autoencoder_steps, "training": plan.denoiser_steps}, []
+    """Notes on stages that are too short, with a length that is enough."""
+    steps = {"autoencoder_training": plan.autoencoder_steps, "training": plan.denoiser_steps}
+    notes = []
     for name, least in least_steps(recipe).items():
-        if steps[name] < least:
-            epochs = math.ceil(least * getattr(recipe, name).epochs / steps[name])
-            what, option = {"training": ("the denoiser", "--epochs"), "autoencoder_training": ("the autoencoder", "--ae-epochs")}[name]
-            mend = "give a longer --budget" if recipe.budget else (f"few images make short epochs: give {option} {epochs:,} for {least:,} "
-                                                                   "steps, or --budget 20m, which chooses enough")
-            notes.append(f"{steps[name]:,} steps of {what} are too few to learn much: {mend}")
+        if steps[name] >= least:
+            continue
+        what, option = OPTIONS[name]
+        epochs = math.ceil(least * getattr(recipe, name).epochs / steps[name])
+        fix = "give a longer --budget"
+        if not recipe.budget:
+            fix = (f"few images make short epochs: give {option} {epochs:,} for {least:,} steps, or "
+                   "--budget 20m, which chooses enough")
+        notes.append(f"{steps[name]:,} steps of {what} are too few to learn much: {fix}")
     return notes

@@ -1,4 +1,4 @@
-"""The two trainings of a run, built from a recipe: the autoencoder, then the denoiser on its latents."""
+"""The two trainings of a run: the autoencoder, then the denoiser on its latents."""
 
 import math
 import time
@@ -8,68 +8,69 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from nanoldm.data.clusters import cluster_count, cluster_latents
-from nanoldm.diffusion import Denoiser, DenoisingLoss, Guided, NoiseSchedule, proxy
-from nanoldm.experiments.batches import image_batches, latent_batches
+from nanoldm.data import ImageSet
+from nanoldm.data.clusters import cluster_count
+from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
+from nanoldm.experiments.batches import Batches, image_batches, latent_batches
 from nanoldm.experiments.config import Recipe, Training
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.training import EMA, Step, fit, make_optimizer
 from nanoldm.training.batches import epoch_length
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import check_images, images_at_a_time, to_float
-from nanoldm.utils.seeding import generator, seeded
-
-AUTOENCODER, DENOISER, EVALUATION = 0, 1, 2     # the random streams of a run
-INITIAL = 3                                     # within a stage: its initial weights
-PROXY_LATENTS = 128
+from nanoldm.utils.seeding import Stream, generator, seeded
 
 
 class Stage:
-    """A loss module with its optimiser, EMA and batches. `run` trains it; steps count from 1.
+    """One training: a loss module with its optimiser, EMA and batches. Steps count from 1.
 
-        loss_module     returns the loss of a batch; holds the live weights
-        averaged        the same module with EMA weights (or the live ones where the recipe has no EMA)
+    loss_module: returns the loss of a batch and holds the weights.
+    averaged: the same module with EMA weights; loss_module itself without EMA.
+    batches(start): the batches from step `start` on.
     """
 
-    def __init__(self, name: str, loss_module: nn.Module, training: Training, images: int, seed: int,
-                 batches: Callable[[int], Iterator[dict[str, Tensor]]], compiled: bool = False):
-        self.name, self.loss_module, self.training, self.seed, self.batches = name, loss_module, training, seed, batches
-        self.compiled = compiled
-        self.optimizer = make_optimizer(training.optimizer, loss_module, training.learning_rate)
+    def __init__(self, name: str, loss_module: nn.Module, training: Training, seed: int,
+                 matrices: list[nn.Parameter] | None = None, compiled: bool = False):
+        self.name, self.loss_module, self.training, self.seed = name, loss_module, training, seed
+        rate = training.learning_rate
+        self.optimizer = make_optimizer(training.optimizer, loss_module, rate, matrices or [])
         averaging = training.ema_decay or training.ema_power
         self.ema = EMA(loss_module, training.ema_decay, training.ema_power) if averaging else None
-        self.steps = training.steps or training.epochs * epoch_length(images, training.batch_size)
+        self.averaged = self.ema.module if self.ema else loss_module
+        self.module = torch.compile(loss_module, dynamic=False) if compiled else loss_module
+        self.batches: Callable[[int], Batches]
 
-    @property
-    def averaged(self) -> nn.Module:
-        return self.ema.module if self.ema else self.loss_module
+    def length(self, images: int) -> int:
+        """Steps of the whole training."""
+        return self.training.steps or self.training.epochs * epoch_length(
+            images, self.training.batch_size)
 
-    def run(self, steps: int | None = None, start: int = 0) -> Iterator[Step]:
-        """Take steps start + 1 ... steps (default: as many as the recipe says), annealed over all of them."""
-        steps = steps or self.steps
+    def run(self, steps: int, start: int = 0) -> Iterator[Step]:
+        """Take steps start + 1 ... steps, with the learning rate annealed over all of them."""
 
         def learning_rate(k: int) -> float:
-            """Cosine annealing to 0 without restarts (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5)."""
-            factor = (1 + math.cos(math.pi * k / steps)) / 2 if self.training.annealing == "cosine" else 1
-            return self.training.learning_rate * factor
+            """Cosine annealing to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5)."""
+            cosine = (1 + math.cos(math.pi * k / steps)) / 2
+            return self.training.learning_rate * (
+                cosine if self.training.annealing == "cosine" else 1)
 
-        return fit(self.loss_module, self.batches(start), self.optimizer, steps=steps, start=start, learning_rate=learning_rate,
-                   gradient_clip=self.training.gradient_clip, ema=self.ema, seed=self.seed, compiled=self.compiled)
+        return fit(self.module, self.batches(start), self.optimizer, steps=steps, start=start,
+                   learning_rate=learning_rate, gradient_clip=self.training.gradient_clip,
+                   ema=self.ema, seed=self.seed)
 
     def seconds_per_step(self, seconds: float = 1.0) -> float:
-        """Mean time of a step, measured for about `seconds` on a copy that is thrown away."""
-        times, copy = [], Stage(self.name, deepcopy(self.loss_module), self.training, 1, self.seed, self.batches, self.compiled)
-        for _ in copy.run(1000):
+        """Mean time of a step, measured for about `seconds`. The stage is unchanged afterwards."""
+        weights = deepcopy(self.loss_module.state_dict())
+        times: list[float] = []
+        for _ in self.run(1000):
             times.append(time.perf_counter())
             if len(times) > 3 and times[-1] - times[0] > seconds:
                 break
-        return (times[-1] - times[0]) / (len(times) - 1)     # the first step, which warms up, is left out
-
-
-def build_autoencoder(recipe: Recipe, image_channels: int, image_size: int) -> ConvAE:
-    """A new ConvAE for images of that shape, its weights drawn from the recipe's seed."""
-    with seeded(recipe.seed, AUTOENCODER, INITIAL):
-        return ConvAE(image_size, image_channels, **recipe.autoencoder.model_dump())
+        self.loss_module.load_state_dict(weights)
+        if self.ema:
+            self.ema.module.load_state_dict(weights)
+        self.optimizer.state.clear()
+        return (times[-1] - times[0]) / (len(times) - 1)  # without the first step, a warm-up
 
 
 def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str = "cpu") -> Stage:
@@ -77,71 +78,71 @@ def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str
     check_images(images)
     if not len(images):
         raise InputError("there are no images to train on: give at least one")
-    loss = ReconstructionLoss(build_autoencoder(recipe, *images.shape[1:3])).to(device)
-    seed = generator(recipe.seed, AUTOENCODER).initial_seed()
-    return Stage("autoencoder", loss, recipe.autoencoder_training, len(images), seed,
-                 lambda start: image_batches(images.to(device), recipe.autoencoder_training.batch_size, seed, start))
+    channels, size = images.shape[1:3]
+    with seeded(recipe.seed, Stream.AUTOENCODER, Stream.INITIAL_WEIGHTS):
+        autoencoder = ConvAE(size, channels, **recipe.autoencoder.model_dump())
+    training = recipe.autoencoder_training
+    seed = generator(recipe.seed, Stream.AUTOENCODER).initial_seed()
+    stage = Stage("autoencoder", ReconstructionLoss(autoencoder).to(device), training, seed)
+    stage.batches = lambda start: image_batches(images.to(device), training.batch_size, seed, start)
+    return stage
 
 
-def count_classes(recipe: Recipe, labels: Tensor) -> int:
-    """How many labels the recipe's network must know: 0 for a recipe without labels. Raises InputError where images have none."""
+def label_count(recipe: Recipe, data: ImageSet) -> int:
+    """How many labels (or clusters) the network has; 0 for an unconditional recipe.
+
+    Raises InputError if the recipe needs labels and an image has none.
+    """
+    if recipe.diffusion.clusters:
+        return cluster_count(recipe.diffusion.clusters, len(data))
     if not recipe.diffusion.uses_labels:
         return 0
-    if (labels < 0).any():
-        raise InputError(f"{recipe.recipe} needs labels, and {int((labels < 0).sum()):,} images of {recipe.data.name} have none: "
-                         "put images in one subfolder for each class, or choose a recipe without labels, such as mnist, or "
-                         "--set diffusion.label_dropout=none")
-    return int(labels.max()) + 1
+    if missing := int((data.labels < 0).sum()):
+        raise InputError(
+            f"{recipe.recipe} needs labels, and {missing:,} images of {recipe.data.name} have none: "
+            "put images in one subfolder per class, or choose a recipe without labels, such as "
+            "mnist, or set diffusion.label_dropout to None")
+    return int(data.labels.max()) + 1
 
 
-def training_cells(recipe: Recipe, latents: Tensor) -> Tensor:
-    """What a network of a recipe with cells is told of each training latent: (N, tokens, channels) -> (N,)."""
-    return cluster_latents(latents, cluster_count(recipe.diffusion.cells, len(latents)))
+def new_network(recipe: Recipe, autoencoder: ConvAE, labels: int) -> nn.Module:
+    """The denoising network of a recipe for the latents of an autoencoder."""
+    shape = {"tokens": autoencoder.tokens, "channels": autoencoder.latent_channels}
+    options = recipe.network.model_dump(exclude={"kind"})
+    return NETWORKS[recipe.network.kind](**shape, labels=labels, **options)
 
 
-def denoiser_stage(recipe: Recipe, latents: Tensor, compiled: bool = False, labels: Tensor | None = None) -> Stage:
-    """latents: (N, tokens, channels) normalised, on the device to train on; labels: (N,), which recipes with labels need; for recipes with
-    cells these (default: as `training_cells` finds them). compiled: run through torch.compile."""
-    if labels is None:
-        labels = training_cells(recipe, latents) if recipe.diffusion.cells else torch.full((len(latents),), -1)
-    classes, cells = count_classes(recipe, labels), cluster_count(recipe.diffusion.cells or 0, len(labels))
-    with seeded(recipe.seed, DENOISER, INITIAL):
-        sizes = recipe.network.model_dump(exclude={"kind"})
-        network = NETWORKS[recipe.network.kind](tokens=latents.shape[1], channels=latents.shape[2], classes=classes,
-                                                cells=cells, **sizes)
+def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int, compiled: bool = False) -> Stage:
+    """The training of the denoiser; `give_latents` adds its batches. labels: from `label_count`."""
+    with seeded(recipe.seed, Stream.DENOISER, Stream.INITIAL_WEIGHTS):
+        network = new_network(recipe, autoencoder, labels)
     schedule = NoiseSchedule(recipe.diffusion.schedule, recipe.diffusion.timesteps)
-    loss = DenoisingLoss(Denoiser(network, schedule, recipe.diffusion.prediction), recipe.diffusion.loss_weighting).to(latents.device)
-    seed = generator(recipe.seed, DENOISER).initial_seed()
-    return Stage("denoiser", loss, recipe.training, len(latents), seed,
-                 lambda start: latent_batches(latents, recipe.training.batch_size, recipe.diffusion.timesteps, seed, start,
-                                              recipe.diffusion.timestep_distribution, labels if classes or cells else None,
-                                              recipe.diffusion.label_dropout or 0.0), compiled)
+    denoiser = Denoiser(network, schedule, recipe.diffusion.prediction)
+    loss = DenoisingLoss(denoiser, recipe.diffusion.loss_weighting)
+    seed = generator(recipe.seed, Stream.DENOISER).initial_seed()
+    loss = loss.to(autoencoder.latent_mean.device)
+    return Stage("denoiser", loss, recipe.training, seed, network.matrices(), compiled)
+
+
+def give_latents(stage: Stage, recipe: Recipe, latents: Tensor, labels: Tensor) -> None:
+    """Let a stage of `denoiser_stage` train on latents (N, tokens, channels), labels (N,)."""
+    diffusion, conditional = recipe.diffusion, stage.loss_module.denoiser.labels
+    stage.batches = lambda start: latent_batches(
+        latents, recipe.training.batch_size, diffusion.timesteps, stage.seed, start,
+        diffusion.timestep_distribution, labels if conditional else None,
+        diffusion.label_dropout or 0.0)
 
 
 @torch.inference_mode()
-def encode(autoencoder: ConvAE, images: Tensor) -> Tensor:
-    """A whole image set (N, C, S, S) uint8 -> tokens (N, tokens, channels) on the autoencoder's device."""
+def raw_tokens(autoencoder: ConvAE, images: Tensor) -> Tensor:
+    """Images (N, C, S, S) uint8 -> tokens (N, tokens, channels) before normalisation."""
     check_images(images)
-    device = autoencoder.latent_mean.device
-    return torch.cat([autoencoder.encode(to_float(part.to(device))) for part in images.split(images_at_a_time(images))])
+    device, parts = autoencoder.latent_mean.device, images.split(images_at_a_time(images))
+    return torch.cat([autoencoder.encode_raw(to_float(part.to(device))) for part in parts])
 
 
-def encode_and_normalise(autoencoder: ConvAE, images: Tensor) -> Tensor:
-    """Encode the training set once, fix the autoencoder's latent statistics from it, and return the normalised latents."""
-    tokens = encode(autoencoder, images)
-    raw = tokens * autoencoder.latent_std + autoencoder.latent_mean       # the same numbers, unless there were statistics before
+def normalised_latents(autoencoder: ConvAE, images: Tensor) -> Tensor:
+    """Set the latent statistics from the training images -> their normalised latents."""
+    tokens = raw_tokens(autoencoder, images)
     autoencoder.set_statistics(tokens)
-    return (raw - autoencoder.latent_mean) / autoencoder.latent_std
-
-
-def known(labels: Tensor, classes: int) -> Tensor:
-    """Labels of test images, -1 where the training images had no such class."""
-    return labels.where(labels < classes, -1)
-
-
-def proxy_errors(denoiser: Denoiser, latents: Tensor, labels: Tensor, limit: float) -> list[float]:
-    """The proxy on the first 128 of the held-out `latents`, with noise that is the same in every run; a network with classes is told
-    their labels."""
-    x0, label = latents[:PROXY_LATENTS], known(labels[:PROXY_LATENTS], denoiser.classes).to(latents.device)
-    eps = torch.randn(x0.shape, generator=generator(0, EVALUATION, 1)).to(x0.device)
-    return proxy(Guided(denoiser, label) if denoiser.classes else denoiser, x0, eps, limit)
+    return autoencoder.normalise(tokens)

@@ -1,4 +1,4 @@
-"""A whole run, end to end: images -> autoencoder -> statistics -> latents -> denoiser -> run folder. The same call resumes it."""
+"""A run from images to a trained model. The same call resumes it."""
 
 import time
 from collections.abc import Callable
@@ -7,210 +7,268 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from nanoldm.data import ImageSet, load
-from nanoldm.data.clusters import cluster_count
+from nanoldm.data import ImageSet
+from nanoldm.data.clusters import cluster_latents
 from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.log import Figures, Interruption, Metrics, checked_mean
-from nanoldm.experiments.plan import Plan, describe, make_plan, read_plan
-from nanoldm.experiments.resume import check_one_process, check_run, check_same_images, copy_records, find_damage, model_files, note_place
+from nanoldm.experiments.log import Values
+from nanoldm.experiments.plan import (
+    Plan,
+    Stages,
+    check_room,
+    describe,
+    make_plan,
+    memory,
+    read_plan,
+    sampling_settings,
+)
+from nanoldm.experiments.resume import (
+    check_one_process,
+    check_run,
+    check_same_images,
+    copy_records,
+    find_damage,
+    model_files,
+    note_place,
+)
+from nanoldm.experiments.run_stage import mean_loss, run_stage
 from nanoldm.experiments.stages import (
-    EVALUATION,
     Stage,
     autoencoder_stage,
     denoiser_stage,
-    encode,
-    encode_and_normalise,
-    known,
-    proxy_errors,
-    training_cells,
+    give_latents,
+    label_count,
+    normalised_latents,
+    raw_tokens,
 )
-from nanoldm.models import ConvAE
-from nanoldm.pipeline.fast import load_fast
+from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
+from nanoldm.pipeline.labels import known_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.training import load_checkpoint, save_checkpoint
-from nanoldm.utils import images as pictures
+from nanoldm.pipeline.settings import load_settings
+from nanoldm.utils.config import flat
 from nanoldm.utils.device import check_compiler
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import load_tensors, save_tensors, weights_digest, write_json
-from nanoldm.utils.images import to_float
-from nanoldm.utils.seeding import generator
+from nanoldm.utils.images import captioned, grid, save, to_float
+from nanoldm.utils.limits import gigabytes
+from nanoldm.utils.seeding import Stream, generator
 from nanoldm.utils.text import shell
 
-LOG_EVERY = 10              # steps between two lines of metrics.jsonl
-CHECKPOINT_SHARE = 0.01     # of the time may go into checkpoints: a killed run loses a few seconds
-GRID_SEEDS = range(16)      # the images that are drawn again and again while training
-TEST_IMAGES = 2000          # of the test set, for the test loss
+PREVIEW_SEEDS = range(16)
+TEST_IMAGES = 2000  # for the test loss
 
 
-def train(recipe: Recipe, out: str | Path, device: torch.device | str = "cpu", began: float | None = None,
-          compiled: bool = False) -> RunFolder:
-    """Run `recipe` in the folder `out`, or continue the run that is there; a finished run is left as it is.
+class Run:
+    """A training run of a recipe in a folder.
 
-    began: time.monotonic() at which the wall time of a budget starts (default: now). compiled: train the denoiser through
-    torch.compile; a run gives the same weights again, bit for bit, only if it is compiled again.
-    Raises InputError if `out` holds something else or a run of another recipe, TrainingError on a loss that is not finite, and
-    KeyboardInterrupt, after a checkpoint, on Ctrl-C.
+    compiled: train the denoiser through torch.compile. A run gives the same weights bit for bit only
+        if it is compiled again.
+    began: time.monotonic() at the start of the recipe's budget (default: now).
     """
-    began = time.monotonic() if began is None else began
-    if compiled:
-        check_compiler(device)
-    check_one_process()
-    run = RunFolder(out)
-    check_run(run, recipe)
-    train_set, test_set = load(recipe.data.name, recipe.data.size, recipe.data.holdout)
-    plan = start_or_resume(run, recipe, (train_set, test_set), device, began, compiled)
-    if plan.finished and (damage := find_damage(run, plan)) is None:
-        print(f"{run.path} is finished: nothing to do. Draw from it with: nanoldm sample {shell(run.path)}")
-        return run
-    if plan.finished:
-        source = run.checkpoints if run.checkpoint("denoiser").is_file() else "the images, since the checkpoints are gone"
-        print(f"the run is finished, but its model is missing or damaged ({damage}): it is made again from {source}")
 
-    with run.locked():
-        autoencoder = train_autoencoder(run, recipe, plan, train_set, test_set, device)
-        train_denoiser(run, recipe, plan, autoencoder, train_set, test_set, compiled)
-        copy_records(run)
-        write_json(run.plan, plan.replace(finished=True, model_sha256=model_files(run)).model_dump())
-        copy_records(run)
-    print(f"finished: the model is in {run.model}, pictures in {run.samples}. Draw from it with: nanoldm sample {shell(run.path)}")
-    return run
+    def __init__(self, folder: str | Path, recipe: Recipe, device: torch.device | str = "cpu",
+                 compiled: bool = False, began: float | None = None):
+        self.folder, self.recipe, self.device = RunFolder(folder), recipe, device
+        self.compiled, self.began = compiled, time.monotonic() if began is None else began
+        self.train_set: ImageSet
+        self.test_set: ImageSet
 
+    def train(self) -> "Run":
+        """Train, or continue the run in the folder; a finished run stays as it is.
 
-def start_or_resume(run: RunFolder, recipe: Recipe, data: tuple[ImageSet, ImageSet], device: torch.device | str, began: float,
-                    compiled: bool) -> Plan:
-    """The plan of the run that is there, or a new one; then both recipe.json and plan.json exist. data: training set and test set."""
-    if run.plan.exists():
-        plan = read_plan(run.plan)
-        check_same_images(run, recipe, plan, data)
-        plan = note_place(run, recipe, plan)
-        if not plan.finished:
-            print(f"resuming the run in {run.path}")
+        Raises InputError if the folder has something else or a run of another recipe, TrainingError
+        if a loss is not finite, and KeyboardInterrupt, after a checkpoint, on Ctrl-C.
+        """
+        folder = self.folder
+        self.prepare()
+        plan = self.resumed_plan()
+        if plan and plan.finished:
+            if (damage := find_damage(folder, plan)) is None:
+                print(f"{folder.path} is finished: nothing to do. Sample from it with: nanoldm "
+                      f"sample {shell(folder.path)}")
+                return self
+            source = "the images, because the checkpoints are missing"
+            if folder.checkpoint("denoiser").is_file():
+                source = str(folder.checkpoints)
+            print(f"the run is finished, but its model is damaged ({damage}): it is made again from "
+                  f"{source}")
+        stages = self.build_stages()
+        plan = plan or self.new_plan(stages)
+        with folder.locked():
+            self.train_autoencoder(stages.autoencoder, plan)
+            self.train_denoiser(stages, plan)
+            copy_records(folder)
+            done = plan.replace(finished=True, model_sha256=model_files(folder))
+            write_json(folder.plan, done.model_dump())
+            copy_records(folder)
+        print(f"finished: the model is in {folder.model}, pictures in {folder.samples}. Sample from "
+              f"it with: nanoldm sample {shell(folder.path)}")
+        return self
+
+    def forecast(self) -> None:
+        """Print the recipe, sizes, steps, time and memory of the run; write nothing."""
+        self.prepare()
+        stages = self.build_stages()
+        for name, value in flat(self.recipe.model_dump()).items():
+            print(f"  {name:<35}{value}")
+        autoencoder, network = (sum(p.numel() for p in stage.loss_module.parameters())
+                                for stage in stages)
+        needed = memory(self.recipe, self.train_set) + self.train_set.images.nbytes
+        count, channels, size, _ = self.train_set.images.shape
+        print(f"images: {count:,} of {size}x{size}x{channels}; parameters: autoencoder "
+              f"{autoencoder:,}, denoiser {network:,}; memory: about {gigabytes(needed)}")
+        for note in self.train_set.notes:
+            print(f"images: {note}")
+        if self.folder.plan.exists():
+            plan = self.resumed_plan(record=False)
+            end = "do nothing: it is finished" if plan.finished else "continue it"
+            if plan.finished and find_damage(self.folder, plan):
+                end = "make its model again, which is damaged"
+            print(f"{plan.autoencoder_steps:,} steps of the autoencoder and {plan.denoiser_steps:,} "
+                  f"of the denoiser\ndry run: {self.folder.path} has this run already, and the "
+                  f"command would {end}")
+            return
+        print("timing a few steps ...", flush=True)
+        print(describe(self.recipe, *make_plan(self.recipe, stages, *self.data(), self.began)))
+        print(f"dry run: nothing was written. The run would be in {self.folder.path}")
+
+    def data(self) -> tuple[ImageSet, ImageSet]:
+        return self.train_set, self.test_set
+
+    def prepare(self) -> None:
+        """Check what can be checked before any work, and load the images."""
+        if self.compiled:
+            check_compiler(self.device)
+        check_one_process()
+        check_run(self.folder, self.recipe)
+        self.train_set, self.test_set = self.recipe.data.load()
+
+    def build_stages(self) -> Stages:
+        recipe = self.recipe
+        check_room(recipe, self.train_set, self.device)
+        first = autoencoder_stage(recipe, self.train_set.images, self.device)
+        labels = label_count(recipe, self.train_set)
+        second = denoiser_stage(recipe, first.loss_module.autoencoder, labels, self.compiled)
+        return Stages(first, second)
+
+    def resumed_plan(self, record: bool = True) -> Plan | None:
+        """The plan of the run in the folder; None for a new run. Raises InputError."""
+        if not self.folder.plan.exists():
+            return None
+        plan = read_plan(self.folder.plan)
+        check_same_images(self.folder, self.recipe, plan, *self.data())
+        if record:
+            plan = note_place(self.folder, self.recipe, plan)
+            if not plan.finished:
+                print(f"resuming the run in {self.folder.path}")
         return plan
-    for note in data[0].notes:
-        print(f"images: {note}")
-    plan, seconds = make_plan(recipe, *data, device, began, compiled)
-    print(describe(recipe, plan, seconds))
-    with run.locked():
-        if run.plan.exists():       # written while this one was planned
-            raise InputError(f"another process has begun a run in {run.path} meanwhile: choose another folder with --out")
-        write_json(run.recipe, recipe.model_dump())
-        write_json(run.plan, plan.model_dump())
-    return plan
 
+    def new_plan(self, stages: Stages) -> Plan:
+        """Decide the steps, and write recipe.json and plan.json."""
+        folder = self.folder
+        for note in self.train_set.notes:
+            print(f"images: {note}")
+        plan, seconds = make_plan(self.recipe, stages, *self.data(), self.began)
+        print(describe(self.recipe, plan, seconds))
+        with folder.locked():
+            if folder.plan.exists():  # written while this one was planned
+                raise InputError(f"another process has started a run in {folder.path}: choose "
+                                 "another folder with --out")
+            write_json(folder.recipe, self.recipe.model_dump())
+            write_json(folder.plan, plan.model_dump())
+        return plan
 
-def train_autoencoder(run: RunFolder, recipe: Recipe, plan: Plan, train_set: ImageSet, test_set: ImageSet,
-                      device: torch.device | str) -> ConvAE:
-    stage = autoencoder_stage(recipe, train_set.images, device)
-    test = to_float(test_set.images[:TEST_IMAGES]).to(device)
+    def train_autoencoder(self, stage: Stage, plan: Plan) -> None:
+        test = to_float(self.test_set.images[:TEST_IMAGES]).to(self.device)
 
-    def evaluate(step: int) -> Figures:
-        with torch.inference_mode():
-            rows = {"test images": test[:16], "reconstructions": stage.averaged.autoencoder(test[:16]).sigmoid()}
-            sheet = pictures.captioned((name, pictures.grid(images.cpu(), 16)) for name, images in rows.items())
-            pictures.save(sheet, run.samples / "reconstructions.png")
+        @torch.inference_mode()
+        def evaluate(step: int) -> Values:
+            copies = stage.averaged.autoencoder(test[:16]).sigmoid()
+            rows = {"test images": test[:16], "reconstructions": copies}
+            sheet = captioned((name, grid(part.cpu(), 16)) for name, part in rows.items())
+            save(sheet, self.folder.samples / "reconstructions.png")
             return {"test_loss": mean_loss(stage.averaged, {"image": test})}
 
-    run_stage(run, stage, plan.autoencoder_steps, plan.autoencoder_steps, evaluate)
-    return stage.averaged.autoencoder.eval()
+        steps = plan.autoencoder_steps
+        run_stage(self.folder, stage, (steps, steps), evaluate)
 
+    def train_denoiser(self, stages: Stages, plan: Plan) -> None:
+        """Encode the images, then train on their latents."""
+        autoencoder, stage = stages.autoencoder.averaged.autoencoder.eval(), stages.denoiser
+        latents = normalised_latents(autoencoder, self.train_set.images)
+        test_images = self.test_set.images[:TEST_IMAGES]
+        held_out = autoencoder.normalise(raw_tokens(autoencoder, test_images))
+        origin = {"autoencoder": weights_digest(autoencoder)}
+        labels = self.train_set.labels
+        if self.recipe.diffusion.clusters:
+            labels = self.load_or_make_clusters(latents, stage.loss_module.denoiser.labels, origin)
+        give_latents(stage, self.recipe, latents, labels)
+        models = {name: self.model(autoencoder, loss.denoiser, latents) for name, loss in
+                  {"weights": stage.loss_module, "EMA weights": stage.averaged}.items()}
+        steps = (plan.denoiser_steps, plan.preview_every)
+        evaluate = self.denoiser_evaluation(stage, models, held_out)
+        gates = getattr(stage.loss_module.denoiser.network, "gates", dict)
+        timesteps = self.recipe.diffusion.timesteps
+        watch = dict if gates is dict else lambda: {"gates": gates(timesteps)}
+        if not run_stage(self.folder, stage, steps, evaluate, watch, **origin):
+            copy_records(self.folder)  # the model may be missing
+            with suppress(InputError):  # settings stored by `compare --save` stay
+                schedule = stage.averaged.denoiser.schedule
+                if (self.folder.model / "sampling.json").exists():
+                    models["EMA weights"].settings = load_settings(self.folder.model, schedule)
+            models["EMA weights"].save_pretrained(self.folder.model)
 
-def load_or_make_clusters(run: RunFolder, recipe: Recipe, latents: Tensor, **belongs: str) -> Tensor:
-    """The cells of the training latents, found once: a network that has learnt their numbers must not meet others after a resume.
+    def model(self, autoencoder, denoiser, latents: Tensor) -> LatentDiffusion:
+        clusters = bool(self.recipe.diffusion.clusters)
+        names = self.train_set.names() if denoiser.labels and not clusters else None
+        settings = sampling_settings(self.recipe, denoiser.schedule)
+        limit = latents.abs().max().item()
+        return LatentDiffusion(autoencoder, denoiser, limit, settings=settings, class_names=names,
+                               pseudo_labels=clusters and denoiser.labels > 0)
 
-    belongs: the digest of the autoencoder (`save_checkpoint`). Raises InputError if the file is damaged or of other latents.
-    """
-    file = run.checkpoint("cells")
-    if not file.exists():
-        save_tensors(file, {"cells": training_cells(recipe, latents)}, **belongs)
-    tensors, metadata = load_tensors(file, "remove it, and the same command makes it again")
-    cells, most = tensors.get("cells", torch.empty(0)), max(1, cluster_count(recipe.diffusion.cells, len(latents)))
-    fits = cells.shape == latents.shape[:1] and cells.dtype == torch.long and cells.min() >= 0 and cells.max() < most
-    if not fits or any(metadata.get(name, value) != value for name, value in belongs.items()):
-        raise InputError(f"{file} is not of this run's latents: remove the run folder to start again, or choose another with --out")
-    return cells
+    def denoiser_evaluation(self, stage: Stage, models: dict[str, LatentDiffusion],
+                            latents: Tensor) -> Callable[[int], Values]:
+        """What happens at every preview: sample grids, the saved model, test metrics."""
+        labels = self.test_set.labels[: len(latents)]
+        # Uniform timesteps for every recipe: test losses are comparable.
+        stream = generator(self.recipe.seed, Stream.TEST_LOSS)
+        test = {"x0": latents,
+                **sample_noise_levels(latents, self.recipe.diffusion.timesteps, stream)}
+        raw, averaged = models.values()
+        if raw.classes:
+            test["label"] = known_labels(labels, raw.classes).to(latents.device)
 
+        def evaluate(step: int) -> Values:
+            stage.loss_module.eval()
+            sheets = [(f"{name}, step {step}", grid(model.generate(PREVIEW_SEEDS)))
+                      for name, model in models.items()]
+            save(captioned(sheets, across=True), self.folder.samples / f"step-{step:06d}.png")
+            copy_records(self.folder)  # before model_index.json, which marks a complete model
+            averaged.save_pretrained(self.folder.model)
+            values = {"test_loss": mean_loss(stage.loss_module, test),
+                      "test_loss_ema": mean_loss(stage.averaged, test),
+                      "denoising_error": model_denoising_error(raw, latents, labels),
+                      "denoising_error_ema": model_denoising_error(averaged, latents, labels)}
+            stage.loss_module.train()
+            return values
 
-def train_denoiser(run: RunFolder, recipe: Recipe, plan: Plan, autoencoder: ConvAE, train_set: ImageSet, test_set: ImageSet,
-                   compiled: bool) -> None:
-    latents = encode_and_normalise(autoencoder, train_set.images)
-    test_latents, test_labels = encode(autoencoder, test_set.images[:TEST_IMAGES]), test_set.labels[:TEST_IMAGES]
-    belongs = {"autoencoder": weights_digest(autoencoder)}
-    labels = load_or_make_clusters(run, recipe, latents, **belongs) if recipe.diffusion.cells else train_set.labels
-    stage = denoiser_stage(recipe, latents, compiled, labels)
-    limit = latents.abs().max().item()
-    # Uniform timesteps in every recipe: test losses of recipes can be compared, but not with training losses over other timesteps.
-    test = {"x0": test_latents, **sample_noise_levels(test_latents, recipe.diffusion.timesteps, generator(recipe.seed, EVALUATION))}
-    names = train_set.names() if (classes := stage.loss_module.denoiser.classes) else None
-    if classes:
-        test["label"] = known(test_labels, classes).to(test_latents.device)
-    weights = {"weights": stage.loss_module, "EMA weights": stage.averaged}
-    models = {name: LatentDiffusion(autoencoder, loss.denoiser, limit, class_names=names) for name, loss in weights.items()}
+        return evaluate
 
-    def evaluate(step: int) -> Figures:
-        stage.loss_module.eval()
-        sheets = [(f"{name}, step {step}", pictures.grid(model.generate(GRID_SEEDS))) for name, model in models.items()]
-        pictures.save(pictures.captioned(sheets, across=True), run.samples / f"step-{step:06d}.png")
-        copy_records(run)       # first: where model_index.json is, all else is
-        models["EMA weights"].save_pretrained(run.model)
-        figures = {"test_loss": mean_loss(stage.loss_module, test), "test_loss_ema": mean_loss(stage.averaged, test),
-                   "proxy": proxy_errors(stage.loss_module.denoiser, test_latents, test_labels, limit),
-                   "proxy_ema": proxy_errors(stage.averaged.denoiser, test_latents, test_labels, limit)}
-        stage.loss_module.train()
-        return figures
+    def load_or_make_clusters(self, latents: Tensor, count: int, origin: dict[str, str]) -> Tensor:
+        """The cluster of each training latent (N,), found once: a resumed run uses the same.
 
-    gates = getattr(stage.loss_module.denoiser.network, "gates", None)      # only a DiffusionNet has them
-    watch = (lambda: {"gates": gates(recipe.diffusion.timesteps)}) if gates else dict
-    trained = run_stage(run, stage, plan.denoiser_steps, plan.show_every, evaluate, watch, **belongs)
-    if not trained:             # nor shown: but the model may be missing
-        copy_records(run)
-        with suppress(InputError):      # the few-step setting that `compare --save` stored stays
-            models["EMA weights"].fast = load_fast(run.model, stage.averaged.denoiser.schedule)
-        models["EMA weights"].save_pretrained(run.model)
-
-
-@torch.inference_mode()
-def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int = 250) -> float:
-    """The mean loss over a large batch, in pieces."""
-    parts = zip(*(tensor.split(size) for tensor in batch.values()), strict=True)
-    losses = [loss_module(**dict(zip(batch, part, strict=True))).item() * len(part[0]) for part in parts]
-    return sum(losses) / len(next(iter(batch.values())))
-
-
-def run_stage(run: RunFolder, stage: Stage, steps: int, show_every: int, evaluate: Callable[[int], Figures],
-              watch: Callable[[], Figures] = dict, **belongs: str) -> bool:
-    """Train a stage to its end from its checkpoint, with progress bar, metrics and checkpoints -> whether there was a step left to take.
-
-    evaluate(step) -> figures for the log is called every `show_every` steps and after the last, the cheap watch() with every line.
-    belongs: digests that the checkpoint keeps (`save_checkpoint`).
-    """
-    path, start = run.checkpoint(stage.name), 0
-    if path.exists():
-        start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema, steps, **belongs)
-        print(f"{stage.name}: continuing from step {start:,} of {steps:,}" if start < steps else f"{stage.name}: done")
-    metrics, next_save, losses = Metrics(run.metrics, stage.name, start), 0.0, []
-    with Interruption() as interrupted, tqdm(desc=stage.name, total=steps, initial=start, unit="step") as bar:
-        for step in stage.run(steps, start):
-            bar.update()
-            losses.append(step.loss)
-            showing = step.number % show_every == 0 or step.number == steps
-            if not (showing or interrupted or step.number == 1 or step.number % LOG_EVERY == 0):
-                continue
-            grad_norm = step.grad_norm.item()
-            loss = checked_mean(losses, grad_norm, step.number, path)
-            bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
-            metrics.write(step.number, loss=loss, learning_rate=step.learning_rate, grad_norm=grad_norm, **watch())
-            losses.clear()
-            if showing:
-                metrics.write(step.number, **evaluate(step.number))
-            if showing or interrupted or time.monotonic() > next_save:
-                began = time.monotonic()
-                save_checkpoint(path, step.number, stage.loss_module, stage.optimizer, stage.ema, **belongs)
-                next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
-            if interrupted:
-                raise KeyboardInterrupt(f"{stage.name} stopped at step {step.number:,} of {steps:,}, checkpoint saved: "
-                                        "the same command continues the run")
-    return start < steps
+        Raises InputError if the file is damaged or of other latents.
+        """
+        file = self.folder.checkpoint("clusters")
+        if not file.exists():
+            save_tensors(file, {"clusters": cluster_latents(latents, count)}, **origin)
+        tensors, metadata = load_tensors(file, "remove it, and the same command makes it again")
+        found = tensors.get("clusters", torch.empty(0))
+        fits = found.shape == latents.shape[:1] and found.dtype == torch.long
+        fits = fits and found.min() >= 0 and found.max() < max(1, count)
+        if not fits or any(metadata.get(name, value) != value for name, value in origin.items()):
+            raise InputError(f"{file} is not of this run's latents: remove the run folder to start "
+                             "again, or choose another with --out")
+        return found

@@ -94,8 +94,8 @@ def listed(names: Mapping[int, str]) -> str:
 def random_labels(choices: Sequence[int], seeds: Sequence[int]) -> Tensor:
     """One of `choices` for each seed, uniformly. -> (N,)"""
     streams = [generator(seed, Stream.LABEL) for seed in seeds]
-    drawn = [torch.randint(len(choices), (), generator=stream) for stream in streams]
-    return torch.tensor(choices)[torch.stack(drawn)]
+    picks = [torch.randint(len(choices), (), generator=stream) for stream in streams]
+    return torch.tensor(choices)[torch.stack(picks)]
 
 
 def label_tensor(given: Labels, count: int, classes: int, names: Mapping[int, str]) -> Tensor:

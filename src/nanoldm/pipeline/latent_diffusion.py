@@ -1,107 +1,30 @@
 """LatentDiffusion: a trained autoencoder and denoiser as one object."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nanoldm.diffusion import Clamped, Denoiser, Guided, corrupt
+from nanoldm.diffusion import Clamped, Guided, corrupt
 from nanoldm.diffusion.samplers.transition import Trajectory
-from nanoldm.models import ConvAE
-from nanoldm.pipeline.folders import find_model
+from nanoldm.pipeline.components import Components, Seeds
 from nanoldm.pipeline.labels import Labels, label_tensor, random_labels
-from nanoldm.pipeline.saving import Saved, load_model, save_model
-from nanoldm.pipeline.settings import Sampling, capped, default_settings, load_settings, save_settings
-from nanoldm.utils.device import check_compiler
+from nanoldm.pipeline.settings import Sampling, capped
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.images import check_floats, images_at_a_time
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.ranges import seed_list
 from nanoldm.utils.seeding import generator
 
-Seeds = int | Sequence[int]  # n means 0 ... n - 1
 Wrap = Callable[[nn.Module], nn.Module]
 
 
-class LatentDiffusion:
+class LatentDiffusion(Components):
     """A trained model. Images are float (N, C, S, S) in [0, 1] on the CPU; one seed per image.
 
-    clip_sample_range: the largest |normalised latent| of the training set, the limit of the clamp.
-    settings: how the model generates by default.
-    class_names: {number: name} of the classes; labels may be given by name.
-    pseudo_labels: whether the labels of the network are clusters, which users cannot choose.
+    `Components` lists the constructor's arguments and has encode, decode, load and save.
     """
-
-    def __init__(
-        self,
-        autoencoder: ConvAE,
-        denoiser: Denoiser,
-        clip_sample_range: float,
-        *,
-        settings: Sampling | None = None,
-        class_names: Mapping[int, str] | None = None,
-        pseudo_labels: bool = False,
-    ):
-        self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
-        self.clip_sample_range, self.pseudo_labels = clip_sample_range, pseudo_labels
-        self.settings = settings or default_settings(denoiser.schedule)
-        self.class_names = dict(class_names or {})
-        self.batch_size: int | None = None  # images at a time; None: by the device
-        self.name: str | None = None  # what `from_pretrained` loaded
-
-    @classmethod
-    def from_pretrained(
-        cls, model: str | Path, device: torch.device | str = "cpu"
-    ) -> "LatentDiffusion":
-        """Load a bundled model by name, a run folder or an exported folder.
-
-        Raises InputError if there is no such model, or if a file is missing, damaged or foreign.
-        """
-        folder = find_model(model)
-        saved = vars(load_model(folder))
-        settings = load_settings(folder, saved["denoiser"].schedule)
-        loaded = cls(**saved, settings=settings).to(device)
-        loaded.name = str(model)
-        return loaded
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors), configuration and sampling settings to `folder`."""
-        names = (self.class_names, self.pseudo_labels)
-        save_settings(Path(folder), self.settings)
-        save_model(
-            Path(folder), Saved(self.autoencoder, self.denoiser, self.clip_sample_range, *names)
-        )
-
-    @property
-    def device(self) -> torch.device:
-        return self.autoencoder.latent_mean.device
-
-    @property
-    def latent_shape(self) -> tuple[int, int]:
-        """(tokens, channels) of one image."""
-        return self.autoencoder.tokens, self.autoencoder.latent_channels
-
-    @property
-    def classes(self) -> int:
-        """How many classes a user can choose from."""
-        return 0 if self.pseudo_labels else self.denoiser.labels
-
-    def to(self, device: torch.device | str) -> "LatentDiffusion":
-        self.autoencoder.to(device)
-        self.denoiser.to(device)
-        return self
-
-    def compile(self) -> "LatentDiffusion":
-        """Use torch.compile for sampling: half a minute at first, then faster steps.
-
-        A batch of another size compiles again. Raises InputError if there is no compiler.
-        """
-        check_compiler(self.device)
-        self.denoiser.network.compile(dynamic=False)
-        return self
 
     def generate(
         self,
@@ -199,11 +122,15 @@ class LatentDiffusion:
             found = self.draw_labels(seeds)
         else:
             found = label_tensor(labels, len(seeds), self.classes, self.class_names)
-            found = found if self.denoiser.labels else None
+            found = found if self.classes else None  # clusters cannot be chosen
         if settings.guidance != 1 and (found is None or (found < 0).all()):
             fix = "remove guidance" if found is None else "give labels, or remove guidance"
             raise InputError(f"guidance needs labels: {fix}")
         return found
+
+    def no_labels(self, count: int) -> Tensor | None:
+        """-1 for each of `count` images; None for a model without classes."""
+        return torch.full((count,), -1) if self.classes else None
 
     def conditioned(self, settings: Sampling, labels: Tensor | None = None) -> nn.Module:
         """The denoiser with labels, guidance and clamp."""
@@ -264,40 +191,3 @@ class LatentDiffusion:
                     bar.update(len(x))
                 images.append(self.decode(x))
         return torch.cat(images)
-
-    @property
-    def images_per_batch(self) -> int:
-        """`batch_size`, or what suits the device (docs/performance.md)."""
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"batch_size {self.batch_size}: at least 1 is needed")
-        return self.batch_size or (64 if self.device.type == "cpu" else 1000)
-
-    def noise(self, seeds: Seeds) -> Tensor:
-        """The x_T of `generate`: (N, tokens, channels) from N(0, I)."""
-        return self._noise([generator(seed) for seed in seed_list(seeds)])
-
-    def _noise(self, streams: list[torch.Generator]) -> Tensor:
-        """(B, tokens, channels) from N(0, I), row k from streams[k]."""
-        rows = [torch.randn(self.latent_shape, generator=stream) for stream in streams]
-        return torch.stack(rows).to(self.device)
-
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """Images -> normalised tokens, on the model's device.
-
-        Raises InputError for images of another shape, type or range.
-        """
-        config = self.autoencoder.config
-        check_floats(images, config["image_channels"], config["image_size"])
-        parts = images.split(images_at_a_time(images))
-        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in parts])
-
-    @torch.no_grad()
-    def decode(self, tokens: Tensor) -> Tensor:
-        """Normalised tokens -> images."""
-        return self.autoencoder.decode(tokens).sigmoid().cpu()
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """decode(encode(images)): the loss of the autoencoder alone."""
-        parts = images.split(images_at_a_time(images))
-        return torch.cat([self.decode(self.encode(part)) for part in parts])

@@ -15,7 +15,16 @@ from nanoldm.models import NETWORKS, ConvAE
 from nanoldm.pipeline.folders import INDEX
 from nanoldm.pipeline.labels import read_class_names
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import fill, load_tensors, misfit, read_json, refusing, save_tensors, weights_digest, write_json
+from nanoldm.utils.files import (
+    fill,
+    load_tensors,
+    misfit,
+    read_json,
+    refusing,
+    save_tensors,
+    weights_digest,
+    write_json,
+)
 from nanoldm.utils.limits import LARGEST_SIZE, MOST_TIMESTEPS, MOST_TOKENS
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"

@@ -43,7 +43,7 @@ class Sampling:
     guidance_interval: tuple[int, int] | None = None
 
     def __post_init__(self):
-        if self.steps is not None and not isinstance(self.steps, int):
+        if self.steps is not None and type(self.steps) is not int:
             raise InputError(f"steps is {self.steps}: give a whole number")
         if not callable(self.sampler) and self.sampler not in SAMPLERS:
             names = ", ".join(SAMPLERS)
@@ -146,6 +146,11 @@ def inpainting_settings(schedule: NoiseSchedule) -> Sampling:
     """20 steps of ddpm-repaint, shifted (docs/editing.md); of ddim where alpha reaches 0."""
     sampler = "ddim" if schedule.zero_terminal_snr else "ddpm-repaint"
     return Sampling(sampler, min(INPAINTING_STEPS, schedule.timesteps), "shifted")
+
+
+def quick_settings(schedule: NoiseSchedule) -> Sampling:
+    """12 steps of ab3, shifted: for images that are not shown (docs/ablations.md)."""
+    return Sampling("ab3", min(12, schedule.timesteps), "shifted")
 
 
 def inversion_settings() -> Sampling:

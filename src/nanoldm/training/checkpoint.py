@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on as if it had never stopped, in one safetensors file (no pickle)."""
+"""Checkpoints: everything that a run needs to resume, in one safetensors file (no pickle)."""
 
 from pathlib import Path
 
@@ -10,64 +10,75 @@ from nanoldm.training.muon import state_names
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import fill, load_tensors, save_tensors
 
-MEND = "remove the run folder to start again, or choose another with --out"
+FIX = "remove the run folder to start again, or choose another folder"
 
 
-def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None = None,
-                    **belongs: str) -> None:
-    """Weights, optimiser state, EMA and the number of steps done. The order of data and noise follow from the step (batches.py).
+def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer,
+                    ema: EMA | None = None, **origin: str) -> None:
+    """Write weights, optimiser state, EMA and the number of steps done.
 
-    belongs: digests of what the training stands on, such as autoencoder=..., to be the same when it goes on.
+    The order of data and noise follow from the step (batches.py).
+    origin: digests of what the training builds on, such as autoencoder=...
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if ema:
         tensors |= {f"ema.{name}": tensor for name, tensor in ema.module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-    save_tensors(path, tensors, step=str(step), **belongs)
+    save_tensors(path, tensors, step=str(step), **origin)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None = None, steps: int | None = None,
-                    **belongs: str) -> int:
-    """Fill model, optimiser and EMA from `path`; return the number of steps done.
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
+                    ema: EMA | None = None, steps: int | None = None, **origin: str) -> int:
+    """Fill model, optimiser and EMA from `path` -> the number of steps done.
 
-    steps: of the whole training, beyond which no checkpoint can be. belongs: as it was saved with.
-    Raises InputError if the file is damaged, of another run, or altered.
+    steps: of the whole training, which no checkpoint can exceed.
+    origin: as it was saved.
+    Raises InputError if the file is damaged or belongs to another run.
     """
-    tensors, metadata = load_tensors(path, MEND)
+    tensors, metadata = load_tensors(path, FIX)
     try:
         step = int(metadata["step"])
         if step < 1 or (steps is not None and step > steps):
             raise ValueError(f"it is of step {step}" + (f" of {steps}" if steps else ""))
-        for name, value in belongs.items():
+        for name, value in origin.items():
             if metadata.get(name, value) != value:
                 raise ValueError(f"it was trained with another {name}")
         state = optimizer_state(part(tensors, "optimizer"), optimizer, step)
         fill(model, part(tensors, "model"))
         if ema:
             fill(ema.module, part(tensors, "ema"))
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
         return step
     except (RuntimeError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a checkpoint of this run ({' '.join(str(error).split())[:150]}): {MEND}") from None
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(f"{path} is not a checkpoint of this run ({reason}): {FIX}") from None
 
 
-def optimizer_state(tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer, step: int) -> dict[int, dict[str, Tensor]]:
-    """{"0.exp_avg": tensor, ...} -> {0: {"exp_avg": tensor, ...}, ...}. Raises ValueError unless it is all that `optimizer` has of its
-    parameters after `step` steps."""
+def optimizer_state(tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer,
+                    step: int) -> dict[int, dict[str, Tensor]]:
+    """{"0.exp_avg": tensor, ...} -> {0: {"exp_avg": tensor, ...}, ...}.
+
+    Raises ValueError unless it is the complete state of `optimizer` after `step` steps.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for index, (parameter, names) in enumerate(state_names(optimizer)):
         state[index] = {name: tensors.pop(f"{index}.{name}", torch.empty(0)) for name in names}
         for name, tensor in state[index].items():
-            fits = tensor.numel() == 1 and tensor.item() == step if name == "step" else tensor.shape == parameter.shape
-            fits &= name not in ("exp_avg_sq", "square") or bool((tensor >= 0).all())       # they are squares
+            if name == "step":
+                fits = tensor.numel() == 1 and tensor.item() == step
+            else:
+                fits = tensor.shape == parameter.shape
+            fits &= name not in ("exp_avg_sq", "square") or bool((tensor >= 0).all())
             if not (fits and tensor.dtype == torch.float32 and tensor.isfinite().all()):
-                raise ValueError(f"the optimiser's {name} of parameter {index} is missing or not that of step {step}")
+                raise ValueError(f"the optimiser's {name} of parameter {index} is missing or wrong")
     if tensors:
-        raise ValueError(f"it holds {next(iter(tensors))} of another optimiser")
+        raise ValueError(f"it contains {next(iter(tensors))} of another optimiser")
     return state
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors called prefix.NAME, under NAME."""
-    return {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+    """The tensors named prefix.NAME, by NAME."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}

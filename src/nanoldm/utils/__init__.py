@@ -1,1 +1,1 @@
-"""What every other part needs: errors, files, paths, random streams, devices, pictures. Knows nothing of the rest."""
+"""What all other rooms use: errors, files, paths, random streams, devices, images."""

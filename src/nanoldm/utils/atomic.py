@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name and renamed. No torch here."""
+"""Atomic file writes: a temporary file in the same folder, then a rename. No torch here."""
 
 import os
 import platform
@@ -13,76 +13,68 @@ from pathlib import Path
 
 import psutil
 
-# Temporary files and folders: ".nanoldm-HOST-PROCESS-RANDOM.tmp". They can be nobody else's, and tell whether their process still lives.
+# Names of temporary files and folders: ".nanoldm-HOST-PROCESS-RANDOM.tmp"
 TEMPORARY = f".nanoldm-{zlib.crc32(platform.node().encode()):08x}-"
-RENAME_ATTEMPTS = 20        # on Windows, where a file that somebody reads cannot be replaced: for two seconds
+RENAME_ATTEMPTS = 20  # on Windows, where a file that is being read cannot be replaced: 2 seconds
 
 
-def temporary_beside(path: Path) -> Path:
-    """A name for a temporary file or folder beside `path`, after those that killed processes left there are removed."""
+def temporary_path(path: Path) -> Path:
+    """A new temporary name in the folder of `path`. Removes what killed processes left there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for orphan in path.parent.glob(f"{TEMPORARY}*.tmp"):
         with suppress(OSError):
-            if is_left(orphan):
+            if is_orphan(orphan):
                 shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
     return path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
-def is_left(orphan: Path) -> bool:
-    """Whether the process that made a temporary file is gone; its number may have been given to a younger one."""
-    process = orphan.name.removeprefix(TEMPORARY).split("-")[0]
+def is_orphan(temporary: Path) -> bool:
+    """Whether the process that made a temporary file has ended; its number may have a new owner."""
+    number = temporary.name.removeprefix(TEMPORARY).split("-")[0]
     try:
-        return process.isdecimal() and psutil.Process(int(process)).create_time() > orphan.stat().st_mtime + 1
+        started = psutil.Process(int(number)).create_time() if number.isdecimal() else 0
     except (psutil.NoSuchProcess, OverflowError):
         return True
+    return started > temporary.stat().st_mtime + 1
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file called `name` is one of ours that is still being written, or was left by a killed process."""
+    """Whether a file with this name is one of our temporary files."""
     return name.startswith(".nanoldm-") and name.endswith(".tmp")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds. A killed process leaves `path` as it was.
-
-    Raises OSError that names `path` when it cannot be written.
-    """
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a name for a new folder that becomes `path` on success. OSErrors name `path`."""
     temporary = None
     try:
-        temporary = temporary_beside(path)
-        temporary.open("x").close()         # refuses what is there; may be read by whoever may read the user's other files
+        temporary = temporary_path(path)
         yield temporary
-        with open(temporary, "r+b") as file:        # Windows flushes only what is open for writing
-            os.fsync(file.fileno())
         rename(temporary, path)
     except OSError as error:
         raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         if temporary:
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                shutil.rmtree(temporary, True) if temporary.is_dir() else temporary.unlink()
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` for a new folder, which becomes `path` when the block succeeds."""
-    temporary = temporary_beside(path)
-    try:
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary file that becomes `path` on success; else `path` stays as it was."""
+    with replacing_folder(path) as temporary:
+        temporary.open("x").close()  # an existing file is an error; permissions are the user's
         yield temporary
-        rename(temporary, path)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with open(temporary, "r+b") as file:  # Windows flushes only files opened for writing
+            os.fsync(file.fileno())
 
 
 def rename(source: Path, target: Path) -> None:
-    """os.replace, which Windows refuses while another process reads `target`: there it is tried again for a while."""
-    for _ in range(RENAME_ATTEMPTS if sys.platform == "win32" else 1):
+    """os.replace, with more attempts on Windows."""
+    for left in reversed(range(RENAME_ATTEMPTS if sys.platform == "win32" else 1)):
         try:
             return os.replace(source, target)
-        except PermissionError as error:
-            failed = error
-            time.sleep(0.1 if sys.platform == "win32" else 0)
-    raise failed
+        except PermissionError:
+            if not left:
+                raise
+            time.sleep(0.1)

@@ -1,5 +1,6 @@
 """Frozen, validated groups of settings. Does not import torch."""
 
+import re
 import textwrap
 from typing import Any
 
@@ -13,6 +14,13 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def __init__(self, **values: Any):
+        """Raises InputError that names the wrong field."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InputError(explain(error)) from None
+
     def replace(self, **changes: Any):
         """A checked copy with some fields changed: replace(seed=1, training={"epochs": 20}).
 
@@ -21,22 +29,18 @@ class Config(BaseModel):
         current = self.model_dump()
         for name, value in changes.items():
             current[name] = (current[name] or {}) | value if isinstance(value, dict) else value
-        try:
-            return type(self).model_validate(current)
-        except ValidationError as error:
-            raise InputError(explain(error)) from None
+        return type(self)(**current)
 
 
 def explain(error: ValidationError) -> str:
-    """The first mistake in one line: which field, the given value, and what is allowed."""
+    """The first mistake in one line: the field, the given value, and what is allowed."""
     first = error.errors()[0]
-    field = ".".join(map(str, first["loc"]))
-    rule = first["msg"].removeprefix("Value error, ").split(", unable to parse")[0]
-    rule = rule[0].lower() + rule[1:]
-    if isinstance(first["input"], dict):  # a rule about a whole group
-        return f"{field}: {rule}" if field else rule
-    value = textwrap.shorten(repr(first["input"]), 60)
-    return f"{field} is {value}: {rule}"
+    field, rule = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], dict):  # from a group, which has named its own field
+        separator = "." if re.match(r"[\w.]+ is ", rule) else ": "
+        return f"{field}{separator}{rule}" if field else rule
+    value = textwrap.shorten(str(first["input"]), 60)
+    return f"{field} is {value}: {rule[0].lower()}{rule[1:].split(', unable to parse')[0]}"
 
 
 def flat(tree: dict, prefix: str = "") -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""The two ways in which nanoldm fails on purpose. The command line turns them into exit codes."""
+"""The two errors that nanoldm raises on purpose. The command line turns them into exit codes."""
 
 
 class InputError(ValueError):
-    """Something given from outside (an option, a file, a name) is unusable: exit code 2.
+    """An option, a file or a name from outside is unusable: exit code 2.
 
-    The message is one sentence that names the thing and the mend.
+    The message is one sentence that names the thing and how to fix it.
     """
 
 
 class TrainingError(RuntimeError):
-    """A computation that was asked for correctly went wrong (NaN): exit code 1."""
+    """A computation with valid input failed (NaN): exit code 1."""

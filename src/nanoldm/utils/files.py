@@ -1,8 +1,7 @@
-"""Texts, JSON and tensors in files: written whole (atomic.py), and checked when read."""
+"""Text, JSON and tensors in files: atomic writes (atomic.py) and validated reads."""
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,9 @@ from torch import Tensor
 from nanoldm.utils.atomic import replacing
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import cache_folder, check_regular
+from nanoldm.utils.text import one_line
 
+AGAIN = "copy or export the whole folder again"
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -30,45 +31,39 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Numbers that are not finite, which JSON does not have, become null."""
-    write_text(path, json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
-
-
-def without_nan(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {name: without_nan(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    """Write JSON. Values that are not finite become null, because JSON has none."""
+    finite = json.loads(json.dumps(content), parse_constant=lambda name: None)
+    write_text(path, json.dumps(finite, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises InputError that names the file if it is missing or is anything else."""
-    check_regular(path)
+    """A JSON object. Raises InputError that names the file if it is missing or anything else."""
+    check_regular(path, AGAIN)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}): copy or export the whole folder again") from None
+        raise InputError(f"{path} is not readable JSON ({error}): {AGAIN}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} does not hold a JSON object: it is not a file of nanoldm")
+        raise InputError(f"{path} contains no JSON object, so it is not from nanoldm: {AGAIN}")
     return content
 
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Turn what a foreign configuration causes into an InputError that names the file."""
+    """Turn the errors of a foreign configuration into an InputError that names its file."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
-        if isinstance(error, InputError) and str(path.parent) in str(error):
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, RuntimeError) as e:
+        if isinstance(e, InputError) and str(path.parent) in str(e):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} is not a configuration of nanoldm ({reason}): copy or export the whole folder again") from None
+        reason = one_line(e, 200)
+        raise InputError(f"{path} is not a configuration of nanoldm ({reason}): {AGAIN}") from None
 
 
 def digest(tensors: Mapping[str, Tensor], /, **metadata: str) -> str:
-    """SHA-256 over metadata, then names, shapes, types and bytes of tensors, in order of name: equal weights, equal digest."""
-    sha = hashlib.sha256("".join(f"{name}={metadata[name]}\n" for name in sorted(metadata)).encode())
+    """SHA-256 of metadata and of the names, shapes, types and bytes of tensors, sorted by name."""
+    lines = "".join(f"{name}={metadata[name]}\n" for name in sorted(metadata))
+    sha = hashlib.sha256(lines.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -77,68 +72,67 @@ def digest(tensors: Mapping[str, Tensor], /, **metadata: str) -> str:
 
 
 def weights_digest(module: torch.nn.Module) -> str:
-    """SHA-256 of a module's weights. Without its buffers: statistics differ in their last digits where they are computed again."""
+    """SHA-256 of the parameters, without buffers, whose last digits may change."""
     return digest(dict(module.named_parameters()))
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], /, **metadata: str) -> None:
-    """Write a safetensors file that carries its own digest. Equal tensors and metadata make equal files, byte for byte."""
+    """Write a safetensors file with its own digest. Equal content makes equal files."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = save(tensors, metadata := {"format": "pt", "sha256": digest(tensors, **metadata), **metadata})
-    # safetensors writes metadata in another order each time: the header is written again in a fixed one.
+    metadata = {"format": "pt", "sha256": digest(tensors, **metadata), **metadata}
+    content = save(tensors, metadata)
+    # safetensors writes metadata in a random order: write the header again in a fixed order.
     size = int.from_bytes(content[:8], "little")
-    entries = {name: entry for name, entry in json.loads(content[8 : 8 + size]).items() if name != "__metadata__"}
-    header = json.dumps({"__metadata__": dict(sorted(metadata.items())), **entries}, separators=(",", ":")).encode()
+    entries = json.loads(content[8 : 8 + size])
+    del entries["__metadata__"]
+    ordered = {"__metadata__": dict(sorted(metadata.items())), **entries}
+    header = json.dumps(ordered, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     write_bytes(path, len(header).to_bytes(8, "little") + header + content[8 + size :])
 
 
-def load_tensors(path: Path, mend: str = "copy or export it again") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file.
-
-    Raises InputError that names the file, and the mend, if it is missing, truncated, altered or foreign.
-    """
-    check_regular(path, mend)
+def load_tensors(path: Path, fix: str = AGAIN) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata). Raises InputError for a missing, truncated, altered or foreign file."""
+    check_regular(path, fix)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata, names = file.metadata() or {}, file.keys()
-            tensors = {name: file.get_tensor(name).clone() for name in names}      # the original is the file itself: Windows, for one,
-    except (SafetensorError, OSError, ValueError, AttributeError) as error:        # would not let it be replaced
-        raise InputError(f"{path} is truncated or not a safetensors file ({' '.join(str(error).split())[:150]}): {mend}") from None
+            metadata = file.metadata() or {}
+            # Copies: Windows does not replace a file that tensors still map.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:
+        what = f"truncated or not a safetensors file ({one_line(error)})"
+        raise InputError(f"{path} is {what}: {fix}") from None
     own = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
     if "sha256" in metadata and metadata["sha256"] != digest(tensors, **own):
-        raise InputError(f"{path} is corrupt (its SHA-256 does not match): {mend}")
+        raise InputError(f"{path} is corrupt (its SHA-256 does not match): {fix}")
     return tensors, metadata
 
 
 def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors that `compute` returns, kept in the cache folder under `key`; a damaged or foreign file is computed again."""
+    """The result of `compute`, cached on disk under `key`. A damaged file is ignored."""
     path = cache_folder() / "features" / f"{key}.safetensors"
-    try:
+    with suppress(InputError):
         tensors, metadata = load_tensors(path)
-        if metadata.get("key", key) == key and all(tensor.isfinite().all() for tensor in tensors.values()):
+        finite = all(tensor.isfinite().all() for tensor in tensors.values())
+        if metadata.get("key", key) == key and finite:
             return tensors
-    except InputError:
-        pass
     tensors = compute()
-    with suppress(OSError):             # a folder that cannot be written to costs time, not the result
+    with suppress(OSError):  # the cache is optional
         save_tensors(path, tensors, key=key)
     return tensors
 
 
 def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """module.load_state_dict, for weights from a file. Raises ValueError where names, shapes or types do not fit, and for numbers that are
-    not finite."""
+    """module.load_state_dict. Raises ValueError for tensors that do not fit or are not finite."""
     for name, own in module.state_dict().items():
-        given = tensors.get(name)
-        if given is None:
-            continue            # load_state_dict names all that are missing
+        if (given := tensors.get(name)) is None:
+            continue  # load_state_dict names all that are missing
         if given.dtype != own.dtype and not {given.dtype, own.dtype} <= set(WEIGHT_TYPES):
             raise ValueError(f"{name} is {given.dtype}, not {own.dtype}")
         if not given.to(own.dtype).isfinite().all():
-            raise ValueError(f"{name} has numbers that are not finite")
+            raise ValueError(f"{name} has values that are not finite")
         if name.endswith("running_var") and (given < 0).any():
-            raise ValueError(f"{name} is a variance and has negative numbers")
+            raise ValueError(f"{name} is a variance and has negative values")
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
@@ -146,7 +140,7 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_module(module: torch.nn.Module, path: Path) -> None:
-    """Fill `module` from a file of `save_tensors`. Raises InputError if the file does not fit it."""
+    """Fill `module` from a file of `save_tensors`. Raises InputError if it does not fit."""
     tensors, _ = load_tensors(path)
     with misfit(path):
         fill(module, tensors)
@@ -158,5 +152,5 @@ def misfit(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise InputError(f"{path} does not fit the configuration beside it ({' '.join(str(error).split())[:200]}): they belong to "
-                         "different models, or are damaged") from None
+        reason = one_line(error, 200)
+        raise InputError(f"{path} does not fit its configuration ({reason}): {AGAIN}") from None

@@ -1,4 +1,4 @@
-"""Images as tensors (checks, types) and as files that people look at (grids, captions, GIFs)."""
+"""Images as tensors (checks, types) and as pictures in files (grids, captions, GIFs)."""
 
 import io
 import math
@@ -16,40 +16,30 @@ from nanoldm.utils.paths import check_target
 from nanoldm.utils.text import plain
 
 FORMATS = {".png": "PNG", ".gif": "GIF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-SCALE = 3           # screen pixels for each pixel of a small image
+SCALE = 3  # screen pixels per pixel of a small image
 
 
 def check_images(images: Tensor) -> None:
     """Raise InputError unless images are uint8 (N, C, S, S) with one or three channels."""
     if not isinstance(images, Tensor):
-        raise InputError(
-            f"images are a {type(images).__name__}: give a torch tensor, such as "
-            "torch.from_numpy(images)"
-        )
+        kind = type(images).__name__
+        raise InputError(f"images are a {kind}: give a tensor, such as torch.from_numpy(images)")
     square = images.dim() == 4 and images.shape[2] == images.shape[3] > 0
     if images.dtype != torch.uint8 or not square or images.shape[1] not in (1, 3):
-        hint = "images[:, None] adds a channel"
-        if images.is_floating_point():
-            hint = "to_bytes(images) converts floats in [0, 1]"
-        kind = str(images.dtype).removeprefix("torch.")
+        convert, add = "to_bytes(images) converts floats", "images[:, None] adds a channel"
         raise InputError(
-            f"images are {kind} {tuple(images.shape)}: give uint8 (N, C, S, S) with 1 or 3 channels, "
-            f"from 0 to 255 ({hint})"
+            f"images are {images.dtype} {tuple(images.shape)}: give uint8 (N, C, S, S) from 0 to "
+            f"255 with 1 or 3 channels ({convert if images.is_floating_point() else add})"
         )
 
 
 def check_floats(images: Tensor, channels: int, size: int) -> None:
     """Raise InputError unless images are float32 (N, channels, size, size) in [0, 1]."""
     if images.shape[1:] != (channels, size, size):
-        raise InputError(
-            f"images of shape {tuple(images.shape)} do not fit: this model needs "
-            f"(N, {channels}, {size}, {size})"
-        )
+        needed, given = f"(N, {channels}, {size}, {size})", tuple(images.shape)
+        raise InputError(f"images of shape {given} do not fit: this model needs {needed}")
     if images.dtype != torch.float32:
-        kind = str(images.dtype).removeprefix("torch.")
-        raise InputError(
-            f"images are {kind}: give float32 in [0, 1]; images.float() / 255 converts uint8"
-        )
+        raise InputError(f"images are {images.dtype}: give float32 in [0, 1] (to_float(images))")
     if len(images) and not (images.min() >= -0.01 and images.max() <= 1.01):  # also for nan
         low, high = images.min(), images.max()
         raise InputError(f"images range from {low:g} to {high:g}: give pixels from 0 to 1")
@@ -63,9 +53,7 @@ def images_at_a_time(images: Tensor) -> int:
 def to_bytes(images: Tensor) -> Tensor:
     """Floats, clamped to [0, 1] -> uint8 0 ... 255. Raises TrainingError for NaN."""
     if images.isnan().any():
-        raise TrainingError(
-            "the images contain NaN: the weights of this model are damaged, or far too large"
-        )
+        raise TrainingError("the images contain NaN: the weights are damaged, or far too large")
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
@@ -75,48 +63,54 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def grid(images: Tensor, columns: int | None = None, rows: int | None = None) -> Image.Image:
-    """(N, C, S, S) in [0, 1] -> one picture, row by row, as square as possible unless `columns` is given.
+    """(N, C, S, S) in [0, 1] -> one picture, row by row, with grey lines in between.
 
-    With `rows` the images are dealt to that many rows in turn: image k lies in row k % rows.
+    columns: default as square as possible. rows: fill this many rows from left to right instead,
+    image k in row k % rows.
     """
-    # Not torchvision's make_grid (the tests compare with it): its import takes a second, a quarter of a whole `nanoldm sample`.
+    # torchvision's make_grid gives the same pixels, but its import takes a second.
     count, size = len(images), images.shape[-1]
-    columns = math.ceil(count / rows) if rows else min(count, columns or math.ceil(math.sqrt(count)))
-    across, rows = not rows, rows or math.ceil(count / columns)
-    step = size + 1                                                                           # a grey line between images and around
-    sheet = np.full((rows * step + 1, columns * step + 1, 3), 128, dtype=np.uint8)
+    columns = min(count, columns or math.ceil(count / rows if rows else math.sqrt(count)))
+    lines, step = rows or math.ceil(count / columns), size + 1
+    sheet = np.full((lines * step + 1, columns * step + 1, 3), 128, dtype=np.uint8)
     for k, image in enumerate(to_bytes(images).permute(0, 2, 3, 1).numpy()):
-        row, column = divmod(k, columns) if across else divmod(k, rows)[::-1]
+        row, column = (k % rows, k // rows) if rows else divmod(k, columns)
         top, left = 1 + row * step, 1 + column * step
-        sheet[top : top + size, left : left + size] = image                                   # grey becomes RGB
+        sheet[top : top + size, left : left + size] = image  # grey becomes RGB
     scale = max(1, round(SCALE * 28 / size))
     return Image.fromarray(sheet.repeat(scale, 0).repeat(scale, 1))
 
 
 def captioned(parts: Iterable[tuple[str, Image.Image]], across: bool = False) -> Image.Image:
-    """Pictures under their captions, one below the other (or side by side)."""
-    parts, font, line, gap = [(plain(caption), picture) for caption, picture in parts], ImageFont.load_default(16), 24, 8
+    """Pictures under their captions, one below the other, or side by side if `across`."""
+    parts = [(plain(caption), picture) for caption, picture in parts]
+    font, line, gap = ImageFont.load_default(16), 24, 8
     widths = [max(picture.width, int(font.getlength(caption))) for caption, picture in parts]
     heights = [picture.height + line for _, picture in parts]
-    ends = (sum(widths) + gap * (len(parts) - 1), max(heights)) if across else (max(widths), sum(heights) + gap * (len(parts) - 1))
+    gaps = gap * (len(parts) - 1)
+    ends = (sum(widths) + gaps, max(heights)) if across else (max(widths), sum(heights) + gaps)
     sheet, x, y = Image.new("RGB", ends, "white"), 0, 0
-    draw = ImageDraw.Draw(sheet)
+    canvas = ImageDraw.Draw(sheet)
     for (caption, picture), width, height in zip(parts, widths, heights, strict=True):
-        draw.text((x, y + 2), caption, fill="black", font=font)
+        canvas.text((x, y + 2), caption, fill="black", font=font)
         sheet.paste(picture, (x, y + line))
         x, y = (x + width + gap, y) if across else (x, y + height + gap)
     return sheet
 
 
 def save(picture: Image.Image, path: str | Path) -> None:
+    """Write a picture in the format of its ending. Raises InputError for others than FORMATS."""
     path, content = check_target(Path(path), *FORMATS), io.BytesIO()
     picture.save(content, FORMATS[path.suffix.lower()])
     write_bytes(path, content.getbuffer())
 
 
-def save_gif(frames: list[Image.Image], path: str | Path, milliseconds: int = 60, hold: int = 2000) -> None:
-    """An endless animation; the last frame stays for `hold` milliseconds."""
+def save_gif(
+    frames: list[Image.Image], path: str | Path, milliseconds: int = 60, hold: int = 2000
+) -> None:
+    """Write an endless animation. The last frame stays for `hold` milliseconds."""
     path, content = check_target(Path(path), ".gif"), io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [hold]
-    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    options = dict(save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    frames[0].save(content, "GIF", **options)
     write_bytes(path, content.getbuffer())

@@ -1,4 +1,4 @@
-"""Paths that users give: what may be read there, and what may be written, said before any work is done. No torch here."""
+"""Paths that users give, checked before any work is done. No torch here."""
 
 import os
 import tempfile
@@ -6,18 +6,19 @@ from pathlib import Path
 
 from nanoldm.utils.errors import InputError
 
-# What systems and their file managers leave in a folder that somebody has looked into. Names that begin with a dot are theirs, too.
-SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin", "system volume information",
-                "lost+found"}
+SYSTEM_FILES = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", ".directory", "icon\r", "__macosx"),
+    *("@eadir", "$recycle.bin", "system volume information", "lost+found"),
+}
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file or folder called `name` was made by a system and not by a user."""
-    return name.lower() in SYSTEM_FILES or name == ".DS_Store" or name.startswith("._") or name == ".directory"
+    """Whether a system or a file manager made a file or folder with this name."""
+    return name.lower() in SYSTEM_FILES or name.startswith("._")
 
 
 def user_path(path: str | Path) -> Path:
-    """`path` with ~ as the home folder. Raises InputError where there is no such user, or no home."""
+    """`path` with ~ as the home folder. Raises InputError if there is no such home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -25,8 +26,7 @@ def user_path(path: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where downloads and what can be computed again are kept: $NANOLDM_DATA or ~/.cache/nanoldm; without a home, in the system's
-    temporary folder."""
+    """$NANOLDM_DATA, ~/.cache/nanoldm, or a temporary folder if there is no home folder."""
     if given := os.environ.get("NANOLDM_DATA"):
         return user_path(given)
     try:
@@ -35,43 +35,45 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / "nanoldm-cache"
 
 
-def check_regular(path: Path, mend: str = "copy or export the whole folder again") -> None:
-    """Raise InputError that names `path` unless it is a file: a pipe or a device would never end, and a folder holds no bytes."""
+def check_regular(path: Path, fix: str = "copy or export the whole folder again") -> None:
+    """Raise InputError with `fix` unless `path` is a file: reading a pipe may never end."""
     if not path.exists():
-        raise InputError(f"{path} is missing: {mend}")
+        raise InputError(f"{path} is missing: {fix}")
     if not path.is_file():
-        raise InputError(f"{path} is {'a folder' if path.is_dir() else 'a device or a pipe'}, not a file: {mend}")
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise InputError(f"{path} is {kind}, not a file: {fix}")
 
 
 def check_target(path: Path, *suffixes: str) -> Path:
-    """`path`, if a file with one of `suffixes` can be written there; else an InputError, before any work is done."""
+    """`path`. Raises InputError unless a file with one of `suffixes` can be written there."""
     if path.suffix.lower() not in suffixes:
         raise InputError(f"cannot write {path}: end its name in {' or '.join(suffixes)}")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is {'a folder' if path.is_dir() else 'a device or a pipe'}: give the name of a file")
+    if path.exists():
+        check_regular(path, "give the name of a file")
     check_writable(path, path.parent)
     return path
 
 
 def check_apart(*paths: Path | None) -> None:
-    """Raise InputError if two of the given paths, of files to read and to write, are one file."""
-    given = [path for path in paths if path is not None]
-    real = [os.path.normcase(path.resolve()) for path in given]
-    for k, path in enumerate(given):
-        if real[k] in real[:k]:
-            raise InputError(f"{path} is given twice, and one would replace the other: give each file a name of its own")
+    """Raise InputError if two of the files that a command reads and writes are the same file."""
+    seen = set()
+    for path in paths:
+        real = path and os.path.normcase(path.resolve())
+        if real and real in seen:
+            raise InputError(f"{path} is given twice: give each file a name of its own")
+        seen.add(real)
 
 
 def check_folder(path: Path) -> None:
-    """Raise InputError if `path`, the value of --out, is a file and not a folder, or cannot be written to: before any work is done."""
+    """Raise InputError if `path`, the value of `out`, cannot be a folder to write to."""
     if path.exists() and not path.is_dir():
-        raise InputError(f"--out {path} is a file: give the name of a folder")
+        raise InputError(f"out {path} is a file: give the name of a folder")
     check_writable(path, path)
 
 
 def check_writable(path: Path, folder: Path) -> None:
     """Raise InputError that names `path` unless `folder` can be written to, or made."""
     folder = folder.absolute()
-    parent = next(there for there in (folder, *folder.parents) if there.exists())
+    parent = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"cannot write {path}: {parent} is not a folder that you may write to")

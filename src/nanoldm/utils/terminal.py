@@ -1,4 +1,4 @@
-"""What a terminal, a pipe or Ctrl-C may do to a command. No torch here."""
+"""Standard streams, quiet libraries and interrupts. No torch here."""
 
 import logging
 import os
@@ -11,30 +11,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-AGAIN = 0.05        # seconds after which an interrupt that was lost is raised again
+AGAIN = 0.05  # seconds until a lost interrupt is raised again
 
 
 def open_streams() -> int:
-    """A second number of standard error, which stays where the first is pointed elsewhere for a while (`without_remarks`).
+    """Prepare the standard streams. Returns a second descriptor of standard error, for `quiet`.
 
-    Give a process that was started without standard input, output or error (`2>&-`) the null device in their place, lest a file that is
-    opened later be taken for them; and let no character stop the output: those that the encoding lacks become ?."""
+    A closed stream (`2>&-`) becomes the null device, so that no opened file takes its number.
+    Characters that the encoding lacks are printed as ?.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)      # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))     # noqa: SIM115
-        stream = getattr(sys, name)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         with suppress(AttributeError, OSError):
-            stream.reconfigure(errors="replace")
+            getattr(sys, name).reconfigure(errors="replace")
     return os.dup(2)
 
 
-class Lasting:
-    """A text stream whose reader may go away (`nanoldm recipes | head -3`): then what is written is dropped and the work goes on."""
+class SafeStream:
+    """A stream that drops its text after its reader has gone (`nanoldm recipes | head -3`)."""
 
     def __init__(self, stream: TextIO, printable: Callable[..., str] | None):
         self.stream, self.printable = stream, printable
@@ -43,20 +43,18 @@ class Lasting:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        with self.dropping():
-            self.stream.write(text if self.printable is None else self.printable(text, keep="\n\t\r"))
+        shown = self.printable(text, keep="\n\t\r") if self.printable else text
+        self.attempt(self.stream.write, shown)
         return len(text)
 
     def flush(self) -> None:
-        with self.dropping():
-            self.stream.flush()
+        self.attempt(self.stream.flush)
 
-    @contextmanager
-    def dropping(self) -> Iterator[None]:
+    def attempt(self, action: Callable, *arguments: str) -> None:
         try:
-            yield
-        except OSError as error:        # nothing more can be written there, not even when Python ends
-            sink = os.open(os.devnull, os.O_WRONLY)
+            action(*arguments)
+        except OSError as error:
+            sink = os.open(os.devnull, os.O_WRONLY)  # also for what Python flushes at its end
             os.dup2(sink, self.stream.fileno())
             os.close(sink)
             if not isinstance(error, BrokenPipeError):
@@ -64,23 +62,23 @@ class Lasting:
 
 
 @contextmanager
-def lasting_output(printable: Callable[..., str] | None = None) -> Iterator[None]:
-    """Standard output and error as `Lasting`. printable: what is done to all text of standard output before it is written."""
+def safe_output(printable: Callable[..., str] | None = None) -> Iterator[None]:
+    """Standard output and error as `SafeStream`. printable: applied to all standard output."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Lasting(before[0], printable), Lasting(before[1], None)
+    sys.stdout, sys.stderr = SafeStream(before[0], printable), SafeStream(before[1], None)
     try:
         yield
     finally:
-        out, err = sys.stdout, sys.stderr
+        safe = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = before
-        for stream in (out, err):
-            with suppress(ValueError):      # closed
+        for stream in safe:
+            with suppress(ValueError):  # closed
                 stream.flush()
 
 
 @contextmanager
-def without_remarks() -> Iterator[None]:
-    """What libraries remark, C libraries among them, which write to the process's own standard error, is not shown."""
+def quiet() -> Iterator[None]:
+    """Hide warnings, logs and everything on standard error, also from C libraries."""
     saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     if sys.stderr:
         sys.stderr.flush()
@@ -99,30 +97,25 @@ def without_remarks() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt, also where Python would lose it.
-
-    An exception that is raised while an object is being deleted is reported and forgotten: there the interrupt is raised again shortly
-    after.
-    """
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt, again if Python loses it in a destructor."""
     hook = sys.unraisablehook
 
-    def again(lost: Any) -> None:
-        if lost.exc_type is not None and issubclass(lost.exc_type, KeyboardInterrupt):
-            timer = threading.Timer(AGAIN, interrupt_main)
-            timer.daemon = True
-            timer.start()
-        else:
-            hook(lost)
+    def raise_again(lost: Any) -> None:
+        if not (lost.exc_type and issubclass(lost.exc_type, KeyboardInterrupt)):
+            return hook(lost)
+        timer = threading.Timer(AGAIN, interrupt_main)
+        timer.daemon = True
+        timer.start()
 
     def terminate(*_: object) -> None:
         raise KeyboardInterrupt
 
-    here = threading.current_thread() is threading.main_thread()     # Python's rule
-    before = signal.signal(signal.SIGTERM, terminate) if here else None
-    sys.unraisablehook = again
+    main = threading.current_thread() is threading.main_thread()  # only it may set handlers
+    before = signal.signal(signal.SIGTERM, terminate) if main else None
+    sys.unraisablehook = raise_again
     try:
         yield
     finally:
         sys.unraisablehook = hook
-        if here:
+        if main:
             signal.signal(signal.SIGTERM, before)

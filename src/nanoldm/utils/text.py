@@ -1,4 +1,4 @@
-"""Names that strangers chose, made safe where they leave: for a terminal, a picture, Markdown and lines of code. No torch here."""
+"""Text of unknown origin, made safe for terminals, pictures, Markdown and code. No torch here."""
 
 import json
 import re
@@ -9,44 +9,48 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-MOST_NAMES = 20         # in a message
-LONGEST_LABEL = 30      # characters of a curve's name, beside which there must be room for the curve
+MOST_NAMES = 20  # in a message
+LONGEST_LABEL = 30  # characters of the name of a curve
+CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories
 
 
 def plain(text: object, keep: str = "") -> str:
-    r"""Text without control characters, which could move a terminal's cursor, break a line or hide a part: they become \n, \x1b, \u202e.
+    r"""Text with escaped control characters, except those in `keep`: \n, \x1b, \u202e."""
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c) in CONTROL and c not in keep else c
+        for c in str(text)
+    )
 
-    keep: control characters that are left as they are.
-    """
-    return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else escaped(c) for c in str(text))
 
-
-def escaped(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 127 else repr(character)[1:-1]
+def one_line(error: object, length: int = 150) -> str:
+    """The message of an error in one line of at most `length` characters."""
+    return " ".join(str(error).split())[:length]
 
 
 def markdown(text: object) -> str:
-    """Text as Markdown that shows it as it is."""
+    """Markdown that shows `text` as it is."""
     return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&$])", r"\\\1", plain(text))
 
 
 def code(text: object) -> str:
-    """Text as code within a line of Markdown: fenced by more backticks than it holds in a row."""
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", str(text))), default=0))
-    space = " " if "`" in str(text) else ""
+    """Code in a line of Markdown: between more backticks than `text` has in a row."""
+    runs = re.findall("`+", str(text))
+    fence = "`" * (1 + max(map(len, runs), default=0))
+    space = " " * bool(runs)
     return f"{fence}{space}{plain(text)}{space}{fence}"
 
 
 def shell(path: str | Path) -> str:
-    """A path as one word of a command that can be copied, and no option of it."""
+    """A path as one word of a command that can be copied. It is never read as an option."""
     word = plain(path)
     word = f"./{word}" if word.startswith("-") else word
     return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
 
 
 def listing(names: Sequence[str]) -> str:
-    """Names one after the other; of many the first ones and the last."""
-    return ", ".join([*names[: MOST_NAMES - 1], "...", names[-1]] if len(names) > MOST_NAMES else names)
+    """Names with commas in between; of many, the first 19 and the last."""
+    shown = [*names[: MOST_NAMES - 1], "...", names[-1]] if len(names) > MOST_NAMES else names
+    return ", ".join(shown)
 
 
 def duration(seconds: float) -> str:
@@ -63,12 +67,12 @@ def is_number(name: str) -> bool:
 
 
 def python(text: object) -> str:
-    """Text as a string of Python, in double quotes."""
+    """Text as a Python string in double quotes."""
     return json.dumps(str(text), ensure_ascii=plain(text) != str(text))
 
 
 def label(text: object) -> str:
-    r"""Text for matplotlib, which reads $...$ as mathematics and leaves names that begin with _ out of legends."""
-    name = plain(text)
-    name = name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL // 2]}...{name[-LONGEST_LABEL // 2 :]}"
+    r"""Text for matplotlib, which reads $...$ as mathematics and leaves _names out of legends."""
+    name, half = plain(text), LONGEST_LABEL // 2
+    name = name if len(name) <= LONGEST_LABEL else f"{name[:half]}...{name[-half:]}"
     return re.sub("^_", " _", name).replace("$", r"\$")

@@ -8,7 +8,12 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from nanoldm.evaluation.metrics import frechet_distance, gaussian_distance, kernel_distance, mean_kernel
+from nanoldm.evaluation.metrics import (
+    frechet_distance,
+    gaussian_distance,
+    kernel_distance,
+    mean_kernel,
+)
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.seeding import generator
 

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from nanoldm.evaluation.metrics import class_accuracy, confidence, density_coverage, distance_from_uniform, histogram, nearest, radii
+from nanoldm.evaluation.metrics import (
+    class_accuracy,
+    confidence,
+    density_coverage,
+    distance_from_uniform,
+    histogram,
+    nearest,
+    radii,
+)
 from nanoldm.evaluation.metrics.neighbours import ROWS
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.seeding import generator

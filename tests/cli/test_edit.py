@@ -1,4 +1,4 @@
-"""The editing commands: files in, pictures and figures out."""
+"""The editing commands: files in, pictures and errors out."""
 
 import sys
 
@@ -11,7 +11,7 @@ from nanoldm.data import load
 
 LINES = {
     "img2img MODEL test:3 --t 40 --n 3 --steps 5": ("results, from the input", "wrote img2img.png: 3 images"),
-    "inpaint MODEL test:3 --mask HERE/dot.png --n 2 --steps 5": ("mask HERE/dot.png: 6%", "painted pixels", "wrote inpaint.png: 2 images"),
+    "inpaint MODEL test:3 --mask HERE/dot.png --n 2 --steps 5": ("mask HERE/dot.png: 6%", "generated pixels", "wrote inpaint.png: 2 images"),
     "interpolate MODEL --seeds 3,7 --frames 4 --steps 5 --gif way.gif": ("largest / mean", "wrote way.gif: 4 frames"),
     "interpolate MODEL --images test:3 test:4 --frames 3 --steps 5": ("first frame, from its input", "wrote interpolate.png: 3 images"),
     "invert MODEL test:0-3 --steps 5 --npz noise.npz": ("there and back, latents", "wrote noise.npz: x_T (4, 4, 6)"),
@@ -26,7 +26,7 @@ BAD = {
     "img2img MODEL test:2-1": "count upwards",
     "img2img MODEL test:1-2": "give one at a time",
     "img2img MODEL test:1 --t 100": "choose 0 to 99",
-    "img2img MODEL test:1 --n 0": "--n 0: ask for at least 1 image",
+    "img2img MODEL test:1 --n 0": "--n 0: at least 1 image is needed",
     "img2img MODEL test:1 --out picture.txt": "end its name in .png",
     "inpaint MODEL test:1": "--mask",
     "inpaint MODEL test:1 --mask middle": "there is no mask middle",
@@ -35,12 +35,12 @@ BAD = {
     "inpaint MODEL test:1 --mask HERE/text.png": "text.png cannot be read",
     "interpolate MODEL": "give either --seeds 3,7 or --images",
     "interpolate MODEL --seeds 3,7 --images test:1 test:2": "give either --seeds 3,7 or --images",
-    "interpolate MODEL --seeds 3": "has two",
-    "interpolate MODEL --seeds 3,7 --frames 1": "at least 2",
-    "interpolate MODEL --seeds 3,7 --sampler ddpm": "draws noise on the way",
+    "interpolate MODEL --seeds 3": "give two seeds",
+    "interpolate MODEL --seeds 3,7 --frames 1": "--frames 1: choose a number from 2",
+    "interpolate MODEL --seeds 3,7 --sampler ddpm": "adds noise",
     "interpolate MODEL --seeds 3,7 --gif way.png": "end its name in .gif",
-    "invert MODEL test:1 --iterations 0": "at least 1 is needed",
-    "invert MODEL test:1 --guidance 2": "leave out the guidance scale",
+    "invert MODEL test:1 --iterations 0": "--iterations 0: choose a number from 1",
+    "invert MODEL test:1 --guidance 2": "remove guidance",
     "invert MODEL test:1 --npz noise.csv": "end its name in .npz",
     "vary MODEL test:1 --strength 2": "choose a number from 0",
 }
@@ -98,7 +98,7 @@ def test_the_polarity_of_a_file_can_be_reversed_and_fitting_left_out(nanoldm, tm
         assert done.returncode == 0, done.stderr
         said[option] = done.stdout
     assert "inverted: the model draws light on dark" in said[""]
-    assert "(not as you want it? --no-fit, --invert)" in said[""]
+    assert "(--no-fit and --invert change this)" in said[""]
     assert "not inverted, as asked" in said["--invert"]
     assert "60x60 grey -> resized to 28x28\n" in said["--no-fit"]
     assert all("its white pixels, cropped as the picture" in text for text in said.values())

@@ -25,7 +25,7 @@ def inputs():
         return torch.randn(4, 9, 3), torch.tensor([5, 50, 70, 99])
 
 
-def test_each_class_and_no_label_have_a_vector_of_their_own():
+def test_each_label_and_no_label_have_a_vector_of_their_own():
     embedding = LabelEmbedding(3, 8)
     vectors = embedding(torch.tensor([-1, 0, 1, 2]))
     assert torch.equal(vectors, embedding.weight)
@@ -34,7 +34,7 @@ def test_each_class_and_no_label_have_a_vector_of_their_own():
 
 @KINDS
 def test_the_label_changes_the_answer_for_its_own_image_alone(kind):
-    network, (x_t, t) = awake(kind, classes=5), inputs()
+    network, (x_t, t) = awake(kind, labels=5), inputs()
     label = torch.tensor([0, 1, 2, 3])
     answer, other = network(x_t, t, label), network(x_t, t, torch.tensor([0, 4, 2, 3]))
     assert torch.allclose(answer[[0, 2, 3]], other[[0, 2, 3]], atol=1e-6)
@@ -43,30 +43,30 @@ def test_the_label_changes_the_answer_for_its_own_image_alone(kind):
 
 @KINDS
 def test_no_label_is_label_minus_one(kind):
-    network, (x_t, t) = awake(kind, classes=5), inputs()
+    network, (x_t, t) = awake(kind, labels=5), inputs()
     torch.testing.assert_close(network(x_t, t), network(x_t, t, torch.full((4,), -1)))
     shared = torch.tensor([70])
     torch.testing.assert_close(network(x_t, shared, torch.full((4,), 2)), network(x_t, shared, torch.tensor([2])))
 
 
 @KINDS
-def test_a_network_without_classes_takes_no_label(kind):
+def test_a_network_without_labels_takes_no_label(kind):
     x_t, t = inputs()
     with pytest.raises(InputError, match="without labels"):
         awake(kind)(x_t, t, torch.zeros(4, dtype=torch.long))
 
 
 @KINDS
-def test_classes_and_position_leave_the_initial_weights_of_a_plain_network_alone(kind):
+def test_labels_and_position_leave_the_initial_weights_of_a_plain_network_alone(kind):
     """So that the reference recipe still starts from the weights it always had."""
     with seeded(7):
         plain = NETWORKS[kind](**SIZES).state_dict()
     assert not any(name.startswith(("label", "position")) for name in plain)
-    assert {*awake(kind, classes=2, position="rope+learned").state_dict()} - plain.keys() == {"label.weight", "position"}
+    assert {*awake(kind, labels=2, position="rope+learned").state_dict()} - plain.keys() == {"label.weight", "position"}
 
 
 @KINDS
-def test_only_learned_positions_tell_the_network_where_a_token_lies(kind):
+def test_only_learned_positions_show_the_network_where_a_token_is(kind):
     """Identical tokens are all answered alike by rotary positions, whose attention sees nothing but differences."""
     x_t, t = torch.ones(1, 9, 3), torch.tensor([30])
     spread = {position: awake(kind, position=position)(x_t, t).std(1).max().item() for position in ("rope", "rope+learned")}
@@ -74,6 +74,6 @@ def test_only_learned_positions_tell_the_network_where_a_token_lies(kind):
     assert spread["rope+learned"] > 1e-3
 
 
-def test_an_unknown_position_embedding_is_refused():
+def test_an_unknown_position_embedding_is_an_error():
     with pytest.raises(InputError, match=r"rope\+learned"):
         NETWORKS["DiffusionNet"](**SIZES, position="learned")

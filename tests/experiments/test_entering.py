@@ -1,10 +1,10 @@
-"""Where images and statistics enter: other types, shapes and ranges are refused, buffers are kept. And what must not: the environment."""
+"""Images of other types, shapes and ranges are errors; buffers are kept; the environment changes no weights."""
 
 import pytest
 import torch
 
 from nanoldm.experiments.recipes import mnist
-from nanoldm.experiments.stages import autoencoder_stage, encode
+from nanoldm.experiments.stages import autoencoder_stage, raw_tokens
 from nanoldm.training import EMA, fit
 from nanoldm.utils.errors import InputError
 
@@ -22,15 +22,15 @@ def test_an_ema_has_the_running_statistics_of_its_source():
 
 @pytest.mark.parametrize("images", [torch.rand(9, 1, 8, 8), torch.zeros(9, 8, 8, dtype=torch.uint8), torch.zeros(9, 2, 8, 8).byte(),
                                     torch.zeros(9, 1, 8, 6).byte(), torch.zeros(9, 1, 8, 8).bool()])
-def test_images_of_another_type_or_shape_are_refused_where_they_enter(tiny_pipeline, images):
-    for enter in (lambda: autoencoder_stage(mnist(), images), lambda: encode(tiny_pipeline.autoencoder, images)):
+def test_images_of_another_type_or_shape_are_errors(tiny_pipeline, images):
+    for enter in (lambda: autoencoder_stage(mnist(), images), lambda: raw_tokens(tiny_pipeline.autoencoder, images)):
         with pytest.raises(InputError, match=r"give uint8 \(N, C, S, S\)"):
             enter()
 
 
 @pytest.mark.parametrize("images", [torch.zeros(2, 1, 28, 28).byte(), torch.rand(2, 1, 28, 28) * 255, torch.rand(2, 1, 28, 28) * 2 - 1,
                                     torch.full((2, 1, 28, 28), float("nan"))])
-def test_images_of_another_range_are_refused_by_a_model(tiny_pipeline, images):
+def test_images_of_another_range_are_errors(tiny_pipeline, images):
     with pytest.raises(InputError, match=r"give (float32 in \[0, 1\]|pixels from 0 to 1)"):
         tiny_pipeline.reconstruct(images)
 

@@ -1,0 +1,149 @@
+"""What the editing commands share: options, reading images, writing results."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from nanoldm.cli.options import Flag, LabelText, Machine, SamplingOptions
+from nanoldm.cli.sample import save_rows
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.paths import check_apart, check_target, user_path
+from nanoldm.utils.ranges import seed_range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nanoldm.editing import Edited
+    from nanoldm.editing.photo import Fitted
+    from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+
+COLUMNS, LOOK_AT = 16, 16
+ImageName = Positional[
+    Annotated[
+        str,
+        arg(
+            metavar="IMAGE",
+            help="An image file: it is fitted to the model's size, channels and polarity. Or test:3, "
+            "an image of the model's own test set.",
+        ),
+    ]
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultSeeds:
+    """Seeds of several results of one image."""
+
+    # How many results.
+    n: int = 8
+    # Seed of the first result; the next results count up.
+    seed: int = 0
+    # Class of the results, for models with classes: its number or name, or several in turn, such as
+    # 0-9 or cat,dog (default: none).
+    label: LabelText = ""
+
+    def seeds(self) -> list[int]:
+        return list(seed_range(self.n, self.seed))
+
+    def labels(self, model: str) -> list[int] | int:
+        """A label per result; -1 (none) if the option was not given."""
+        from nanoldm.pipeline.labels import in_turn, labels_of
+
+        return in_turn(labels_of(model, self.label), self.n) or -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditOptions(SamplingOptions, Machine):
+    """What every edit needs: a model, image files that are fitted to it, and a picture."""
+
+    # Choose the polarity and, for models of strokes, cut out and centre the ink; --no-fit only crops
+    # to a centred square and resizes.
+    fit: bool = True
+    # Use the other polarity than the one that was chosen.
+    invert: Flag = False
+
+    def begin(self, model: str, names: Sequence[str], *files: Path | None) -> "Given":
+        """Check all files, load the model, and read and fit the images.
+
+        files: that the command writes or reads; the first is the picture. Raises InputError.
+        """
+        from nanoldm.editing.photo import fit_image, open_visible
+        from nanoldm.utils.images import FORMATS
+
+        check_target(files[0], *FORMATS)
+        photos = [user_path(name) for name in names if not name.startswith("test:")]
+        for file in [*photos, *files[1:]]:
+            check_apart(file, files[0])
+        loaded = self.load(model)
+        for file in photos:
+            open_visible(file)
+        look = cache(lambda: look_at(loaded))
+        images, fitted = [], []
+        for name in names:
+            if name.startswith("test:"):
+                images.append(test_images(model, name))
+                fitted.append(None)
+                continue
+            photo = fit_image(user_path(name), look(), fit=self.fit, invert=self.invert)
+            hint = " (--no-fit and --invert change this)" if self.fit and not self.invert else ""
+            print(photo.done + hint)
+            images.append(photo.image)
+            fitted.append(photo)
+        return Given(loaded, images, next(iter(fitted), None))
+
+
+@dataclass(frozen=True)
+class Given:
+    """A loaded model, the images (1 or more, C, S, S) of a command, and how the first was fitted."""
+
+    model: "LatentDiffusion"
+    images: "list[Tensor]"
+    first: "Fitted | None"
+
+
+def look_at(model: "LatentDiffusion") -> "Tensor":
+    """Some images of a model, which show its polarity and its margins."""
+    from nanoldm.pipeline.settings import quick_settings
+
+    return model.generate(LOOK_AT, -1, settings=quick_settings(model.denoiser.schedule))
+
+
+def test_images(model: str, name: str) -> "Tensor":
+    """ "test:3", "test:0-15": images of the model's own test set, (N, C, S, S) in [0, 1]."""
+    from nanoldm.pipeline.own_images import own_test_set
+    from nanoldm.utils.images import to_float
+
+    numbers = re.fullmatch(r"test:([0-9]{1,9})(?:-([0-9]{1,9}))?", name)
+    if not numbers:
+        raise InputError(f"{name}: give the number of a test image, such as test:3 or test:0-15")
+    first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+    if last < first:
+        raise InputError(f"{name}: count upwards, such as test:{last}-{first}")
+    images = own_test_set(model).images
+    if last >= len(images):
+        raise InputError(f"{name}: the model has test images 0 to {len(images) - 1}")
+    return to_float(images[first : last + 1])
+
+
+def finish(edited: "Edited", out: Path) -> None:
+    """Print the errors and write the picture: single images side by side, longer rows stacked."""
+    from nanoldm.utils.images import captioned, grid, save
+
+    print("mean squared differences, pixels from 0 to 1:")
+    for name, value in edited.errors.items():
+        print(f"  {name}: {value:.3g}")
+    if any(len(part) == 1 for part in edited.shown.values()):
+        parts = [
+            (caption, grid(part, -(-len(part) // math.isqrt(len(part)))))
+            for caption, part in edited.shown.items()
+        ]
+        save(captioned(parts, across=True), out)
+    else:
+        save_rows(edited.shown, out, COLUMNS)
+    print(f"wrote {out}: {len(edited.images)} image{'s' * (len(edited.images) > 1)}")

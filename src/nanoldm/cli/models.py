@@ -1,0 +1,46 @@
+"""Commands about trained models: info and export."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from nanoldm.cli.options import ModelName
+from nanoldm.pipeline.folders import DEFAULT_MODEL
+from nanoldm.utils.text import shell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Print the recipe, parameters and training history of a model.
+
+    Example: nanoldm info mnist-fast
+    """
+
+    model: ModelName = DEFAULT_MODEL
+
+    def run(self) -> None:
+        from nanoldm.experiments.model_card import describe
+
+        print(describe(self.model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Copy a model, its history and a model card to a new folder, to share it.
+
+    Example: nanoldm export runs/mnist my-digits
+    """
+
+    # A run folder, an exported folder or a bundled name.
+    source: Positional[Annotated[str, arg(metavar="RUN")]]
+    # The new folder.
+    folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]
+
+    def run(self) -> None:
+        from nanoldm.experiments.model_card import export
+
+        new = export(self.source, self.folder)
+        done = f"wrote {self.folder}" if new else f"{self.folder} has this model already"
+        print(f"{done}. Sample from it with: nanoldm sample {shell(self.folder)}")

@@ -1,0 +1,92 @@
+"""The command that trains: every field of the recipe is an option."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from nanoldm.cli.options import Flag, Folder, Machine, parse_duration
+from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.recipes import RECIPES, find_recipe
+from nanoldm.utils.errors import InputError
+
+# Short option -> field
+SHORT = {
+    "--epochs": "--training.epochs",
+    "--steps": "--training.steps",
+    "--ae-epochs": "--autoencoder_training.epochs",
+    "--data": "--data.name",
+    "--size": "--data.size",
+    "--holdout": "--data.holdout",
+}
+LENGTHS = ("--budget", "--training.epochs", "--training.steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Machine):
+    """Train an autoencoder and a denoiser; the same command resumes a stopped run.
+
+    Example: nanoldm train mnist-fast --budget 10m
+
+    Other settings: nanoldm train mnist --network.depth 6 --training.learning_rate 1e-3 --dry-run
+
+    RECIPE is one of `nanoldm recipes`. Every field of the recipe is an option, shown with its value.
+    Short forms: --epochs and --steps (--training...), --ae-epochs (--autoencoder_training.epochs),
+    --data, --size and --holdout (--data...).
+    """
+
+    recipe: Annotated[Recipe, arg(name="")]
+    # Run folder (default: runs/RECIPE).
+    out: Folder = None
+    # Print the recipe, parameters, steps and expected time, and write nothing.
+    dry_run: Flag = False
+    # Compile the denoiser first (torch.compile, needs a C++ compiler): half a minute, then faster
+    # steps.
+    compile: Flag = False
+
+    def run(self) -> None:
+        began = time.monotonic()
+        from nanoldm.experiments.train import Run
+
+        folder = self.out or Path("runs") / self.recipe.recipe
+        run = Run(folder, self.recipe.with_absolute_paths(), self.prepare(), self.compile, began)
+        run.forecast() if self.dry_run else run.train()
+
+
+def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Arguments after `train` -> (options with full names, the recipe as default values).
+
+    Raises InputError for an unknown recipe, and if two options set the length of the training.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        if arguments and arguments[0] in ("--help", "-h"):
+            return arguments, {"recipe": RECIPES["mnist-fast"]()}
+        raise InputError(
+            f"train needs a recipe: nanoldm train RECIPE, such as {', '.join(RECIPES)}"
+        )
+    name, *options = arguments
+    recipe, full = find_recipe(name)(), []
+    for option in options:
+        flag, equals, value = option.partition("=")
+        full += [SHORT.get(flag, flag) + equals + value]
+    given = [length for length in LENGTHS if any(o.split("=")[0] == length for o in full)]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} all set the length of the training: give one of them")
+    if "--training.epochs" in given:
+        recipe = recipe.replace(training={"steps": None})
+    return seconds(full), {"recipe": recipe}
+
+
+def seconds(options: list[str]) -> list[str]:
+    """Options with the time of --budget in seconds."""
+    found: list[str] = []
+    for option in options:
+        flag, equals, value = option.partition("=")
+        if flag == "--budget" and equals:
+            option = f"--budget={parse_duration('budget', value)}"
+        elif found and found[-1] == "--budget":
+            option = str(parse_duration("budget", option))
+        found.append(option)
+    return found

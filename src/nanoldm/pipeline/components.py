@@ -1,0 +1,134 @@
+"""The components of a model, on one device: encode, decode, load and save."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from nanoldm.diffusion import Denoiser
+from nanoldm.models import ConvAE
+from nanoldm.pipeline.folders import find_model
+from nanoldm.pipeline.saving import Saved, load_model, save_model
+from nanoldm.pipeline.settings import Sampling, default_settings, load_settings, save_settings
+from nanoldm.utils.device import check_compiler
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import check_floats, images_at_a_time
+from nanoldm.utils.ranges import seed_list
+from nanoldm.utils.seeding import generator
+
+Seeds = int | Sequence[int]  # n means 0 ... n - 1
+
+
+class Components:
+    """A trained autoencoder and denoiser, and how to sample with them.
+
+    clip_sample_range: the largest |normalised latent| of the training set, the limit of the clamp.
+    settings: how the model generates by default.
+    class_names: {number: name} of the classes; labels may be given by name.
+    pseudo_labels: whether the labels of the network are clusters, which users cannot choose.
+    """
+
+    def __init__(
+        self,
+        autoencoder: ConvAE,
+        denoiser: Denoiser,
+        clip_sample_range: float,
+        *,
+        settings: Sampling | None = None,
+        class_names: Mapping[int, str] | None = None,
+        pseudo_labels: bool = False,
+    ):
+        self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
+        self.clip_sample_range, self.pseudo_labels = clip_sample_range, pseudo_labels
+        self.settings = settings or default_settings(denoiser.schedule)
+        self.class_names = dict(class_names or {})
+        self.batch_size: int | None = None  # images at a time; None: by the device
+        self.name: str | None = None  # what `from_pretrained` loaded
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> Self:
+        """Load a bundled model by name, a run folder or an exported folder.
+
+        Raises InputError if there is no such model, or if a file is missing, damaged or foreign.
+        """
+        folder = find_model(model)
+        saved = vars(load_model(folder))
+        settings = load_settings(folder, saved["denoiser"].schedule)
+        loaded = cls(**saved, settings=settings).to(device)
+        loaded.name = str(model)
+        return loaded
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights (safetensors), configuration and sampling settings to `folder`."""
+        names = (self.class_names, self.pseudo_labels)
+        save_settings(Path(folder), self.settings)
+        save_model(
+            Path(folder), Saved(self.autoencoder, self.denoiser, self.clip_sample_range, *names)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.autoencoder.latent_mean.device
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(tokens, channels) of one image."""
+        return self.autoencoder.tokens, self.autoencoder.latent_channels
+
+    @property
+    def classes(self) -> int:
+        """How many classes a user can choose from."""
+        return 0 if self.pseudo_labels else self.denoiser.labels
+
+    def to(self, device: torch.device | str) -> Self:
+        self.autoencoder.to(device)
+        self.denoiser.to(device)
+        return self
+
+    def compile(self) -> Self:
+        """Use torch.compile for sampling: half a minute at first, then faster steps.
+
+        A batch of another size compiles again. Raises InputError if there is no compiler.
+        """
+        check_compiler(self.device)
+        self.denoiser.network.compile(dynamic=False)
+        return self
+
+    @property
+    def images_per_batch(self) -> int:
+        """`batch_size`, or what suits the device (docs/performance.md)."""
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"batch_size {self.batch_size}: at least 1 is needed")
+        return self.batch_size or (64 if self.device.type == "cpu" else 1000)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Images -> normalised tokens, on the model's device.
+
+        Raises InputError for images of another shape, type or range.
+        """
+        config = self.autoencoder.config
+        check_floats(images, config["image_channels"], config["image_size"])
+        parts = images.split(images_at_a_time(images))
+        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in parts])
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Normalised tokens -> images."""
+        return self.autoencoder.decode(tokens).sigmoid().cpu()
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """decode(encode(images)): the loss of the autoencoder alone."""
+        parts = images.split(images_at_a_time(images))
+        return torch.cat([self.decode(self.encode(part)) for part in parts])
+
+    def noise(self, seeds: Seeds) -> Tensor:
+        """The x_T of `generate`: (N, tokens, channels) from N(0, I)."""
+        return self._noise([generator(seed) for seed in seed_list(seeds)])
+
+    def _noise(self, streams: list[torch.Generator]) -> Tensor:
+        """(B, tokens, channels) from N(0, I), row k from streams[k]."""
+        rows = [torch.randn(self.latent_shape, generator=stream) for stream in streams]
+        return torch.stack(rows).to(self.device)

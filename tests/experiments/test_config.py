@@ -1,0 +1,35 @@
+"""The names in a recipe's types are those of the code that they choose from."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from nanoldm.diffusion import PREDICTIONS, SAMPLERS, SPACINGS
+from nanoldm.diffusion.objective import WEIGHTINGS
+from nanoldm.diffusion.schedule import TABLES
+from nanoldm.diffusion.time_sampling import DISTRIBUTIONS
+from nanoldm.experiments.config import Diffusion, Network, SamplingFields, Training
+from nanoldm.models import NETWORKS
+from nanoldm.models.network import POSITIONS
+from nanoldm.training import make_optimizer
+
+
+@pytest.mark.parametrize(("group", "field", "names"), [
+    (Network, "kind", NETWORKS), (Network, "position", POSITIONS), (Diffusion, "schedule", TABLES),
+    (Diffusion, "prediction", PREDICTIONS), (Diffusion, "loss_weighting", WEIGHTINGS),
+    (Diffusion, "timestep_distribution", DISTRIBUTIONS), (SamplingFields, "spacing", SPACINGS)])
+def test_the_choices_of_a_field_are_the_registered_names(group, field, names):
+    assert set(get_args(group.model_fields[field].annotation)) == set(names)
+
+
+def test_the_choices_of_samplers_are_the_registered_names():
+    choices, none = get_args(SamplingFields.model_fields["sampler"].annotation)
+    assert none is type(None)
+    assert set(get_args(choices)) == set(SAMPLERS)
+
+
+@pytest.mark.parametrize("name", get_args(Training.model_fields["optimizer"].annotation))
+def test_every_optimiser_can_be_made(name):
+    module = torch.nn.Linear(2, 2)
+    assert make_optimizer(name, module, 0.1, [module.weight]).param_groups[0]["lr"] == 0.1
