@@ -35,7 +35,7 @@ def test_what_was_computed_once_is_read_from_then_on(folder):
     assert [file.name for file in folder.iterdir()] == ["a.safetensors"]
 
 
-def test_what_is_there_is_believed_under_its_own_key_alone(folder):
+def test_a_stored_result_counts_only_under_its_own_key(folder):
     save_tensors(folder / "a.safetensors", Compute(5)())
     compute = Compute()
     assert same(cached("a", compute), 5)

@@ -1,57 +1,91 @@
-"""Learning curves, and what a training logs for them."""
+"""Learning curves."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from nanoldm.evaluation import plots as charts
+from nanoldm.evaluation.curves import draw_curves
 from nanoldm.evaluation.plots import column
-from nanoldm.pipeline.folders import read_metrics
+from nanoldm.pipeline.folders import METRICS, read_metrics
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import captioned, grid, save
+from nanoldm.utils.seeding import generator
 
 
-def test_curves_and_gif_of_two_runs(nanoldm, trained_run):
-    shutil.copytree(trained_run, nanoldm.folder / "unfinished", dirs_exist_ok=True)
-    shutil.rmtree(nanoldm.folder / "unfinished" / "model")
-    one = nanoldm("curves", trained_run, "--out", "one.png", "--gif", "one.gif")
-    two = nanoldm("curves", trained_run, "unfinished", "--out", "two.png", "--gif", "two.gif")
-    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
-    assert "wrote two.png: 2 run(s)" in two.stdout
-    pictures = [Image.open(nanoldm.folder / f"{name}.png").convert("RGB") for name in ("one", "two")]
-    assert pictures[0].size == pictures[1].size
+@pytest.fixture
+def run(small_model, tmp_path) -> Path:
+    """A run folder with a history and samples of two steps."""
+    folder = tmp_path / "run"
+    shutil.copytree(small_model, folder / "model")
+    shutil.copy(folder / "model" / METRICS, folder / METRICS)
+    images = torch.rand(4, 1, 8, 8, generator=generator(0))
+    for step in (10, 20):
+        save(captioned([(f"step {step}", grid(images))]), folder / "samples" / f"step-{step}.png")
+    return folder
+
+
+def test_curves_and_gif_of_two_runs(run, tmp_path, capsys):
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run, unfinished)
+    shutil.rmtree(unfinished / "model")
+    draw_curves([run], tmp_path / "one.png", tmp_path / "one.gif")
+    draw_curves([run, unfinished], tmp_path / "two.png", tmp_path / "two.gif")
+    assert f"wrote {tmp_path / 'two.png'}: 2 run(s)" in capsys.readouterr().out
+    pictures = [Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("one", "two")]
+    assert pictures[0].width == pictures[1].width
     assert pictures[0].tobytes() != pictures[1].tobytes()
-    gifs = [Image.open(nanoldm.folder / f"{name}.gif") for name in ("one", "two")]
-    assert gifs[0].n_frames == len(list((trained_run / "samples").glob("step-*.png")))
-    assert gifs[1].width > 1.9 * gifs[0].width                  # side by side
+    gifs = [Image.open(tmp_path / f"{name}.gif") for name in ("one", "two")]
+    assert gifs[0].n_frames == 2
+    assert gifs[1].width > 1.9 * gifs[0].width  # side by side
 
 
-def test_a_bundled_model_has_curves_but_no_grids(nanoldm):
-    assert nanoldm("curves", "mnist", "--out", "bundled.png").returncode == 0
-    refused = nanoldm("curves", "mnist", "--out", "bundled.png", "--gif", "bundled.gif")
-    assert refused.returncode == 2
-    assert "only run folders have them" in refused.stderr
+def test_the_legend_lies_outside_the_curves(monkeypatch):
+    monkeypatch.setattr(charts, "picture", lambda sheet: sheet)
+    record = {"stage": "denoiser", "step": 1, "loss": 1.0, "test_loss": 1.0}
+    sheet = charts.training({"a": [record], "b": [record]})
+    assert [ax.get_legend() for ax in sheet.axes] == [None] * 6
+    names = {text.get_text() for text in sheet.legends[0].get_texts()}
+    assert names == {"a", "b", "training", "test, raw weights", "test, EMA weights"}
 
 
-def test_a_folder_without_history_is_refused(nanoldm, tmp_path):
-    for arguments in ([tmp_path], ["no-such-run"], [tmp_path, "--out", "curves.txt"]):
-        refused = nanoldm("curves", *arguments)
-        assert refused.returncode == 2
-        (line,) = refused.stderr.splitlines()
-        assert line.startswith("nanoldm: ")
+def test_a_bundled_model_has_curves_but_no_samples(tmp_path):
+    draw_curves(["mnist"], tmp_path / "bundled.png")
+    with pytest.raises(InputError, match="only run folders have them"):
+        draw_curves(["mnist"], tmp_path / "bundled.png", tmp_path / "bundled.gif")
 
 
-def test_a_training_logs_the_proxy_of_both_weights_and_the_opening_gates(trained_run):
-    records = read_metrics(trained_run / "metrics.jsonl")
-    (last,) = [record for record in records if record["step"] == 40 and "proxy" in record]
-    for name in ("proxy", "proxy_ema"):
+def test_a_folder_without_history_is_an_error(tmp_path, run):
+    cases = [([tmp_path], "a.png"), (["no-such-run"], "a.png"), ([run], "a.txt"), ([], "a.png")]
+    for runs, out in cases:
+        with pytest.raises(InputError):
+            draw_curves(runs, tmp_path / out)
+    (run / METRICS).unlink()
+    (run / "model" / METRICS).unlink()
+    with pytest.raises(InputError, match="has no training history"):
+        draw_curves([run], tmp_path / "a.png")
+
+
+def test_a_training_logs_the_denoising_error_of_both_weights_and_the_gates(trained_run):
+    records = read_metrics(trained_run / METRICS)
+    (last,) = [each for each in records if each["step"] == 40 and "denoising_error" in each]
+    for name in ("denoising_error", "denoising_error_ema"):
         assert len(last[name]) == 12
-        assert 0 < last[name][0] < last[name][-1]               # more noise, more error
+        assert 0 < last[name][0] < last[name][-1]  # more noise, more error
     gates = [record["gates"] for record in records if "gates" in record]
-    assert {len(row) for row in gates} == {8}                   # attention and feed-forward of 4 blocks
+    assert {len(row) for row in gates} == {8}  # attention and feed-forward of 4 blocks
     assert max(gates[0]) < 0.01 < min(gates[-1])
 
 
-def test_a_column_is_one_figure_of_one_stage_with_lists_as_means():
-    records = [{"stage": "denoiser", "step": 1, "loss": 2.0}, {"stage": "autoencoder", "step": 1, "loss": 9.0},
-               {"stage": "denoiser", "step": 5, "proxy": [1.0, 3.0]}, {"stage": "denoiser", "step": 7, "loss": 1.0}]
+def test_a_column_is_one_metric_of_one_stage_with_lists_as_means():
+    records = [
+        {"stage": "denoiser", "step": 1, "loss": 2.0},
+        {"stage": "autoencoder", "step": 1, "loss": 9.0},
+        {"stage": "denoiser", "step": 5, "denoising_error": [1.0, 3.0]},
+        {"stage": "denoiser", "step": 7, "loss": 1.0},
+    ]
     assert column(records, "denoiser", "loss") == ([1, 7], [2.0, 1.0])
-    assert column(records, "denoiser", "proxy") == ([5], [pytest.approx(2)])
+    assert column(records, "denoiser", "denoising_error") == ([5], [pytest.approx(2)])

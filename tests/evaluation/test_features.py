@@ -1,4 +1,4 @@
-"""Feature networks: the bundled ones, training new ones, and that no training loss knows them."""
+"""Feature networks: the bundled ones, and training new ones."""
 
 import math
 import shutil
@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from nanoldm.data import load
-from nanoldm.evaluation.feature_training import accuracy, augment, rotate
+from nanoldm.data.source import Data
+from nanoldm.evaluation.feature_training import accuracy, augment, rotate, train_features
 from nanoldm.evaluation.features import BUNDLED, load_features, sha256
 from nanoldm.evaluation.metrics import extract
 from nanoldm.utils.errors import InputError
@@ -27,7 +28,7 @@ def test_the_bundled_classifier_recognises_the_test_set(bundled):
     assert found == pytest.approx(bundled.facts["networks"]["classifier"]["test_accuracy"], abs=2e-4)
 
 
-def test_the_bundled_rotation_network_is_as_good_as_it_says(bundled):
+def test_the_bundled_rotation_network_has_its_stated_accuracy(bundled):
     found = accuracy(bundled.networks["rotation"], load("mnist")[1].select(slice(0, None, 5)), "rotation")
     assert found == pytest.approx(bundled.facts["networks"]["rotation"]["test_accuracy"], abs=0.015)
 
@@ -47,7 +48,7 @@ def test_what_is_shipped_is_what_features_json_names(bundled):
         assert sha256(BUNDLED / "digits-v1" / f"{task}.safetensors") == facts["sha256"]
 
 
-def test_an_altered_network_is_refused_by_name(tmp_path):
+def test_an_altered_network_is_an_error_that_names_it(tmp_path):
     shutil.copytree(BUNDLED / "digits-v1", tmp_path / "mine")
     file = tmp_path / "mine" / "rotation.safetensors"
     content = bytearray(file.read_bytes())
@@ -60,30 +61,53 @@ def test_an_altered_network_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{}", '{"name": "mine", "data": {}, "networks": {}}', '{"data": {"name": "mnist"}, "networks": []}'])
-def test_a_foreign_description_of_networks_is_refused_by_name(tmp_path, content):
+def test_a_foreign_description_of_networks_is_an_error_that_names_it(tmp_path, content):
     (tmp_path / "features.json").write_text(content)
     with pytest.raises(InputError, match=r"features\.json is not a configuration of nanoldm") as error:
         load_features(tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_training_is_reproducible_from_the_command_line(nanoldm, tiny_features, digits):
-    again = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 60, "--out", "again", "--threads", 1)
-    assert again.returncode == 0, again.stderr
-    first, second = (load_features(folder) for folder in (tiny_features, nanoldm.folder / "again"))
+def test_training_is_reproducible(tiny_features, digits, tmp_path):
+    data = Data(name=f"folder:{digits.resolve()}", size=8)
+    second = train_features(data, tmp_path / "again", epochs=60)
+    first = load_features(tiny_features)
     assert list(first.networks) == ["classifier", "rotation"]
-    for task in first.networks:      # weights, not files: safetensors does not fix the order of its metadata
-        assert digest(first.networks[task].state_dict()) == digest(second.networks[task].state_dict())
-    refused = nanoldm("features", f"folder:{digits}", "--size", 8, "--out", "again")
-    assert refused.returncode == 2
-    assert "again exists" in refused.stderr
+    for task in first.networks:
+        digests = [digest(made.networks[task].state_dict()) for made in (first, second)]
+        assert digests[0] == digests[1]
+    with pytest.raises(InputError, match="again exists"):
+        train_features(data, tmp_path / "again")  # other epochs
 
 
-def test_images_without_labels_get_a_network_without_labels(nanoldm, tmp_path):
+def test_a_finished_folder_is_kept_and_wrong_options_are_errors(tiny_features, digits, capsys):
+    data = Data(name=f"folder:{digits.resolve()}", size=8)
+    times = [file.stat().st_mtime_ns for file in sorted(tiny_features.iterdir())]
+    train_features(data, tiny_features, epochs=60)
+    assert "tiny-features is complete" in capsys.readouterr().out
+    assert [file.stat().st_mtime_ns for file in sorted(tiny_features.iterdir())] == times
+    for options, message in (({"epochs": 0}, "epochs 0: choose"), ({"seed": -1}, "seed -1: seeds")):
+        with pytest.raises(InputError, match=message):
+            train_features(data, tiny_features, **options)
+
+
+def test_images_without_labels_get_a_network_without_labels(tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
     for k, image in enumerate(load("mnist")[1].images[:40, 0]):
-        Image.fromarray(image.numpy()).save(tmp_path / f"{k}.png")
-    assert nanoldm("features", f"folder:{tmp_path}", "--size", 8, "--epochs", 1, "--out", "plain", "--threads", 1).returncode == 0
-    assert list(load_features(nanoldm.folder / "plain", weak=True).networks) == ["rotation"]
+        Image.fromarray(image.numpy()).save(images / f"{k}.png")
+    data = Data(name=f"folder:{images}", size=8)
+    assert list(train_features(data, tmp_path / "plain", epochs=1).networks) == ["rotation"]
+    assert "no classifier is trained" in capsys.readouterr().out
+
+
+def test_features_from_the_command_line(nanoldm, digits):
+    arguments = ("features", f"folder:{digits}", "--size", 8, "--out", "networks", "--threads", 1)
+    done = nanoldm(*arguments, "--epochs", 1)
+    assert done.returncode == 0, done.stderr
+    failed = nanoldm(*arguments)
+    assert failed.returncode == 2
+    assert "networks exists" in failed.stderr
 
 
 def test_rotate_turns_each_image_by_its_own_quarters():
@@ -92,7 +116,7 @@ def test_rotate_turns_each_image_by_its_own_quarters():
     assert torch.equal(rotate(images, turns), expected)
 
 
-def test_augmentation_turns_and_shifts_no_further_than_it_says():
+def test_augmentation_turns_and_shifts_no_further_than_its_limits():
     """The centre of mass of a spot at a quarter of the side from the centre: 7 % of the side, 10 degrees and 10 % there."""
     spot = torch.zeros(300, 1, 40, 40)
     spot[:, :, 19:21, 29:31] = 1

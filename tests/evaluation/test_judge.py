@@ -13,7 +13,7 @@ from nanoldm.data import load
 from nanoldm.data.npz import save_npz
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation.features import load_features
-from nanoldm.evaluation.judge import MEASURES, Judge
+from nanoldm.evaluation.judge import METRICS, Judge
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.images import to_bytes, to_float
 from nanoldm.utils.seeding import generator
@@ -37,7 +37,7 @@ def judge(cache) -> Judge:
 
 @pytest.fixture(scope="module")
 def found(judge) -> dict[str, dict[str, float]]:
-    """Measures of N images, ever more damaged in three ways; "real" are test images."""
+    """Metrics of N images, ever more damaged in three ways; "real" are test images."""
     real, ones = judge.test_set.images[:N], judge.test_set.images[judge.test_set.labels == 1]
     sets = {"real": real, "reconstructions": to_bytes(LatentDiffusion.from_pretrained("mnist").reconstruct(to_float(real)))}
     sets |= {f"noise {sigma}": noised(real, sigma) for sigma in (0.1, 0.2, 0.4)}
@@ -56,7 +56,7 @@ def floor(judge) -> dict[str, float]:
 
 
 def test_the_test_images_as_samples_are_the_floor(floor):
-    assert list(floor) == list(MEASURES)
+    assert list(floor) == list(METRICS)
     assert all(0 < floor[name] < 1 for name in ("frechet_train", "rotation_frechet_train"))     # of 128, the total variance
     assert all(abs(floor[name]) < 1e-6 for name in BOTH)
     assert all(abs(floor[name]) < 0.01 for name in ("kernel_test", "rotation_kernel_test"))
@@ -69,13 +69,13 @@ def test_the_test_images_as_samples_are_the_floor(floor):
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("kind", ["noise", "blur", "ones"])
 def test_more_damage_is_more_distance_for_both_networks(found, kind, name):
-    distances = [found["real"][name], *(figures[name] for damage, figures in found.items() if damage.startswith(kind))]
+    distances = [found["real"][name], *(values[name] for damage, values in found.items() if damage.startswith(kind))]
     assert len(distances) == 4
     assert all(1.5 * less < more for less, more in pairwise(distances))
 
 
 def test_a_network_without_labels_puts_all_damages_in_about_the_same_order(found):
-    ranks = [torch.tensor([figures[name] for figures in found.values()]).argsort().argsort() for name in BOTH]
+    ranks = [torch.tensor([values[name] for values in found.values()]).argsort().argsort() for name in BOTH]
     assert torch.corrcoef(torch.stack(ranks).double())[0, 1] > 0.9
 
 
@@ -109,15 +109,15 @@ def test_copies_of_training_images_are_found(judge, sigma, ratio):
     assert torch.equal(observed.neighbours[:, 0], order)    # and which images they are copies of
 
 
-def test_new_images_are_not_called_copies(found):
+def test_new_images_do_not_count_as_copies(found):
     assert found["real"]["nearest_ratio"] == pytest.approx(1, abs=0.1)
-    assert max(figures["copies"] for figures in found.values()) < 0.01
+    assert max(values["copies"] for values in found.values()) < 0.01
 
 
 def test_the_floors_enclose_everything_between_perfect_and_noise(judge, found):
     floors = judge.floors(N, 0)
     for name in BOTH:
-        damaged = [figures[name] for damage, figures in found.items() if damage.startswith(("noise", "blur", "ones"))]
+        damaged = [values[name] for damage, values in found.items() if damage.startswith(("noise", "blur", "ones"))]
         assert floors["real images"][name] < min(damaged) < max(damaged) < floors["noise"][name]
     assert floors["noise"]["coverage"] == 0
     assert floors["noise"]["nearest_ratio"] > 2
@@ -143,10 +143,10 @@ def test_ten_thousand_ready_images_are_judged_on_the_command_line(nanoldm, cache
     assert done.returncode == 0, done.stderr
     report = json.loads((nanoldm.folder / "ten-thousand" / "report.json").read_text())
     assert report["judged"]["images"] == 10_000
-    for name, figures in report["measures"].items():
+    for name, values in report["metrics"].items():
         # Of a set against itself, each k-th neighbour lies on the sphere of its ball: there rounding decides about density.
-        assert figures["value"] == pytest.approx(floor[name], rel=0.05 if name == "density" else 1e-3, abs=1e-3), name
-    distance = report["measures"]["frechet_train"]
+        assert values["value"] == pytest.approx(floor[name], rel=0.05 if name == "density" else 1e-3, abs=1e-3), name
+    distance = report["metrics"]["frechet_train"]
     assert 0 < distance["real images"] < distance["value"] < 1 < distance["noise"]
     assert len(kept) >= 2                                   # the features of real images are not computed again
     assert {file: file.stat().st_mtime_ns for file in cache.rglob("*.safetensors")} == kept

@@ -22,12 +22,12 @@ def normal(*shape: int, key: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=generator(key), dtype=torch.float64)
 
 
-def moments(mean: float, deviation: float) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.tensor([mean], dtype=torch.float64), torch.tensor([[deviation**2]], dtype=torch.float64)
+def moments(mean: float, std: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor([mean], dtype=torch.float64), torch.tensor([[std**2]], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(("m1", "s1", "m2", "s2"), [(0, 1, 0, 1), (0, 1, 3, 1), (0, 1, 0, 4), (-2, 0.5, 1, 2), (1, 0, 1, 3)])
-def test_in_one_dimension_it_is_the_difference_of_means_and_of_deviations(m1, s1, m2, s2):
+def test_in_one_dimension_it_is_the_difference_of_means_and_of_standard_deviations(m1, s1, m2, s2):
     assert gaussian_distance(*moments(m1, s1), *moments(m2, s2)) == pytest.approx((m1 - m2) ** 2 + (s1 - s2) ** 2, abs=1e-12)
 
 
@@ -56,7 +56,7 @@ def test_fewer_images_than_features_still_have_a_distance():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-4)
 
 
-def test_the_finite_sample_bias_is_what_theory_says_for_white_features():
+def test_the_finite_sample_bias_is_the_theoretical_one_for_white_features():
     """((d + 1) / 4 + 1) (1/N + 1/M) of the trace d, to first order (RESEARCH: 0.67 % at d = 128, N = M = 10,000)."""
     d, n = 32, 4000
     distance = frechet_distance(normal(n, d), normal(n, d, key=1))
@@ -117,7 +117,7 @@ def test_pieces_do_not_change_the_mean_kernel():
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
-def test_one_image_is_refused(distance):
+def test_one_image_is_an_error(distance):
     with pytest.raises(InputError, match="at least 2"):
         distance(normal(1, 4), normal(9, 4))
 

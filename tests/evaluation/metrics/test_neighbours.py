@@ -29,7 +29,7 @@ def test_nearest_is_brute_force_also_over_several_pieces():
     assert (indices == expected.indices[:, :3]).double().mean() > 0.999        # but for ties in float32
 
 
-def test_too_few_references_are_refused():
+def test_too_few_references_are_an_error():
     with pytest.raises(InputError, match="3 images have no 4 nearest"):
         nearest(normal(2, 2), normal(3, 2), 4)
 
@@ -52,7 +52,7 @@ def test_real_images_have_density_1_and_coverage_1_minus_2_to_the_minus_k():
     assert coverage == pytest.approx(1 - 2**-5, abs=0.015)
 
 
-def test_collapse_and_noise_are_seen():
+def test_collapse_and_noise_have_low_coverage():
     real = normal(1000, 5)
     density, coverage = density_coverage(0.02 * normal(1000, 5, key=1), real, radii(real))       # one good image again and again
     assert density > 0.5
