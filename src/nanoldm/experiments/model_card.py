@@ -30,10 +30,10 @@ def facts(model: str | Path) -> dict[str, str]:
     found = {"denoiser": f"{type(denoiser.network).__name__}, {count(denoiser.network):,} "
              "parameters",
              "autoencoder": f"ConvAE, {count(autoencoder):,} parameters, {side}x{side}x{channels} "
-             "-> " f"{autoencoder.tokens} tokens x {autoencoder.latent_channels}",
+             f"-> {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
              "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, "
-             f"{denoiser.prediction}-prediction, x0 clamped to "
-             f"+-{loaded.clip_sample_range:.2f}", "labels": label_text(loaded),
+             f"{denoiser.prediction}-prediction, x0 clamped to +-{loaded.clip_sample_range:.2f}",
+             "labels": label_text(loaded),
              "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
              f"{own.spacing} spacing",
              "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)"}

@@ -89,10 +89,9 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
         steps_2 = int((left - previews * preview) / step_2)
         if min(steps_1, steps_2) < 1:
             before = recipe.budget - left + previews * preview
-            raise InputError(
-                f"budget of {recipe.budget:g} s is too short: start, timing, encoding and previews "
-                f"take about {before:.0f} s here before the first step of each stage: give "
-                f"--budget {3 * before:.0f}s or more")
+            raise InputError(f"budget of {recipe.budget:g} s is too short: start, timing, encoding "
+                             f"and previews take about {before:.0f} s here before the first step "
+                             f"of each stage: give --budget {3 * before:.0f}s or more")
     plan = Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2,
                 preview_every=-(-steps_2 // previews),
                 images=ImageDigests.of(train_set, test_set, recipe.diffusion.uses_labels))
@@ -210,6 +209,6 @@ def short_stages(recipe: Recipe, plan: Plan) -> list[str]:
         fix = "give a longer --budget"
         if not recipe.budget:
             fix = (f"few images make short epochs: give {option} {epochs:,} for {least:,} steps, "
-                   "or " "--budget 20m, which chooses enough")
+                   "or --budget 20m, which chooses enough")
         notes.append(f"{steps[name]:,} steps of {what} are too few to learn much: {fix}")
     return notes

@@ -27,7 +27,7 @@ def check_one_process() -> None:
     number = os.environ.get("WORLD_SIZE", "")
     if number.isdecimal() and int(number) > 1:
         raise InputError(f"a run is one process so far, and WORLD_SIZE is {number}: start it "
-                         "without " "accelerate launch or torchrun")
+                         "without accelerate launch or torchrun")
 
 
 def check_run(folder: RunFolder, recipe: Recipe) -> None:
@@ -92,7 +92,7 @@ def note_place(folder: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
         if copy.is_file():
             copy_records(folder)
     print(f"the images of this run have moved from {there.data.name} to {recipe.data.name}: "
-          "recorded " f"in {folder.recipe}")
+          f"recorded in {folder.recipe}")
     return plan
 
 

@@ -65,5 +65,5 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int],
                 next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
             if interrupted:
                 raise KeyboardInterrupt(f"{stage.name} stopped at step {number:,} of {steps:,}, "
-                                        "checkpoint saved: the " "same command continues the run")
+                                        "checkpoint saved: the same command continues the run")
     return start < steps

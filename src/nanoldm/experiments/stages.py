@@ -99,9 +99,9 @@ def label_count(recipe: Recipe, data: ImageSet) -> int:
         return 0
     if missing := int((data.labels < 0).sum()):
         raise InputError(f"{recipe.recipe} needs labels, and {missing:,} images of "
-                         f"{recipe.data.name} have none: "
-                         "put images in one subfolder per class, or choose a recipe without "
-                         "labels, such as " "mnist, or set diffusion.label_dropout to None")
+                         f"{recipe.data.name} have none: put images in one subfolder per class, or "
+                         "choose a recipe without labels, such as mnist, or set "
+                         "diffusion.label_dropout to None")
     return int(data.labels.max()) + 1
 
 

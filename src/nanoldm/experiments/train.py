@@ -42,8 +42,7 @@ class Run:
     """A training run of a recipe in a folder.
 
     compiled: train the denoiser through torch.compile. A run gives the same weights bit for bit
-    only
-        if it is compiled again.
+        only if it is compiled again.
     began: time.monotonic() at the start of the recipe's budget (default: now).
     """
 
@@ -72,7 +71,7 @@ class Run:
             if folder.checkpoint("denoiser").is_file():
                 source = str(folder.checkpoints)
             print(f"the run is finished, but its model is damaged ({damage}): it is made again "
-                  "from " f"{source}")
+                  f"from {source}")
         stages = self.build_stages()
         plan = plan or self.new_plan(stages)
         with folder.locked():
@@ -83,7 +82,7 @@ class Run:
             write_json(folder.plan, done.model_dump())
             copy_records(folder)
         print(f"finished: the model is in {folder.model}, pictures in {folder.samples}. Sample "
-              "from " f"it with: nanoldm sample {shell(folder.path)}")
+              f"from it with: nanoldm sample {shell(folder.path)}")
         return self
 
     def forecast(self) -> None:
@@ -106,9 +105,8 @@ class Run:
             if plan.finished and find_damage(self.folder, plan):
                 end = "make its model again, which is damaged"
             print(f"{plan.autoencoder_steps:,} steps of the autoencoder and "
-                  f"{plan.denoiser_steps:,} "
-                  f"of the denoiser\ndry run: {self.folder.path} has this run already, and the "
-                  f"command would {end}")
+                  f"{plan.denoiser_steps:,} of the denoiser\ndry run: {self.folder.path} has this "
+                  f"run already, and the command would {end}")
             return
         print("timing a few steps ...", flush=True)
         print(describe(self.recipe, *make_plan(self.recipe, stages, *self.data(), self.began)))
