@@ -54,7 +54,7 @@ def test_of_two_runs_that_begin_in_one_folder_at_once_the_second_writes_nothing(
     recipe, run = tiny_recipe(digits, steps=2), RunFolder(tmp_path / "run")
     new = Run(run.path, recipe)
     new.prepare()
-    ours = planning.make_plan(recipe, new.build_stages(), *new.data(), time.monotonic())
+    ours = planning.make_plan(recipe, new.build_stages(), *new.data, time.monotonic())
 
     def while_another_one_begins(*_):
         write_json(run.recipe, recipe.replace(seed=1).model_dump())

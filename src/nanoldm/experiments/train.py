@@ -24,7 +24,7 @@ from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.labels import known_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.pipeline.settings import load_settings
+from nanoldm.pipeline.settings import FILE, load_settings
 from nanoldm.utils.config import flat
 from nanoldm.utils.device import check_compiler
 from nanoldm.utils.errors import InputError
@@ -50,8 +50,7 @@ class Run:
                  compiled: bool = False, began: float | None = None):
         self.folder, self.recipe, self.device = RunFolder(folder), recipe, device
         self.compiled, self.began = compiled, time.monotonic() if began is None else began
-        self.train_set: ImageSet
-        self.test_set: ImageSet
+        self.data: tuple[ImageSet, ImageSet]
 
     def train(self) -> "Run":
         """Train, or continue the run in the folder; a finished run stays as it is.
@@ -109,11 +108,8 @@ class Run:
                   f"run already, and the command would {end}")
             return
         print("timing a few steps ...", flush=True)
-        print(describe(self.recipe, *make_plan(self.recipe, stages, *self.data(), self.began)))
+        print(describe(self.recipe, *make_plan(self.recipe, stages, *self.data, self.began)))
         print(f"dry run: nothing was written. The run would be in {self.folder.path}")
-
-    def data(self) -> tuple[ImageSet, ImageSet]:
-        return self.train_set, self.test_set
 
     def prepare(self) -> None:
         """Check what can be checked before any work, and load the images."""
@@ -121,7 +117,7 @@ class Run:
             check_compiler(self.device)
         check_one_process()
         check_run(self.folder, self.recipe)
-        self.train_set, self.test_set = self.recipe.data.load()
+        self.data = self.train_set, self.test_set = self.recipe.data.load()
 
     def build_stages(self) -> Stages:
         recipe = self.recipe
@@ -136,7 +132,7 @@ class Run:
         if not self.folder.plan.exists():
             return None
         plan = read_plan(self.folder.plan)
-        check_same_images(self.folder, self.recipe, plan, *self.data())
+        check_same_images(self.folder, self.recipe, plan, *self.data)
         if record:
             plan = note_place(self.folder, self.recipe, plan)
             if not plan.finished:
@@ -148,7 +144,7 @@ class Run:
         folder = self.folder
         for note in self.train_set.notes:
             print(f"images: {note}")
-        plan, seconds = make_plan(self.recipe, stages, *self.data(), self.began)
+        plan, seconds = make_plan(self.recipe, stages, *self.data, self.began)
         print(describe(self.recipe, plan, seconds))
         with folder.locked():
             if folder.plan.exists():  # written while this one was planned
@@ -187,16 +183,15 @@ class Run:
                   {"weights": stage.loss_module, "EMA weights": stage.averaged}.items()}
         steps = (plan.denoiser_steps, plan.preview_every)
         evaluate = self.denoiser_evaluation(stage, models, held_out)
-        gates = getattr(stage.loss_module.denoiser.network, "gates", dict)
-        timesteps = self.recipe.diffusion.timesteps
-        watch = dict if gates is dict else lambda: {"gates": gates(timesteps)}
+        gates = getattr(stage.loss_module.denoiser.network, "gates", None)
+        watch = (lambda: {"gates": gates(self.recipe.diffusion.timesteps)}) if gates else dict
         if not run_stage(self.folder, stage, steps, evaluate, watch, **origin):
             copy_records(self.folder)  # the model may be missing
+            own, averaged = self.folder.model, models["EMA weights"]
             with suppress(InputError):  # settings stored by `compare --save` stay
-                schedule = stage.averaged.denoiser.schedule
-                if (self.folder.model / "sampling.json").exists():
-                    models["EMA weights"].settings = load_settings(self.folder.model, schedule)
-            models["EMA weights"].save_pretrained(self.folder.model)
+                if (own / FILE).exists():
+                    averaged.settings = load_settings(own, averaged.denoiser.schedule)
+            averaged.save_pretrained(own)
 
     def model(self, autoencoder, denoiser, latents: Tensor) -> LatentDiffusion:
         clusters = bool(self.recipe.diffusion.clusters)
