@@ -12,7 +12,7 @@ from nanoldm.diffusion.time_sampling import DISTRIBUTIONS
 from nanoldm.experiments.config import Diffusion, Network, SamplingFields, Training
 from nanoldm.models import NETWORKS
 from nanoldm.models.network import POSITIONS
-from nanoldm.training import make_optimizer
+from nanoldm.training import make_optimizers
 
 
 @pytest.mark.parametrize(("group", "field", "names"), [
@@ -32,4 +32,4 @@ def test_the_choices_of_samplers_are_the_registered_names():
 @pytest.mark.parametrize("name", get_args(Training.model_fields["optimizer"].annotation))
 def test_every_optimiser_can_be_made(name):
     module = torch.nn.Linear(2, 2)
-    assert make_optimizer(name, module, 0.1, [module.weight]).param_groups[0]["lr"] == 0.1
+    assert make_optimizers(name, module, 0.1, [module.weight])[0].param_groups[0]["lr"] == 0.1

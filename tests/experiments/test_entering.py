@@ -53,7 +53,7 @@ def test_the_variables_of_launchers_change_no_weights(variables, monkeypatch):
 
         loss = Loss()
         batches = ({"x": torch.arange(6.0).view(2, 3) + k} for k in range(9))
-        list(fit(loss, batches, torch.optim.SGD(loss.parameters()), steps=5, learning_rate=lambda k: 0.01))
+        list(fit(loss, batches, [torch.optim.SGD(loss.parameters())], steps=5, learning_rate=lambda k: 0.01))
         return module.weight.detach().clone()
 
     before = trained()

@@ -43,7 +43,7 @@ def same(first, second):
 
 def test_a_step_is_forward_backward_clip_update_written_by_hand():
     ours, theirs = Regression(), Regression()
-    steps = list(fit(ours, batches(), adamw(ours), steps=5, learning_rate=rate, gradient_clip=0.5))
+    steps = list(fit(ours, batches(), [adamw(ours)], steps=5, learning_rate=rate, gradient_clip=0.5))
 
     optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.01)
     for number, batch in enumerate(itertools.islice(batches(), 5)):
@@ -65,7 +65,7 @@ def test_a_step_is_forward_backward_clip_update_written_by_hand():
 
 def test_without_a_limit_gradients_are_not_clipped():
     clipped, free = Regression(), Regression()
-    large, none = ([step.grad_norm for step in fit(model, batches(), adamw(model), steps=3, learning_rate=rate, gradient_clip=clip)]
+    large, none = ([step.grad_norm for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate, gradient_clip=clip)]
                    for model, clip in ((clipped, 1e9), (free, None)))
     assert large == none
     assert same(clipped, free)
@@ -75,19 +75,19 @@ def test_without_a_limit_gradients_are_not_clipped():
 def test_a_run_resumed_from_its_checkpoint_has_the_weights_of_an_unbroken_one_bit_for_bit(tmp_path, dropout):
     whole, path = Regression(dropout), tmp_path / "state.safetensors"
     whole_ema = EMA(whole, 0.9)
-    list(fit(whole, batches(), adamw(whole), steps=9, learning_rate=rate, ema=whole_ema, seed=1))
+    list(fit(whole, batches(), [adamw(whole)], steps=9, learning_rate=rate, ema=whole_ema, seed=1))
 
     first = Regression(dropout)
     ema, optimizer = EMA(first, 0.9), adamw(first)
-    list(fit(first, batches(), optimizer, steps=4, learning_rate=rate, ema=ema, seed=1))
-    save_checkpoint(path, 4, first, optimizer, ema)
+    list(fit(first, batches(), [optimizer], steps=4, learning_rate=rate, ema=ema, seed=1))
+    save_checkpoint(path, 4, first, [optimizer], ema)
 
     second = Regression(dropout)
     nn.init.zeros_(second.net[0].weight)                                    # everything must come from the file
     torch.rand(7)                                                           # nor does global randomness matter
     ema, optimizer = EMA(second, 0.9), adamw(second)
-    start = load_checkpoint(path, second, optimizer, ema)
-    list(fit(second, batches(start), optimizer, steps=9, start=start, learning_rate=rate, ema=ema, seed=1))
+    start = load_checkpoint(path, second, [optimizer], ema)
+    list(fit(second, batches(start), [optimizer], steps=9, start=start, learning_rate=rate, ema=ema, seed=1))
     assert start == 4
     assert same(second, whole)
     assert same(ema.module, whole_ema.module)
@@ -96,25 +96,25 @@ def test_a_run_resumed_from_its_checkpoint_has_the_weights_of_an_unbroken_one_bi
 def test_the_ema_is_up_to_date_when_a_step_is_yielded():
     model = Regression()
     ema = EMA(model, 0.9)
-    for step in fit(model, batches(), adamw(model), steps=1, learning_rate=rate, ema=ema):
+    for step in fit(model, batches(), [adamw(model)], steps=1, learning_rate=rate, ema=ema):
         assert step.number == 1
         assert same(ema.module, model)
 
 
 def test_a_checkpoint_of_something_else_is_an_error_by_name(tmp_path):
     model, path = Regression(), tmp_path / "state.safetensors"
-    save_checkpoint(path, 1, model, adamw(model))
+    save_checkpoint(path, 1, model, [adamw(model)])
     other = nn.Linear(2, 2)
     with pytest.raises(InputError, match=r"state\.safetensors is not a checkpoint of this run"):
-        load_checkpoint(path, other, adamw(other))
+        load_checkpoint(path, other, [adamw(other)])
 
 
 def test_a_truncated_checkpoint_is_an_error_by_name(tmp_path):
     model, path = Regression(), tmp_path / "state.safetensors"
-    save_checkpoint(path, 1, model, adamw(model))
+    save_checkpoint(path, 1, model, [adamw(model)])
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"state\.safetensors is truncated"):
-        load_checkpoint(path, deepcopy(model), adamw(model))
+        load_checkpoint(path, deepcopy(model), [adamw(model)])
 
 
 def test_a_module_is_trained_where_it_lies_whatever_device_accelerate_chose(monkeypatch):
@@ -122,7 +122,7 @@ def test_a_module_is_trained_where_it_lies_whatever_device_accelerate_chose(monk
     PartialState()
     monkeypatch.setitem(PartialState._shared_state, "device", torch.device("meta"))      # as if another GPU, or one beside this CPU
     model = Regression()
-    loss = [step.loss.item() for step in fit(model, batches(), adamw(model), steps=3, learning_rate=rate)]
+    loss = [step.loss.item() for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate)]
     assert len(loss) == 3
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
 

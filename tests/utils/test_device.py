@@ -14,7 +14,7 @@ from nanoldm.diffusion import Denoiser, DenoisingLoss
 from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.models import transformer
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.training import fit, make_optimizer
+from nanoldm.training import fit, make_optimizers
 from nanoldm.training.batches import batch_indices
 from nanoldm.utils import device
 from nanoldm.utils.device import check_compiler, prepare_torch, use_onednn
@@ -93,8 +93,8 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
 
     def losses(compiled=False):
         loss = DenoisingLoss(Denoiser(deepcopy(model.denoiser.network), schedule))
-        module, optimizer = torch.compile(loss) if compiled else loss, make_optimizer("AdamW", loss, 1e-4)
-        steps = fit(module, batches(), optimizer, steps=200, learning_rate=lambda step: 1e-4, gradient_clip=1.0)
+        module, optimizers = torch.compile(loss) if compiled else loss, make_optimizers("AdamW", loss, 1e-4)
+        steps = fit(module, batches(), optimizers, steps=200, learning_rate=lambda step: 1e-4, gradient_clip=1.0)
         return torch.stack([step.loss for step in steps])
 
     with monkeypatch.context() as patch:

@@ -99,7 +99,7 @@ def train_network(
         return LEARNING_RATE * min(done / WARM_UP + 1e-2, (1 - done) / (1 - WARM_UP))
 
     batches = training_batches(data, task, seed, network.classify.weight.device)
-    run = fit(loss, batches, optimizer, steps=steps, learning_rate=learning_rate, seed=seed)
+    run = fit(loss, batches, [optimizer], steps=steps, learning_rate=learning_rate, seed=seed)
     for _ in tqdm(run, desc=caption or f"{task} network", total=steps, unit="step", delay=1):
         pass
     return network.eval()

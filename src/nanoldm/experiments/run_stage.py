@@ -36,7 +36,7 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int],
     """
     (steps, every), path, start = lengths, folder.checkpoint(stage.name), 0
     if path.exists():
-        start = load_checkpoint(path, stage.loss_module, stage.optimizer, stage.ema, steps,
+        start = load_checkpoint(path, stage.loss_module, stage.optimizers, stage.ema, steps,
                                 **origin)
         left = f"continuing from step {start:,} of {steps:,}" if start < steps else "done"
         print(f"{stage.name}: {left}")
@@ -60,7 +60,7 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int],
                 metrics.write(number, **evaluate(number))
             if showing or interrupted or time.monotonic() > next_save:
                 began = time.monotonic()
-                save_checkpoint(path, number, stage.loss_module, stage.optimizer, stage.ema,
+                save_checkpoint(path, number, stage.loss_module, stage.optimizers, stage.ema,
                                 **origin)
                 next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
             if interrupted:

@@ -14,7 +14,7 @@ from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
 from nanoldm.experiments.batches import Batches, image_batches, latent_batches
 from nanoldm.experiments.config import Recipe, Training
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
-from nanoldm.training import EMA, Step, fit, make_optimizer
+from nanoldm.training import EMA, Step, fit, make_optimizers
 from nanoldm.training.batches import epoch_length
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import check_images, images_at_a_time, to_float
@@ -33,7 +33,7 @@ class Stage:
                  matrices: list[nn.Parameter] | None = None, compiled: bool = False):
         self.name, self.loss_module, self.training, self.seed = name, loss_module, training, seed
         rate = training.learning_rate
-        self.optimizer = make_optimizer(training.optimizer, loss_module, rate, matrices or [])
+        self.optimizers = make_optimizers(training.optimizer, loss_module, rate, matrices or [])
         averaging = training.ema_decay or training.ema_power
         self.ema = EMA(loss_module, training.ema_decay, training.ema_power) if averaging else None
         self.averaged = self.ema.module if self.ema else loss_module
@@ -54,7 +54,7 @@ class Stage:
             return self.training.learning_rate * (
                 cosine if self.training.annealing == "cosine" else 1)
 
-        return fit(self.module, self.batches(start), self.optimizer, steps=steps, start=start,
+        return fit(self.module, self.batches(start), self.optimizers, steps=steps, start=start,
                    learning_rate=learning_rate, gradient_clip=self.training.gradient_clip,
                    ema=self.ema, seed=self.seed)
 
@@ -69,7 +69,8 @@ class Stage:
         self.loss_module.load_state_dict(weights)
         if self.ema:
             self.ema.module.load_state_dict(weights)
-        self.optimizer.state.clear()
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
         return (times[-1] - times[0]) / (len(times) - 1)  # without the first step, a warm-up
 
 

@@ -3,6 +3,6 @@
 from nanoldm.training.checkpoint import load_checkpoint, save_checkpoint
 from nanoldm.training.ema import EMA
 from nanoldm.training.loop import Step, fit
-from nanoldm.training.muon import make_optimizer
+from nanoldm.training.muon import make_optimizers
 
-__all__ = ["EMA", "Step", "fit", "load_checkpoint", "make_optimizer", "save_checkpoint"]
+__all__ = ["EMA", "Step", "fit", "load_checkpoint", "make_optimizers", "save_checkpoint"]

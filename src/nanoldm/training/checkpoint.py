@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from nanoldm.training.ema import EMA
-from nanoldm.training.muon import state_names
+from nanoldm.training.muon import Muon
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import fill, load_tensors, save_tensors
 
 FIX = "remove the run folder to start again, or choose another folder"
 
 
-def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer,
+def save_checkpoint(path: Path, step: int, model: nn.Module, optimizers: Sequence[Optimizer],
                     ema: EMA | None = None, **origin: str) -> None:
     """Write weights, optimiser state, EMA and the number of steps done.
 
@@ -23,12 +26,13 @@ def save_checkpoint(path: Path, step: int, model: nn.Module, optimizer: torch.op
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if ema:
         tensors |= {f"ema.{name}": tensor for name, tensor in ema.module.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    for k, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{k}.{index}.{key}": value for key, value in state.items()}
     save_tensors(path, tensors, step=str(step), **origin)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
+def load_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[Optimizer],
                     ema: EMA | None = None, steps: int | None = None, **origin: str) -> int:
     """Fill model, optimiser and EMA from `path` -> the number of steps done.
 
@@ -44,33 +48,37 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         for name, value in origin.items():
             if metadata.get(name, value) != value:
                 raise ValueError(f"it was trained with another {name}")
-        state = optimizer_state(part(tensors, "optimizer"), optimizer, step)
+        states = part(tensors, "optimizer")
+        found = [optimizer_state(part(states, str(k)), optimizer, step)
+                 for k, optimizer in enumerate(optimizers)]
         fill(model, part(tensors, "model"))
         if ema:
             fill(ema.module, part(tensors, "ema"))
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for optimizer, state in zip(optimizers, found, strict=True):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
         return step
     except (RuntimeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:150]
         raise InputError(f"{path} is not a checkpoint of this run ({reason}): {FIX}") from None
 
 
-def optimizer_state(tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer,
+def optimizer_state(tensors: dict[str, Tensor], optimizer: Optimizer,
                     step: int) -> dict[int, dict[str, Tensor]]:
     """{"0.exp_avg": tensor, ...} -> {0: {"exp_avg": tensor, ...}, ...}.
 
     Raises ValueError unless it is the complete state of `optimizer` after `step` steps.
     """
     state: dict[int, dict[str, Tensor]] = {}
-    for index, (parameter, names) in enumerate(state_names(optimizer)):
+    names = ("momentum",) if isinstance(optimizer, Muon) else ("step", "exp_avg", "exp_avg_sq")
+    for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         state[index] = {name: tensors.pop(f"{index}.{name}", torch.empty(0)) for name in names}
         for name, tensor in state[index].items():
             if name == "step":
                 fits = tensor.numel() == 1 and tensor.item() == step
             else:
                 fits = tensor.shape == parameter.shape
-            fits &= name not in ("exp_avg_sq", "square") or bool((tensor >= 0).all())
+            fits &= name != "exp_avg_sq" or bool((tensor >= 0).all())
             if not (fits and tensor.dtype == torch.float32 and tensor.isfinite().all()):
                 raise ValueError(f"the optimiser's {name} of parameter {index} is missing or wrong")
     if tensors:

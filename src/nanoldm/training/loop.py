@@ -1,6 +1,6 @@
 """The training loop."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ class Step(NamedTuple):
 def fit(
     loss_module: nn.Module,
     batches: Iterable[dict[str, Tensor]],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     *,
     steps: int,
     learning_rate: Callable[[int], float],
@@ -31,10 +31,11 @@ def fit(
     ema: EMA | None = None,
     seed: int = 0,
 ) -> Iterator[Step]:
-    """Take steps start + 1 ... steps and yield after each update of the optimiser and the EMA.
+    """Take steps start + 1 ... steps and yield after each update of the weights and the EMA.
 
     loss_module: returns the loss of a batch; it may be compiled by torch.compile.
     batches: keyword arguments of loss_module; the first batch is that of step start + 1.
+    optimizers: one or several, for different parameters.
     steps: number of the last step.
     learning_rate: learning_rate(k) is the rate of step k = 0, 1, ...
     gradient_clip: largest norm of the whole gradient (None: no limit).
@@ -44,15 +45,16 @@ def fit(
     device = next(loss_module.parameters()).device
     loss_module.train()
     for step, batch in zip(range(start, steps), batches, strict=False):  # batches may be endless
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(step)
         with seeded(seed, Stream.DROPOUT, step, device=device):
             loss = loss_module(**batch)
-        optimizer.zero_grad()
+        loss_module.zero_grad()
         loss.backward()
         limit = gradient_clip or float("inf")
         grad_norm = nn.utils.clip_grad_norm_(loss_module.parameters(), limit)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         if ema:
             ema.update(step + 1)
         yield Step(step + 1, loss.detach(), grad_norm, learning_rate(step))
