@@ -1,10 +1,10 @@
-"""The honest baseline: the unchanged reference recipe, annealed to several lengths, each judged by 10,000 samples.
+"""The baseline: the unchanged reference recipe, annealed to several lengths.
 
     python benchmarks/curve.py FOLDER EPOCHS ...            (for example: /tmp/curve 5 10 20 25)
 
-Runs and evaluations live in FOLDER and go on where they were stopped. Writes benchmarks/curve.json and docs/curve.png after every
-length, beside the lengths that are there already and the bundled model by its report in docs/evaluation. Minutes are those of the
-machine of the run.
+Each length is measured with 10,000 samples. Runs and evaluations are kept in FOLDER and continue
+where they were stopped. Adds each length to benchmarks/curve.json, and plots all in docs/curve.png.
+Without arguments it only plots. Minutes are those of the machine of the run.
 """
 
 import json
@@ -20,61 +20,77 @@ from nanoldm.utils.files import read_json, write_json
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "curve.json"
-MEASURES = ("frechet_train", "frechet_test", "rotation_frechet_test", "coverage", "confidence")
+METRICS = ("frechet_train", "frechet_test", "rotation_frechet_test", "coverage", "confidence")
 
 
 def measured(report: dict[str, Any]) -> dict[str, list[float]]:
-    """MEASURES of an evaluation as [value, half of the 95 % interval, real images]."""
-    return {name: [report["measures"][name][key] for key in ("value", "interval", "real images")] for name in MEASURES}
+    """METRICS of an evaluation as [value, half of the 95 % interval, real images]."""
+    return {
+        name: [report["metrics"][name][key] for key in ("value", "interval", "real images")]
+        for name in METRICS
+    }
 
 
 def point(model: str | Path, report: dict[str, Any]) -> dict[str, Any]:
-    """What one trained length comes to: its cost, and what it `measured`."""
+    """Cost and metrics of one length."""
     folder = find_model(model)
-    records = [record for record in read_metrics(folder / "metrics.jsonl") if record["stage"] == "denoiser"]
-    shown = [record for record in records if "test_loss" in record][-1]
-    return {"epochs": read_json(folder / "recipe.json")["training"]["epochs"], "steps": records[-1]["step"],
-            "minutes": round(records[-1]["seconds"] / 60, 1), "samples": report["judged"]["images"], "test_loss": shown["test_loss"],
-            "test_loss_ema": shown["test_loss_ema"], "proxy_ema": charts.mean(report["proxy"]["EMA weights"]), **measured(report)}
+    records = [r for r in read_metrics(folder / "metrics.jsonl") if r["stage"] == "denoiser"]
+    tested = [record for record in records if "test_loss" in record][-1]
+    errors = report["denoising_error"]["EMA weights"]
+    return {
+        "epochs": read_json(folder / "recipe.json")["training"]["epochs"],
+        "steps": records[-1]["step"],
+        "minutes": round(records[-1]["seconds"] / 60, 1),
+        "samples": report["judged"]["images"],
+        "test_loss": tested["test_loss"],
+        "test_loss_ema": tested["test_loss_ema"],
+        "denoising_error_ema": charts.mean(errors),
+        **measured(report),
+    }
 
 
 def run(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "nanoldm", *map(str, arguments)], check=True)
 
 
-def draw(points: list[dict[str, Any]]) -> None:
-    sheet, (left, right) = charts.figure(1, 2)
+def plot(points: list[dict[str, Any]]) -> None:
+    sheet, (left, right) = charts.figure(1, 2, height=4)
     epochs = [point["epochs"] for point in points]
-    for name, label in (("frechet_train", "training set"), ("frechet_test", "test set")):
+    names = {
+        "frechet_train": "Frechet distance, training",
+        "frechet_test": "Frechet distance, test",
+    }
+    for name, label in names.items():
         values, intervals, real = zip(*(point[name] for point in points), strict=True)
-        line = left.errorbar(epochs, values, intervals, marker="o", capsize=3, label=f"Frechet distance, {label}")[0]
-        left.plot(epochs, real, linestyle=":", color=line.get_color(), label=f"real images, {label}")
-    for name in ("confidence", "coverage"):
-        values, intervals, real = zip(*(point[name] for point in points), strict=True)
-        right.errorbar(epochs, values, intervals, marker="o", capsize=3, label=name)
+        line = left.errorbar(epochs, values, intervals, marker="o", capsize=3, label=label)[0]
+        style = {"linestyle": ":", "color": line.get_color()}
+        left.plot(epochs, real, label=f"{label}, real images", **style)
+    for name, colour in (("confidence", "C2"), ("coverage", "C3")):
+        values, intervals, _ = zip(*(point[name] for point in points), strict=True)
+        style = {"marker": "o", "capsize": 3, "color": colour}
+        right.errorbar(epochs, values, intervals, label=f"{name} (right)", **style)
     for axes in (left, right):
-        axes.set(xlabel="epochs of the reference recipe", xscale="log", xticks=epochs, xticklabels=epochs)
+        axes.set(xlabel="epochs of the reference recipe", xscale="log")
+        axes.set(xticks=epochs, xticklabels=epochs)
         axes.minorticks_off()
-        axes.legend()
     left.set(yscale="log")
+    sheet.legend(loc="outside lower center", ncols=2, frameon=False)
     pictures.save(charts.picture(sheet), ROOT / "docs" / "curve.png")
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    bundled = point("mnist", json.loads((ROOT / "docs" / "evaluation" / "report.json").read_text()))
-    points = [*(json.loads(RESULT.read_text()) if RESULT.exists() else []), bundled]      # lengths of other machines stay
-    for epochs in map(int, sys.argv[2:]):
+def main(arguments: list[str]) -> None:
+    for epochs in map(int, arguments[1:]):
+        folder = Path(arguments[0])
         model, judged = folder / f"epochs-{epochs}", folder / f"evaluation-{epochs}"
         run("train", "mnist", "--epochs", epochs, "--out", model)
         if not (judged / "report.json").exists():
             run("evaluate", model, "--n", 10_000, "--out", judged)
-        points.append(point(RunFolder(model).path, read_json(judged / "report.json")))
-        points = sorted({point["epochs"]: point for point in points}.values(), key=lambda point: point["epochs"])
-        write_json(RESULT, points)
-        draw(points)
-        print(f"wrote {RESULT} and docs/curve.png: {', '.join(str(point['epochs']) for point in points)} epochs", flush=True)
+        found = point(RunFolder(model).path, read_json(judged / "report.json"))
+        points = {each["epochs"]: each for each in (*json.loads(RESULT.read_text()), found)}
+        write_json(RESULT, [points[key] for key in sorted(points)])
+        print(f"wrote {RESULT}: {', '.join(map(str, sorted(points)))} epochs", flush=True)
+    plot(json.loads(RESULT.read_text()))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The picture of the README's section Editing: the five edits of one test digit by the bundled model.
+"""The picture of docs/editing.md: five edits of one test digit by the bundled model.
 
     python benchmarks/editing.py [OUT]
 
@@ -19,20 +19,33 @@ from nanoldm.utils.images import captioned, grid, save, to_float
 
 COLUMNS = 10
 
-prepare_torch("cpu", None)
-model, images = LatentDiffusion.from_pretrained("mnist-fast"), to_float(load("mnist")[1].images[:10])
-digit, other, seeds = images[:1], images[4:5], range(8)
-mask = fit_mask("right", 28).painted
-sketch = torch.where(mask, torch.full_like(digit, 0.5), digit)
-rows = {
-    "img2img mnist-fast test:0 --t 60: input, reconstruction, results": torch.cat([digit, model.reconstruct(digit), img2img(
-        model, digit, 60, seeds, **model.fast).images]),
-    "inpaint mnist-fast test:0 --mask right: input, mask, results": torch.cat([digit, sketch, inpaint(model, digit, mask, seeds).images]),
-    "vary mnist-fast test:0 --strength 0.2: input, reconstruction, variations": torch.cat([digit, model.reconstruct(digit), vary(
-        model, digit, 0.2, seeds).images]),
-    "interpolate mnist-fast --images test:0 test:4 --frames 10": interpolate(model, torch.cat([digit, other]), COLUMNS).images,
-    "invert mnist-fast test:0-9: there and back": invert(model, images)[1].images,
-}
-out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/editing.png")
-save(captioned((caption, grid(row, COLUMNS)) for caption, row in rows.items()), out)
-print(f"wrote {out}")
+
+def main(out: Path = Path("docs/editing.png")) -> None:
+    prepare_torch("cpu")
+    model = LatentDiffusion.from_pretrained("mnist-fast")
+    images = to_float(load("mnist")[1].images[:10])
+    digit, other, seeds = images[:1], images[4:5], range(8)
+    copy, mask = model.reconstruct(digit), fit_mask("right", 28).painted
+    sketch = torch.where(mask, torch.full_like(digit, 0.5), digit)
+    edited = img2img(model, digit, 60, seeds)
+    painted, varied = inpaint(model, digit, mask, seeds), vary(model, digit, 0.2, seeds)
+    between = interpolate(model, torch.cat([digit, other]), COLUMNS)
+    rows = {
+        "img2img mnist-fast test:0 --t 60: input, reconstruction, results": torch.cat(
+            [digit, copy, edited.images]
+        ),
+        "inpaint mnist-fast test:0 --mask right: input, mask, results": torch.cat(
+            [digit, sketch, painted.images]
+        ),
+        "vary mnist-fast test:0 --strength 0.2: input, reconstruction, variations": torch.cat(
+            [digit, copy, varied.images]
+        ),
+        "interpolate mnist-fast --images test:0 test:4 --frames 10": between.images,
+        "invert mnist-fast test:0-9: there and back": invert(model, images)[1].images,
+    }
+    save(captioned((caption, grid(row, COLUMNS)) for caption, row in rows.items()), out)
+    print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

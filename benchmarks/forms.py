@@ -1,8 +1,9 @@
-"""What each choice in the training step contributes: forward and backward of 256 images, one change at a time, in turns.
+"""What each choice in the training step gains: forward and backward of 256 images, in turns.
 
     python benchmarks/forms.py [ROUNDS]
 
-Run it on an idle machine. Memory settings belong to a whole process, so the first line compares two processes.
+Run it on an idle machine. Memory settings belong to a whole process, so the first line compares two
+processes.
 """
 
 import statistics
@@ -34,14 +35,19 @@ def four_products(rope: RoPE, x: Tensor) -> Tensor:
 
 def swapped_pairs(rope: RoPE, x: Tensor) -> Tensor:
     """x cos + (pairs of x swapped) (+- sin)."""
-    cos, sin = rope.rotation.real.repeat_interleave(2, -1), torch.stack((-rope.rotation.imag, rope.rotation.imag), -1).flatten(-2)
+    cos, sin = (
+        rope.rotation.real.repeat_interleave(2, -1),
+        torch.stack((-rope.rotation.imag, rope.rotation.imag), -1).flatten(-2),
+    )
     return x * cos + x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2) * sin
 
 
 def fused_modulation(block: DiTBlock, x: Tensor, c: Tensor) -> Tensor:
     """Scale and shift, gate and residual, in one kernel each."""
     gamma_1, beta_1, alpha_1, gamma_2, beta_2, alpha_2 = block.modulation(c)
-    x = torch.addcmul(x, alpha_1, block.attention(torch.addcmul(beta_1, block.norm(x), 1 + gamma_1)))
+    x = torch.addcmul(
+        x, alpha_1, block.attention(torch.addcmul(beta_1, block.norm(x), 1 + gamma_1))
+    )
     return torch.addcmul(x, alpha_2, block.mlp(torch.addcmul(beta_2, block.norm(x), 1 + gamma_2)))
 
 
@@ -55,7 +61,10 @@ def matrix_products_by_mkl():
 
 @contextmanager
 def mkl_and_fused_attention():
-    with matrix_products_by_mkl(), patch.object(transformer, "attention", F.scaled_dot_product_attention):
+    with (
+        matrix_products_by_mkl(),
+        patch.object(transformer, "attention", F.scaled_dot_product_attention),
+    ):
         yield
 
 
@@ -65,7 +74,9 @@ FORMS: dict[str, Callable[[], AbstractContextManager]] = {
     "modulation by addcmul": lambda: patch.object(DiTBlock, "forward", fused_modulation),
     "products by MKL": matrix_products_by_mkl,
     "products by MKL, fused attention": mkl_and_fused_attention,
-    "fused attention": lambda: patch.object(transformer, "attention", F.scaled_dot_product_attention),
+    "fused attention": lambda: patch.object(
+        transformer, "attention", F.scaled_dot_product_attention
+    ),
 }
 
 
@@ -84,14 +95,20 @@ def main() -> None:
     loss = DenoisingLoss(Denoiser(DiffusionNet(), NoiseSchedule()))
     for parameter in loss.parameters():
         if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.02)      # the zeros of a new network would spare work
+            torch.nn.init.normal_(
+                parameter, std=0.02
+            )  # the zeros of a new network would spare work
     x0, t = torch.randn(256, 49, 6), torch.randint(100, (256,))
     seconds(loss, x0, t)
-    if "--memory" in sys.argv:                              # one process of the first comparison
+    if "--memory" in sys.argv:  # one process of the first comparison
         torch.set_float32_matmul_precision("highest")
         print(statistics.median(seconds(loss, x0, t) for _ in range(ROUNDS)))
         return
-    times: dict[str, list[float]] = {"as it is": [], "four pieces of 64 images": [], **{name: [] for name in FORMS}}
+    times: dict[str, list[float]] = {
+        "as it is": [],
+        "four pieces of 64 images": [],
+        **{name: [] for name in FORMS},
+    }
     for _ in range(ROUNDS):
         times["as it is"].append(seconds(loss, x0, t))
         times["four pieces of 64 images"].append(seconds(loss, x0, t, 4))
@@ -99,10 +116,20 @@ def main() -> None:
             with form():
                 times[name].append(seconds(loss, x0, t))
     command = [sys.executable, __file__, str(ROUNDS), "--memory"]
-    runs = [[float(subprocess.run([*command, *more], check=True, capture_output=True, text=True).stdout) for more in ((), ("--plain",))]
-            for _ in range(3)]
+    runs = [
+        [
+            float(
+                subprocess.run([*command, *more], check=True, capture_output=True, text=True).stdout
+            )
+            for more in ((), ("--plain",))
+        ]
+        for _ in range(3)
+    ]
     kept, returned = (statistics.median(values) for values in zip(*runs, strict=True))
-    print(f"{'memory kept by the process':34} {kept:.3f} s; returned to the system: {returned:.3f} s ({returned / kept:.2f}x), by MKL")
+    print(
+        f"{'memory kept by the process':34} {kept:.3f} s; returned to the system: "
+        f"{returned:.3f} s ({returned / kept:.2f}x), by MKL"
+    )
     for name, values in times.items():
         ratio = statistics.median(a / b for a, b in zip(values, times["as it is"], strict=True))
         print(f"{name:34} {statistics.median(values):.3f} s ({ratio:.2f} of the time as it is)")
@@ -115,7 +142,8 @@ def main() -> None:
                 loss.denoiser.network(x0[:size], t[:1])
                 found.append((time.perf_counter() - began) / size)
     for size, found in forward.items():
-        print(f"forward pass, {size:3} images at a time: {250 * statistics.median(found):.3f} s for 250")
+        total = 250 * statistics.median(found)
+        print(f"forward pass, {size:3} images at a time: {total:.3f} s for 250")
 
 
 if __name__ == "__main__":

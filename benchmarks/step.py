@@ -1,11 +1,13 @@
-"""Is this version faster than an earlier one, and is it the same training? Both train and sample in processes of their own, in turns.
+"""Is this version faster than an earlier one, and is its training the same?
 
     python benchmarks/step.py [REVISION] [STEPS]
 
-REVISION (d80a344, the code before it was made fast) is checked out by git into a temporary folder. The losses of STEPS (200)
-training steps are compared one by one: real latents, batch 256, from the bundled weights. (From random weights two runs part after
-60 steps whatever the code: one thread instead of two is enough, see RESULTS.md.) Every step is timed; then come ROUNDS of sampling.
-Contenders: the earlier version, this one, and this one with --compile. Run it on an idle machine.
+REVISION (d80a344, the code before it was made fast) is checked out into a temporary folder. Both
+train and sample in processes of their own, in turns. The losses of STEPS (200) training steps are
+compared: real latents, batch 256, from the bundled weights. (From random weights two runs differ
+after 60 steps whatever the code: one thread instead of two is enough, see docs/performance.md.)
+Then come ROUNDS of sampling. Compared: the earlier version, this one, and this one with --compile.
+Run it on an idle machine.
 """
 
 import json
@@ -22,18 +24,46 @@ ROUNDS, IMAGES, REVERSE_STEPS = 5, 64, 20
 ROOT = Path(__file__).parents[1]
 
 
-def serve(compiled: bool) -> Iterator[dict[str, float]]:
-    """In the process of one version: an endless stream of training steps; of sampling, once it is told so. Works with every version."""
-    from nanoldm.data import load
-    from nanoldm.experiments.recipes import RECIPES
-    from nanoldm.experiments.stages import denoiser_stage, encode
-    from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-    from nanoldm.utils.device import prepare_torch
+def new_stage(model, images, compiled: bool):
+    """The denoiser training of `mnist` on the latents of `images`."""
+    import torch
 
+    from nanoldm.experiments.recipes import RECIPES
+    from nanoldm.experiments.stages import denoiser_stage, give_latents
+    from nanoldm.utils.images import to_float
+
+    recipe = RECIPES["mnist"]()
+    stage = denoiser_stage(recipe, model.autoencoder, 0, compiled)
+    latents = model.encode(to_float(images))
+    give_latents(stage, recipe, latents, torch.full((len(latents),), -1))
+    return stage
+
+
+def old_stage(model, images):
+    """The same in revisions that had one module per file."""
+    from nanoldm.recipes import RECIPES
+    from nanoldm.stages import denoiser_stage, encode
+
+    return denoiser_stage(RECIPES["mnist"](), encode(model.autoencoder, images))
+
+
+def serve(compiled: bool) -> Iterator[dict[str, float]]:
+    """In the process of one version: a training step or a round of sampling for each input line."""
+    from nanoldm.data import load
+
+    images, new = load("mnist")[0].images[:25_600], True
+    try:
+        from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+        from nanoldm.utils.device import prepare_torch
+    except ImportError:
+        from nanoldm.device import prepare_torch  # noqa: I001
+        from nanoldm.pipeline import LatentDiffusion
+
+        new = False
     prepare_torch("cpu")
-    model = LatentDiffusion.from_pretrained(ROOT / "src" / "nanoldm" / "bundled" / "models" / "mnist")
-    latents = encode(model.autoencoder, load("mnist")[0].images[:25_600])
-    stage = denoiser_stage(RECIPES["mnist"](), latents, **{"compiled": True} if compiled else {})
+    bundled = ROOT / "src" / "nanoldm" / "bundled" / "models" / "mnist"
+    model = LatentDiffusion.from_pretrained(bundled)
+    stage = new_stage(model, images, compiled) if new else old_stage(model, images)
     stage.loss_module.denoiser.network.load_state_dict(model.denoiser.network.state_dict())
     steps = stage.run(46_800)
     for line in sys.stdin:
@@ -43,14 +73,19 @@ def serve(compiled: bool) -> Iterator[dict[str, float]]:
         elif line.strip() == "compile":
             yield {"compiled": model.compile() is not None}
         else:
-            model.generate(range(IMAGES), REVERSE_STEPS)
+            model.generate(range(IMAGES), steps=REVERSE_STEPS)
             yield {"seconds": time.perf_counter() - began}
 
 
 def start(source: Path, compiled: bool = False) -> subprocess.Popen:
     command = [sys.executable, __file__, "--serve", *(["--compile"] if compiled else [])]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(source / "src")}, text=True, stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(source / "src")},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
 
 
 def ask(process: subprocess.Popen, task: str) -> dict[str, float]:
@@ -63,21 +98,40 @@ def main() -> None:
     revision = sys.argv[1] if len(sys.argv) > 1 else "d80a344"
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 200
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(f"git -C {ROOT} archive {revision} src | tar -x -C {folder}", shell=True, check=True)
-        versions = {revision: start(Path(folder)), "now": start(ROOT), "now --compile": start(ROOT, compiled=True)}
-        turns = [{name: ask(process, "train") for name, process in versions.items()} for _ in range(count)]
+        subprocess.run(
+            f"git -C {ROOT} archive {revision} src | tar -x -C {folder}", shell=True, check=True
+        )
+        versions = {
+            revision: start(Path(folder)),
+            "now": start(ROOT),
+            "now --compile": start(ROOT, compiled=True),
+        }
+        turns = [
+            {name: ask(process, "train") for name, process in versions.items()}
+            for _ in range(count)
+        ]
         ask(versions["now --compile"], "compile")
-        sampling = [{name: ask(process, "sample") for name, process in versions.items()} for _ in range(ROUNDS + 1)][1:]
+        sampling = [
+            {name: ask(process, "sample") for name, process in versions.items()}
+            for _ in range(ROUNDS + 1)
+        ][1:]
         for process in versions.values():
             process.kill()
     for name in versions:
         step = statistics.median(turn[name]["seconds"] for turn in turns[3:])
-        faster = statistics.median(turn[revision]["seconds"] / turn[name]["seconds"] for turn in turns[3:])
+        faster = statistics.median(
+            turn[revision]["seconds"] / turn[name]["seconds"] for turn in turns[3:]
+        )
         sample = statistics.median(turn[name]["seconds"] for turn in sampling)
-        sampling_faster = statistics.median(turn[revision]["seconds"] / turn[name]["seconds"] for turn in sampling)
+        sampling_faster = statistics.median(
+            turn[revision]["seconds"] / turn[name]["seconds"] for turn in sampling
+        )
         apart = max(abs(turn[name]["loss"] - turn[revision]["loss"]) for turn in turns)
-        print(f"{name:14} training step {step:.3f} s ({faster:.2f}x); {IMAGES} images in {REVERSE_STEPS} steps {sample:.2f} s "
-              f"({sampling_faster:.2f}x); losses of {count} steps differ from {revision} by at most {apart:.1e}")
+        print(
+            f"{name:14} training step {step:.3f} s ({faster:.2f}x); {IMAGES} images in "
+            f"{REVERSE_STEPS} steps {sample:.2f} s ({sampling_faster:.2f}x); losses of {count} "
+            f"steps differ from {revision} by at most {apart:.1e}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""How good a model is: metrics with intervals and floors, reports, sampler comparison, the doctor."""
+"""Metrics with intervals and floors, reports, comparison of samplers, feature networks, doctor."""

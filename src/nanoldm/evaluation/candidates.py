@@ -27,8 +27,8 @@ class Candidates:
         ):
             if not 1 <= nfe <= schedule.timesteps:
                 raise InputError(
-                    f"nfe {nfe}: choose numbers from 1 to {schedule.timesteps}, the timesteps of this "
-                    "model"
+                    f"nfe {nfe}: choose numbers from 1 to {schedule.timesteps}, the timesteps of "
+                    "this model"
                 )
             steps = steps_within(schedule, nfe, sampler, spacing)
             found[f"{sampler}-{spacing}-{steps}"] = Sampling(sampler, steps, spacing)

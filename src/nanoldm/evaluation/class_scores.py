@@ -34,8 +34,8 @@ def check_labels(samples: ImageSet, train: ImageSet, test: ImageSet) -> None:
     classes, largest = class_count(train, test), int(samples.labels.max())
     if not labelled(train, test) or largest >= classes:
         raise InputError(
-            f"samples have labels up to {largest}, the data has classes 0 to {classes - 1}: leave out "
-            "`labels`, or give features of the data that they belong to"
+            f"samples have labels up to {largest}, the data has classes 0 to {classes - 1}: leave "
+            "out `labels`, or give features of the data that they belong to"
         )
 
 
@@ -45,8 +45,8 @@ def class_scores(
     """Accuracy of the classifier on labelled samples, and the classification accuracy score.
 
     The score (Ravuri and Vinyals 2019, arXiv 1905.10887) is the accuracy on the real test set of a
-    small network trained on the samples only. For comparison, the same network is trained on as many
-    real images; if there are fewer, on all of them, and on as many samples.
+    small network trained on the samples only. For comparison, the same network is trained on as
+    many real images; if there are fewer, on all of them, and on as many samples.
     """
     train, test = judge.train_set, judge.test_set
     classes, found = class_count(train, test), {}

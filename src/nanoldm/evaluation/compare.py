@@ -81,8 +81,8 @@ def check_saving(model: str | None, nfe: Sequence[int]) -> None:
     if folder.is_relative_to(BUNDLED):
         name = folder.name
         raise InputError(
-            f"save writes into the folder of the model, and {name} is bundled: copy it with nanoldm "
-            f"export {name} FOLDER, and give that folder"
+            f"save writes into the folder of the model, and {name} is bundled: copy it with "
+            f"nanoldm export {name} FOLDER, and give that folder"
         )
     if min(nfe, default=0) > MOST_NFE:
         raise InputError(
@@ -103,8 +103,8 @@ def sample_sets(
     first, *others = sets.values()
     if not others:
         raise InputError(
-            f"nothing to compare: the only candidate is {first.settings.name} with {first.nfe} NFE, "
-            "the reference"
+            f"nothing to compare: the only candidate is {first.settings.name} with {first.nfe} "
+            "NFE, the reference"
         )
     return [first, *others]
 

@@ -1,6 +1,7 @@
 """The result of `compare` as a table and as a picture."""
 
 import itertools
+import textwrap
 from typing import Any
 
 from PIL import Image
@@ -9,7 +10,7 @@ from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation.candidates import MOST_NFE
 from nanoldm.evaluation.judge import METRICS
 from nanoldm.evaluation.report import judged_by, number, with_half
-from nanoldm.utils.tables import new_table, printed
+from nanoldm.utils.tables import WIDTH, new_table, printed
 
 Row = dict[str, Any]
 
@@ -40,9 +41,10 @@ def table(report: dict[str, Any]) -> str:
     """The report for the terminal: a section for each NFE, then the reference and real images."""
     first, real, count = report["reference"], report["real images"], report["real_count"]
     shown = (report["metric"], report["metric"].replace("frechet", "kernel"))
-    titles = [METRICS[name].title.replace(", ", ",\n") for name in shown]
+    titles = (METRICS[name].title.replace(", ", ",\n") for name in shown)
+    columns = ("NFE", "sampler", "spacing", "steps", *titles, "ratio to\nreference", "")
     head = f"{report['images']:,} images of {report['model']}, seeds from {report['first_seed']}"
-    sheet = new_table("NFE", "sampler", "spacing", "steps", *titles, "ratio to\nreference", "")
+    sheet = new_table(*columns, collapse_padding=True)
     for fewer, most in itertools.pairwise([0, *report["nfe"]]):
         section = [row for row in report["rows"] if fewer < row["nfe"] <= most]
         best = min((distance(row)["value"] for row in section), default=None)
@@ -83,4 +85,4 @@ def notes_below(report: dict[str, Any]) -> list[str]:
         )
     else:
         notes.append(f"no choice: all settings cost more than {MOST_NFE} NFE")
-    return notes
+    return [textwrap.fill(note, WIDTH) for note in notes]

@@ -1,4 +1,4 @@
-"""The doctor: checks from the autoencoder to pure noise. The first that fails shows where to look."""
+"""Checks from the autoencoder to pure noise: the first that fails shows where to look."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -31,20 +31,20 @@ DENOISING = {25: 0.95, 50: 0.75, 75: 0.4, 99: 0.2}
 SAMPLING = 0.2
 
 CAUSES = {
-    "reconstruct": "encoder and decoder do not belong together (another file, shuffled weights), or "
-    "the autoencoder was trained too short: look at samples/reconstructions.png of its run",
-    "latent statistics": "latent_mean and latent_std do not fit this encoder: set_statistics must set "
-    "them from the training latents after the last step of the autoencoder",
+    "reconstruct": "encoder and decoder do not belong together (another file, shuffled weights), "
+    "or the autoencoder was trained too short: look at samples/reconstructions.png of its run",
+    "latent statistics": "latent_mean and latent_std do not fit this encoder: set_statistics must "
+    "set them from the training latents after the last step of the autoencoder",
     "clamp": "clip_sample_range is smaller than the latents: it must be the largest |normalised "
     "latent| of the training set",
-    "untrained": "the network removes no noise: untrained weights, or an EMA that never took in the "
-    "trained ones",
-    "schedule": "the network expects another noise schedule than the saved one: for noise of timestep "
-    "{t} it is better with timestep {best} as input",
-    "denoise": "the network is right about little noise and wrong about much: trained too short, an "
-    "EMA that lags behind a short run, or latents that are hard to model (too many channels, not "
-    "normalised)",
-    "sample": "the model denoises but does not generate from pure noise: usually too little training",
+    "untrained": "the network removes no noise: untrained weights, or an EMA that never took in "
+    "the trained ones",
+    "schedule": "the network expects another noise schedule than the saved one: for noise of "
+    "timestep {t} it is better with timestep {best} as input",
+    "denoise": "the network is right about little noise and wrong about much: trained too short, "
+    "an EMA that lags behind a short run, or latents that are hard to model (too many channels, "
+    "not normalised)",
+    "sample": "the model denoises but does not generate from noise: usually too little training",
 }
 
 
@@ -174,7 +174,7 @@ def check_denoising(
 
 
 def find_cause(model: LatentDiffusion, test: Tensor, failed: Check) -> str:
-    """The usual cause of a failed check; of a denoising check, from its errors on noised latents."""
+    """The usual cause of a failed check; for denoising, from errors on noised latents."""
     if not failed.name.startswith("denoise"):
         return CAUSES["sample" if failed.name.startswith("sample") else failed.name]
     x0, t = model.encode(test[: SHOWN * 4]), model.denoiser.schedule.timesteps // 2

@@ -48,7 +48,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate `n` images of `model` with seeds from `seed` on, or the `samples` of an .npz file.
 
-    model: default mnist-fast. Given with `samples`, its autoencoder and denoising error are measured.
+    model: default mnist-fast. Given with `samples`, its autoencoder and denoiser are measured.
     settings: how images are generated (default: the model's own).
     Writes report.json, report.html, pictures and samples to `out` (default: evaluation/NAME).
     Returns the content of report.json, a pure function of the arguments.

@@ -188,8 +188,8 @@ def possible_tasks(name: str, train: ImageSet, test: ImageSet) -> tuple[str, ...
     if (labels >= 0).all() and labels.max() > 0 and (test.labels >= 0).any():
         return TASKS
     print(
-        "note: no classifier is trained: it needs two classes, a class for each training image, and "
-        "for some test images"
+        "note: no classifier is trained: it needs two classes, a class for each training image, "
+        "and for some test images"
     )
     return TASKS[1:]
 

@@ -74,8 +74,8 @@ def load_network(folder: Path, task: str, facts: dict[str, Any]) -> FeatureNet:
     file = folder / f"{task}.safetensors"
     if not file.exists() or sha256(file) != facts["sha256"]:
         raise InputError(
-            f"{file} is missing or altered (its SHA-256 differs from {FACTS}): copy the whole folder "
-            "again"
+            f"{file} is missing or altered (its SHA-256 differs from {FACTS}): copy the whole "
+            "folder again"
         )
     sizes = {name: facts[name] for name in SIZES}
     tensors, _ = load_tensors(file)
@@ -95,8 +95,8 @@ def find_weak(networks: dict[str, dict[str, Any]]) -> str | None:
         if network["test_accuracy"] < least:
             return (
                 f"the {task} network is right on {network['test_accuracy']:.0%} of its test images "
-                f"(chance: {chance:.0%}), and below {least:.0%} its metrics mean little: train it for "
-                "more epochs, or accept it with weak_features"
+                f"(chance: {chance:.0%}), and below {least:.0%} its metrics mean little: train "
+                "it for more epochs, or accept it with weak_features"
             )
     return None
 

@@ -15,8 +15,8 @@ def check_count(count: int) -> None:
     """Raise InputError if there are too few images for intervals."""
     if count < FEWEST:
         raise InputError(
-            f"n {count}: {count} images are too few: at least {FEWEST} are needed, and metrics settle "
-            "at 10,000"
+            f"n {count}: {count} images are too few: at least {FEWEST} are needed, and metrics "
+            "settle at 10,000"
         )
 
 

@@ -126,7 +126,7 @@ class Judge:
         return metrics.nearest(flat, real, 2, caption)
 
     def _observe_real(self, data: ImageSet, name: str) -> Observed:
-        """Like `observe`, from the cache if possible. Training images are not searched for copies."""
+        """Like `observe`, cached. Training images are not searched for copies."""
         search = data is not self.train_set
 
         def compute() -> dict[str, Tensor]:

@@ -74,13 +74,13 @@ def check_origin(features: Features, data: Data, train: ImageSet, asked: bool) -
         return
     if theirs["name"] != data.name:
         raise InputError(
-            f"the feature networks {name} were trained on {theirs['name']}, and this is {data.name}: "
-            f"{fix}"
+            f"the feature networks {name} were trained on {theirs['name']}, and this is "
+            f"{data.name}: {fix}"
         )
     if sha is not None and theirs["holdout"] == data.holdout and not asked:
         raise InputError(
-            f"the images of {data.name} have changed since the feature networks {name} were trained "
-            f"on them: {fix}"
+            f"the images of {data.name} have changed since the feature networks {name} were "
+            f"trained on them: {fix}"
         )
 
 

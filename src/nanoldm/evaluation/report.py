@@ -104,7 +104,7 @@ def denoising_errors(report: dict[str, Any]) -> dict[str, list[float]]:
 def table(report: dict[str, Any]) -> str:
     """The report for the terminal."""
     head, *lines = rows(report)
-    grid = new_table(*head)
+    grid = new_table(*head, collapse_padding=True)
     for column in grid.columns[:2]:
         column.no_wrap = True
     for line in lines:
@@ -136,8 +136,8 @@ def write_html(
 ) -> None:
     """Write the pictures and report.html, which embeds them. records: of the model's training."""
     closest = (
-        "The samples that are nearest to one training image, relative to the second nearest. Above: "
-        "samples. Below: training images."
+        "The samples that are nearest to one training image, relative to the second nearest. "
+        "Above: samples. Below: training images."
     )
     shown = images[:SHOWN]
     sheets = {

@@ -128,8 +128,8 @@ class SampleSet:
         notes = [self.settings.merged] if self.settings.merged else []
         if self.file.exists() and not self.found:
             notes.append(
-                f"note: {self.file} was generated with other weights or settings, or is damaged: it "
-                "is replaced"
+                f"note: {self.file} was generated with other weights or settings, or is damaged: "
+                "it is replaced"
             )
         if not self.missing:
             return [*notes, f"reusing {len(self):,} samples of {self.file}"]

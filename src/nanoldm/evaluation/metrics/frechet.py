@@ -12,8 +12,8 @@ from nanoldm.utils.errors import InputError
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Squared Frechet distance between Gaussians fitted to two sets of features.
 
-    Heusel et al. 2017, arXiv 1706.08500, eq. 6. Its bias is upward and large for small sets: compare
-    only values of equal N. Raises InputError for fewer than 2 rows.
+    Heusel et al. 2017, arXiv 1706.08500, eq. 6. Its bias is upward and large for small sets:
+    compare only values of equal N. Raises InputError for fewer than 2 rows.
     """
     return gaussian_distance(*moments(a), *moments(b))
 
