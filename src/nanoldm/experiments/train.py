@@ -13,13 +13,35 @@ from nanoldm.data.clusters import cluster_latents
 from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.log import Values
-from nanoldm.experiments.plan import (Plan, Stages, check_room, describe, make_plan, memory,
-                                      read_plan, sampling_settings)
-from nanoldm.experiments.resume import (check_one_process, check_run, check_same_images,
-                                        copy_records, find_damage, model_files, note_place)
+from nanoldm.experiments.plan import (
+    Plan,
+    Stages,
+    check_room,
+    describe,
+    make_plan,
+    memory,
+    read_plan,
+    sampling_settings,
+)
+from nanoldm.experiments.resume import (
+    check_one_process,
+    check_run,
+    check_same_images,
+    copy_records,
+    find_damage,
+    model_files,
+    note_place,
+)
 from nanoldm.experiments.run_stage import mean_loss, run_stage
-from nanoldm.experiments.stages import (Stage, autoencoder_stage, denoiser_stage, give_latents,
-                                        label_count, normalised_latents, raw_tokens)
+from nanoldm.experiments.stages import (
+    Stage,
+    autoencoder_stage,
+    denoiser_stage,
+    give_latents,
+    label_count,
+    normalised_latents,
+    raw_tokens,
+)
 from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.labels import known_labels

@@ -1,8 +1,7 @@
 """Checkpoints: everything that a run needs to resume, in one safetensors file (no pickle)."""
 
-from pathlib import Path
-
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
