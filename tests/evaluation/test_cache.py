@@ -24,7 +24,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def same(tensors, value):
-    return tensors.keys() == {"features"} and torch.equal(tensors["features"], torch.full((1000,), value))
+    return tensors.keys() == {"features"} and torch.equal(
+        tensors["features"], torch.full((1000,), value)
+    )
 
 
 def test_what_was_computed_once_is_read_from_then_on(folder):
@@ -43,7 +45,10 @@ def test_a_stored_result_counts_only_under_its_own_key(folder):
     assert same(cached("b", compute), 1)
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: content[:-1] + b"\xff", lambda content: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:-1], lambda content: content[:-1] + b"\xff", lambda content: b""],
+)
 def test_a_damaged_file_is_computed_again_and_replaced(folder, damage):
     compute, file = Compute(), folder / "a.safetensors"
     cached("a", compute)
@@ -63,7 +68,7 @@ def test_a_file_in_the_place_of_the_cache_folder_costs_nothing_but_time(folder):
 
 
 def test_a_disk_without_room_costs_nothing_but_time(folder):
-    """A limit on the size of files stands for the full disk: it holds for root too. So does a folder without write permission."""
+    """A limit on the size of files stands for the full disk: it holds for root too."""
     resource, compute = pytest.importorskip("resource"), Compute()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))

@@ -25,11 +25,15 @@ def bundled():
 def test_the_bundled_classifier_recognises_the_test_set(bundled):
     found = accuracy(bundled.networks["classifier"], load("mnist")[1])
     assert found >= 0.994
-    assert found == pytest.approx(bundled.facts["networks"]["classifier"]["test_accuracy"], abs=2e-4)
+    assert found == pytest.approx(
+        bundled.facts["networks"]["classifier"]["test_accuracy"], abs=2e-4
+    )
 
 
 def test_the_bundled_rotation_network_has_its_stated_accuracy(bundled):
-    found = accuracy(bundled.networks["rotation"], load("mnist")[1].select(slice(0, None, 5)), "rotation")
+    found = accuracy(
+        bundled.networks["rotation"], load("mnist")[1].select(slice(0, None, 5)), "rotation"
+    )
     assert found == pytest.approx(bundled.facts["networks"]["rotation"]["test_accuracy"], abs=0.015)
 
 
@@ -60,10 +64,19 @@ def test_an_altered_network_is_an_error_that_names_it(tmp_path):
         load_features(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("content", ["{}", '{"name": "mine", "data": {}, "networks": {}}', '{"data": {"name": "mnist"}, "networks": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        '{"name": "mine", "data": {}, "networks": {}}',
+        '{"data": {"name": "mnist"}, "networks": []}',
+    ],
+)
 def test_a_foreign_description_of_networks_is_an_error_that_names_it(tmp_path, content):
     (tmp_path / "features.json").write_text(content)
-    with pytest.raises(InputError, match=r"features\.json is not a configuration of nanoldm") as error:
+    with pytest.raises(
+        InputError, match=r"features\.json is not a configuration of nanoldm"
+    ) as error:
         load_features(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -112,19 +125,23 @@ def test_features_from_the_command_line(nanoldm, digits):
 
 def test_rotate_turns_each_image_by_its_own_quarters():
     images, turns = torch.rand(5, 1, 6, 6, generator=generator(0)), torch.tensor([0, 3, 1, 2, 1])
-    expected = torch.stack([image.rot90(k, (1, 2)) for image, k in zip(images, turns.tolist(), strict=True)])
+    expected = torch.stack(
+        [image.rot90(k, (1, 2)) for image, k in zip(images, turns.tolist(), strict=True)]
+    )
     assert torch.equal(rotate(images, turns), expected)
 
 
 def test_augmentation_turns_and_shifts_no_further_than_its_limits():
-    """The centre of mass of a spot at a quarter of the side from the centre: 7 % of the side, 10 degrees and 10 % there."""
+    """A spot at a quarter of the side from the centre: 7 % of the side, 10 degrees and 10 %."""
     spot = torch.zeros(300, 1, 40, 40)
     spot[:, :, 19:21, 29:31] = 1
     moved = augment(spot, generator(0))[:, 0]
-    where = torch.stack([(moved.sum(k) * torch.arange(40)).sum(1) / moved.sum((1, 2)) for k in (2, 1)], 1)      # rows, columns
+    where = torch.stack(
+        [(moved.sum(k) * torch.arange(40)).sum(1) / moved.sum((1, 2)) for k in (2, 1)], 1
+    )  # rows, columns
     reach = (where - torch.tensor([19.5, 29.5])).abs().amax(0) / 40
     turned = 0.25 * math.sin(math.pi / 18)
-    assert 0.08 < reach[0] < 1.1 * (0.07 + turned) + 0.02           # more than the shift alone
+    assert 0.08 < reach[0] < 1.1 * (0.07 + turned) + 0.02  # more than the shift alone
     assert 0.05 < reach[1] < 0.07 + 0.25 * 0.12 + 0.02
 
 

@@ -26,9 +26,14 @@ def moments(mean: float, std: float) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([mean], dtype=torch.float64), torch.tensor([[std**2]], dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("m1", "s1", "m2", "s2"), [(0, 1, 0, 1), (0, 1, 3, 1), (0, 1, 0, 4), (-2, 0.5, 1, 2), (1, 0, 1, 3)])
+@pytest.mark.parametrize(
+    ("m1", "s1", "m2", "s2"),
+    [(0, 1, 0, 1), (0, 1, 3, 1), (0, 1, 0, 4), (-2, 0.5, 1, 2), (1, 0, 1, 3)],
+)
 def test_in_one_dimension_it_is_the_difference_of_means_and_of_standard_deviations(m1, s1, m2, s2):
-    assert gaussian_distance(*moments(m1, s1), *moments(m2, s2)) == pytest.approx((m1 - m2) ** 2 + (s1 - s2) ** 2, abs=1e-12)
+    assert gaussian_distance(*moments(m1, s1), *moments(m2, s2)) == pytest.approx(
+        (m1 - m2) ** 2 + (s1 - s2) ** 2, abs=1e-12
+    )
 
 
 def test_covariances_that_do_not_commute_match_the_closed_form_in_two_dimensions():
@@ -37,7 +42,9 @@ def test_covariances_that_do_not_commute_match_the_closed_form_in_two_dimensions
     assert not torch.allclose(a @ b, b @ a)
     product, zero = a @ b, torch.zeros(2, dtype=torch.float64)
     overlap = math.sqrt(product.trace() + 2 * math.sqrt(torch.linalg.det(product)))
-    assert gaussian_distance(zero, a, zero, b) == pytest.approx((a.trace() + b.trace() - 2 * overlap).item(), rel=1e-9)
+    assert gaussian_distance(zero, a, zero, b) == pytest.approx(
+        (a.trace() + b.trace() - 2 * overlap).item(), rel=1e-9
+    )
 
 
 def test_it_is_symmetric_and_blind_to_rotation_and_translation():
@@ -57,7 +64,7 @@ def test_fewer_images_than_features_still_have_a_distance():
 
 
 def test_the_finite_sample_bias_is_the_theoretical_one_for_white_features():
-    """((d + 1) / 4 + 1) (1/N + 1/M) of the trace d, to first order (RESEARCH: 0.67 % at d = 128, N = M = 10,000)."""
+    """((d + 1) / 4 + 1) (1/N + 1/M) of the trace d, to first order."""
     d, n = 32, 4000
     distance = frechet_distance(normal(n, d), normal(n, d, key=1))
     assert distance == pytest.approx(((d + 1) / 4 + 1) * 2 / n * d, rel=0.15)
@@ -74,21 +81,30 @@ class Flat(nn.Module):
 
 @pytest.fixture(scope="module")
 def two_sets() -> list[torch.Tensor]:
-    return [torch.rand(count, 3, 2, 2, generator=generator(count)) ** power for count, power in ((300, 1), (300, 2))]
+    return [
+        torch.rand(count, 3, 2, 2, generator=generator(count)) ** power
+        for count, power in ((300, 1), (300, 2))
+    ]
 
 
 def test_frechet_distance_is_that_of_torchmetrics(two_sets):
-    oracle = FrechetInceptionDistance(feature=Flat(), normalize=False, input_img_size=(3, 2, 2)).set_dtype(torch.float64)
+    oracle = FrechetInceptionDistance(
+        feature=Flat(), normalize=False, input_img_size=(3, 2, 2)
+    ).set_dtype(torch.float64)
     oracle.update(two_sets[0], real=True)
     oracle.update(two_sets[1], real=False)
-    assert frechet_distance(*(images.flatten(1) for images in two_sets)) == pytest.approx(oracle.compute().item(), rel=1e-5)
+    assert frechet_distance(*(images.flatten(1) for images in two_sets)) == pytest.approx(
+        oracle.compute().item(), rel=1e-5
+    )
 
 
 def test_kernel_distance_is_that_of_torchmetrics(two_sets):
     oracle = KernelInceptionDistance(feature=Flat(), subsets=1, subset_size=300)
     oracle.update(two_sets[0], real=True)
     oracle.update(two_sets[1], real=False)
-    assert kernel_distance(*(images.flatten(1) for images in two_sets)) == pytest.approx(oracle.compute()[0].item(), rel=1e-5)
+    assert kernel_distance(*(images.flatten(1) for images in two_sets)) == pytest.approx(
+        oracle.compute()[0].item(), rel=1e-5
+    )
 
 
 def test_kernel_distance_is_the_double_sum_over_pairs():
@@ -97,17 +113,28 @@ def test_kernel_distance_is_the_double_sum_over_pairs():
     def k(x: torch.Tensor, y: torch.Tensor) -> float:
         return ((x @ y).item() / 3 + 1) ** 3
 
-    own = [sum(k(x, y) for i, x in enumerate(s) for j, y in enumerate(s) if i != j) / (len(s) * (len(s) - 1)) for s in (a, b)]
+    own = [
+        sum(k(x, y) for i, x in enumerate(s) for j, y in enumerate(s) if i != j)
+        / (len(s) * (len(s) - 1))
+        for s in (a, b)
+    ]
     between = sum(k(x, y) for x in a for y in b) / 20
     assert kernel_distance(a, b) == pytest.approx(own[0] + own[1] - 2 * between)
 
 
 def test_kernel_distance_has_no_bias_even_for_ten_images():
-    draws = torch.tensor([kernel_distance(normal(10, 4, key=2 * k), normal(10, 4, key=2 * k + 1)) for k in range(400)])
+    draws = torch.tensor(
+        [
+            kernel_distance(normal(10, 4, key=2 * k), normal(10, 4, key=2 * k + 1))
+            for k in range(400)
+        ]
+    )
     error = draws.std().item() / 20
     assert abs(draws.mean().item()) < 3 * error
-    biased = 2 * ((5.0 / 4 + 1) ** 3 - 1) / 10      # about what counting each image with itself would add
-    assert biased > 6 * error                        # and the test would see it
+    biased = (
+        2 * ((5.0 / 4 + 1) ** 3 - 1) / 10
+    )  # about what counting each image with itself would add
+    assert biased > 6 * error  # and the test would see it
 
 
 def test_pieces_do_not_change_the_mean_kernel():

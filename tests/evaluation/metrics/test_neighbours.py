@@ -26,7 +26,7 @@ def test_nearest_is_brute_force_also_over_several_pieces():
     distances, indices = nearest(queries, references, 3)
     expected = torch.cdist(queries.double(), references.double()).sort(dim=1)
     torch.testing.assert_close(distances.double(), expected.values[:, :3], atol=1e-4, rtol=1e-4)
-    assert (indices == expected.indices[:, :3]).double().mean() > 0.999        # but for ties in float32
+    assert (indices == expected.indices[:, :3]).double().mean() > 0.999  # but for ties in float32
 
 
 def test_too_few_references_are_an_error():
@@ -54,7 +54,9 @@ def test_real_images_have_density_1_and_coverage_1_minus_2_to_the_minus_k():
 
 def test_collapse_and_noise_have_low_coverage():
     real = normal(1000, 5)
-    density, coverage = density_coverage(0.02 * normal(1000, 5, key=1), real, radii(real))       # one good image again and again
+    density, coverage = density_coverage(
+        0.02 * normal(1000, 5, key=1), real, radii(real)
+    )  # one good image again and again
     assert density > 0.5
     assert coverage < 0.1
     assert density_coverage(30 + normal(100, 5, key=2), real, radii(real)) == (0, 0)
@@ -73,7 +75,11 @@ def test_confidence_is_the_mean_of_the_largest_probability():
 
 
 def test_accuracy_by_class_leaves_out_what_is_not_there():
-    assert class_accuracy(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1]), 3) == [0.5, 0.5, None]
+    assert class_accuracy(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1]), 3) == [
+        0.5,
+        0.5,
+        None,
+    ]
 
 
 def test_a_copy_is_at_distance_zero_though_rounding_makes_squares_negative():

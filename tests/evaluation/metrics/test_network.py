@@ -17,11 +17,15 @@ def test_every_image_size_gives_features_and_logits(channels, size):
 def test_bytes_and_floats_are_the_same_images_in_any_batch_size():
     with seeded(0):
         network = FeatureNet(1, 8, width=4, features=16)
-    pixels = torch.randint(256, (600, 1, 8, 8), dtype=torch.uint8, generator=generator(0))      # more than one batch
+    pixels = torch.randint(
+        256, (600, 1, 8, 8), dtype=torch.uint8, generator=generator(0)
+    )  # more than one batch
     features, probabilities = extract(network, pixels)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(600))
     torch.testing.assert_close(extract(network, pixels.float() / 255)[0], features)
-    torch.testing.assert_close(extract(network, pixels[550:])[0], features[550:], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        extract(network, pixels[550:])[0], features[550:], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_features_can_be_used_outside_inference_mode():
