@@ -75,7 +75,7 @@ def test_images_with_changed_labels_do_not_continue_a_run_that_uses_labels(digit
     train(recipe, tmp_path / "run")
     last = max((tmp_path / "digits" / "0").iterdir())
     last.rename(tmp_path / "digits" / "1" / "000.png")                      # the same images in the same order
-    with pytest.raises(InputError, match="or their labels of .* have changed"):
+    with pytest.raises(InputError, match=r"or their labels of .* have changed"):
         train(recipe, tmp_path / "run")
 
 

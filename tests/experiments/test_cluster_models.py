@@ -104,7 +104,8 @@ def test_the_command_line_shows_a_model_without_labels(nanoldm, run):
 
 
 def test_its_images_are_judged_as_images_without_labels(model, tmp_path):
-    assert (SampleSet(model, tmp_path / "samples.npz", range(8), Sampling(steps=2)).labels() == -1).all()
+    samples = SampleSet(model, tmp_path / "samples.npz", range(8), Sampling(steps=2))
+    assert (samples.image_set().labels == -1).all()
 
 
 def test_a_resumed_run_keeps_its_clusters_even_if_its_latents_change(run):

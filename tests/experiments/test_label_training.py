@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nanoldm.data import ImageSet
-from nanoldm.evaluation.evaluate import class_count, labelled
+from nanoldm.evaluation.class_scores import class_count, labelled
 from nanoldm.experiments.batches import latent_batches
 from nanoldm.experiments.recipes import RECIPES
 from nanoldm.experiments.stages import denoiser_stage, give_latents, label_count

@@ -116,7 +116,7 @@ def test_feature_networks_with_a_low_accuracy_are_an_error_unless_allowed(animal
         for name in facts["networks"]:
             changed["networks"][name]["test_accuracy"] = accuracy if name == task else 1.0
         write_json(tmp_path / "features" / "features.json", changed)
-        words = rf"the {task} network is right on {accuracy:.0%} of its test .* below {least} .*--weak-features"
+        words = rf"the {task} network is right on {accuracy:.0%} of its test .* below {least} .*weak_features"
         with pytest.raises(InputError, match=words):
             load_features(tmp_path / "features")
         assert load_features(tmp_path / "features", weak=True).networks.keys() == features.networks.keys()
