@@ -121,9 +121,9 @@ class Worker:
         """Endless training, the same for all: fused AdamW and clipping; and EMA for ours, since it belongs to our step."""
         optimizer = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad], lr=5e-4, fused=True)
         latents = torch.randn(max(10_000, self.batch_size), 49, 6, device=self.device)
-        return fit(self.loss, latent_batches(latents, self.batch_size, TIMESTEPS, seed=0), [optimizer], steps=sys.maxsize,
-                   learning_rate=lambda step: 5e-4, gradient_clip=1.0, ema=EMA(self.loss, 0.999) if self.contender.ours else None,
-                   compiled=self.contender.compiled)
+        loss = torch.compile(self.loss, dynamic=False) if self.contender.compiled else self.loss
+        return fit(loss, latent_batches(latents, self.batch_size, TIMESTEPS, seed=0), [optimizer], steps=sys.maxsize,
+                   learning_rate=lambda step: 5e-4, gradient_clip=1.0, ema=EMA(self.loss, 0.999) if self.contender.ours else None)
 
     def train(self) -> dict[str, Any]:
         began = time.perf_counter()

@@ -24,10 +24,10 @@ def data(digits) -> Data:
 def stop_in(monkeypatch, task: str) -> None:
     original = feature_training.train_network
 
-    def stopped(images, name="classifier", **options):
+    def stopped(network, images, name="classifier", **options):
         if name == task:
             raise KeyboardInterrupt
-        return original(images, name, **options)
+        return original(network, images, name, **options)
 
     monkeypatch.setattr(feature_training, "train_network", stopped)
 

@@ -128,7 +128,7 @@ def test_images_without_labels_cannot_train_a_recipe_with_labels(nanoldm, digits
         (tmp_path / f"{k}.png").write_bytes(file.read_bytes())
     failed = nanoldm("train", "mnist-conditional", "--data", f"folder:{tmp_path}", "--size", 8, "--steps", 2, "--out", "unlabelled")
     assert failed.returncode == 2
-    assert "subfolder for each class" in failed.stderr
+    assert "one subfolder per class" in failed.stderr
     assert not (nanoldm.folder / "unlabelled").exists()
 
 

@@ -1,7 +1,6 @@
 """A run from images to a trained model. The same call resumes it."""
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,9 +9,7 @@ from torch import Tensor
 
 from nanoldm.data import ImageSet
 from nanoldm.data.clusters import cluster_latents
-from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.log import Values
 from nanoldm.experiments.plan import (
     Plan,
     Stages,
@@ -23,6 +20,7 @@ from nanoldm.experiments.plan import (
     read_plan,
     sampling_settings,
 )
+from nanoldm.experiments.previews import TEST_IMAGES, autoencoder_preview, denoiser_preview
 from nanoldm.experiments.resume import (
     check_one_process,
     check_run,
@@ -32,7 +30,7 @@ from nanoldm.experiments.resume import (
     model_files,
     note_place,
 )
-from nanoldm.experiments.run_stage import mean_loss, run_stage
+from nanoldm.experiments.run_stage import run_stage
 from nanoldm.experiments.stages import (
     Stage,
     autoencoder_stage,
@@ -42,22 +40,15 @@ from nanoldm.experiments.stages import (
     normalised_latents,
     raw_tokens,
 )
-from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
-from nanoldm.pipeline.labels import known_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import FILE, load_settings
 from nanoldm.utils.config import flat
 from nanoldm.utils.device import check_compiler
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import load_tensors, save_tensors, weights_digest, write_json
-from nanoldm.utils.images import captioned, grid, save, to_float
 from nanoldm.utils.limits import gigabytes
-from nanoldm.utils.seeding import Stream, generator
 from nanoldm.utils.text import shell
-
-PREVIEW_SEEDS = range(16)
-TEST_IMAGES = 2000  # for the test loss
 
 
 class Run:
@@ -177,18 +168,9 @@ class Run:
         return plan
 
     def train_autoencoder(self, stage: Stage, plan: Plan) -> None:
-        test = to_float(self.test_set.images[:TEST_IMAGES]).to(self.device)
-
-        @torch.inference_mode()
-        def evaluate(step: int) -> Values:
-            copies = stage.averaged.autoencoder(test[:16]).sigmoid()
-            rows = {"test images": test[:16], "reconstructions": copies}
-            sheet = captioned((name, grid(part.cpu(), 16)) for name, part in rows.items())
-            save(sheet, self.folder.samples / "reconstructions.png")
-            return {"test_loss": mean_loss(stage.averaged, {"image": test})}
-
         steps = plan.autoencoder_steps
-        run_stage(self.folder, stage, (steps, steps), evaluate)
+        preview = autoencoder_preview(self.folder, stage, self.test_set)
+        run_stage(self.folder, stage, (steps, steps), preview)
 
     def train_denoiser(self, stages: Stages, plan: Plan) -> None:
         """Encode the images, then train on their latents."""
@@ -204,10 +186,11 @@ class Run:
         models = {name: self.model(autoencoder, loss.denoiser, latents) for name, loss in
                   {"weights": stage.loss_module, "EMA weights": stage.averaged}.items()}
         steps = (plan.denoiser_steps, plan.preview_every)
-        evaluate = self.denoiser_evaluation(stage, models, held_out)
+        test_labels = self.test_set.labels[:TEST_IMAGES]
+        preview = denoiser_preview(self.folder, self.recipe, stage, models, held_out, test_labels)
         gates = getattr(stage.loss_module.denoiser.network, "gates", None)
         watch = (lambda: {"gates": gates(self.recipe.diffusion.timesteps)}) if gates else dict
-        if not run_stage(self.folder, stage, steps, evaluate, watch, **origin):
+        if not run_stage(self.folder, stage, steps, preview, watch, **origin):
             copy_records(self.folder)  # the model may be missing
             own, averaged = self.folder.model, models["EMA weights"]
             with suppress(InputError):  # settings stored by `compare --save` stay
@@ -222,34 +205,6 @@ class Run:
         limit = latents.abs().max().item()
         return LatentDiffusion(autoencoder, denoiser, limit, settings=settings, class_names=names,
                                pseudo_labels=clusters and denoiser.labels > 0)
-
-    def denoiser_evaluation(self, stage: Stage, models: dict[str, LatentDiffusion],
-                            latents: Tensor) -> Callable[[int], Values]:
-        """What happens at every preview: sample grids, the saved model, test metrics."""
-        labels = self.test_set.labels[: len(latents)]
-        # Uniform timesteps for every recipe: test losses are comparable.
-        stream = generator(self.recipe.seed, Stream.TEST_LOSS)
-        test = {"x0": latents,
-                **sample_noise_levels(latents, self.recipe.diffusion.timesteps, stream)}
-        raw, averaged = models.values()
-        if raw.classes:
-            test["label"] = known_labels(labels, raw.classes).to(latents.device)
-
-        def evaluate(step: int) -> Values:
-            stage.loss_module.eval()
-            sheets = [(f"{name}, step {step}", grid(model.generate(PREVIEW_SEEDS)))
-                      for name, model in models.items()]
-            save(captioned(sheets, across=True), self.folder.samples / f"step-{step:06d}.png")
-            copy_records(self.folder)  # before model_index.json, which marks a complete model
-            averaged.save_pretrained(self.folder.model)
-            values = {"test_loss": mean_loss(stage.loss_module, test),
-                      "test_loss_ema": mean_loss(stage.averaged, test),
-                      "denoising_error": model_denoising_error(raw, latents, labels),
-                      "denoising_error_ema": model_denoising_error(averaged, latents, labels)}
-            stage.loss_module.train()
-            return values
-
-        return evaluate
 
     def load_or_make_clusters(self, latents: Tensor, count: int, origin: dict[str, str]) -> Tensor:
         """The cluster of each training latent (N,), found once: a resumed run uses the same.

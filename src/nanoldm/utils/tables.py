@@ -25,6 +25,5 @@ def printed(table: Table, *lines: str) -> str:
     if not (sys.stdout.encoding or "").lower().startswith("utf"):
         table.box = ASCII
     console.print(table)
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    console.print(*lines, sep="\n")
     return console.file.getvalue()
