@@ -48,7 +48,7 @@ def test_feature_networks_that_were_finished_are_taken_and_the_rest_is_trained(d
     assert "classifier: finished before" in capsys.readouterr().out
     assert again.facts["networks"] == whole.facts["networks"]           # accuracies, and the SHA-256 of equal files
     assert train_features(data, tmp_path / "stopped", epochs=2).facts == again.facts
-    assert "is finished: nothing to do" in capsys.readouterr().out
+    assert "is complete. Use it" in capsys.readouterr().out
     with pytest.raises(InputError, match="exists: give the name of a new folder"):
         train_features(data, tmp_path / "stopped", epochs=3)
 
