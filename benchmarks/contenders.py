@@ -1,6 +1,8 @@
-"""One contender of throughput.py, in a process of its own: networks of one width, depth, heads and tokens, used as their users would.
+"""One contender of throughput.py, in a process of its own: networks of one width, depth, heads and
+tokens, used as their users would.
 
-It reads names of Worker's methods from standard input, one a line, and answers each with a line of JSON.
+It reads names of Worker's methods from standard input, one a line, and answers each with a line of
+JSON.
 """
 
 import json
@@ -20,16 +22,19 @@ from nanoldm.models import DiffusionNet
 from nanoldm.training import EMA, Step, fit
 from nanoldm.utils.device import prepare_torch
 
-TIMESTEPS, SAMPLED, REVERSE_STEPS = 100, 64, 20     # timesteps of the schedule; images and reverse steps of a sampling task
+# timesteps of the schedule; images and reverse steps of a sampling task
+TIMESTEPS, SAMPLED, REVERSE_STEPS = 100, 64, 20
 STEPS = 3                                           # training steps of a training task
-LAYERS = ((128, 384), (128, 128), (128, 512), (512, 128))     # inputs and outputs of a block's linear layers
+# inputs and outputs of a block's linear layers
+LAYERS = ((128, 384), (128, 128), (128, 512), (512, 128))
 LIMIT = 3.0                                         # to which x0 is clamped while sampling
 
 
 class Contender(NamedTuple):
     network: nn.Module                              # x_t (B, 49, 6), t (B,) -> (B, 49, 6)
-    sample: Callable[[Tensor], Tensor]              # noise (B, 49, 6) -> what REVERSE_STEPS of its own sampler make of it
-    ours: bool = False                              # then torch is set up as every command of ours sets it up
+    # noise (B, 49, 6) -> what REVERSE_STEPS of its own sampler make of it
+    sample: Callable[[Tensor], Tensor]
+    ours: bool = False  # then torch is set up as every command of ours sets it up
     compiled: bool = False
 
 
@@ -45,11 +50,11 @@ class OnMaps(nn.Module):
 
 
 def maps(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).unflatten(2, (7, 7))                                             # (B, 6, 7, 7)
+    return x.transpose(1, 2).unflatten(2, (7, 7))  # (B, 6, 7, 7)
 
 
 def tokens(x: Tensor) -> Tensor:
-    return x.flatten(2).transpose(1, 2)                                                       # (B, 49, 6)
+    return x.flatten(2).transpose(1, 2)  # (B, 49, 6)
 
 
 def nanoldm(compiled: bool = False) -> Contender:
@@ -58,20 +63,24 @@ def nanoldm(compiled: bool = False) -> Contender:
     def sample(x: Tensor) -> Tensor:
         denoiser.to(x.device)
         visited = trailing(TIMESTEPS - 1, REVERSE_STEPS)
-        return list(ddpm(Clamped(denoiser, LIMIT), x, denoiser.schedule, visited, lambda: torch.randn_like(x)))[-1][0]
+        return list(ddpm(Clamped(denoiser, LIMIT), x, denoiser.schedule, visited,
+                         lambda: torch.randn_like(x)))[-1][0]
 
     return Contender(denoiser.network, sample, ours=True, compiled=compiled)
 
 
 def diffusers() -> Contender:
     from diffusers import DDPMScheduler, DiTTransformer2DModel
-    network = DiTTransformer2DModel(num_attention_heads=4, attention_head_dim=32, num_layers=4, in_channels=6, out_channels=6,
-                                    sample_size=7, patch_size=1, num_embeds_ada_norm=10)
-    scheduler = DDPMScheduler(TIMESTEPS, beta_schedule="squaredcos_cap_v2", variance_type="fixed_large", timestep_spacing="trailing",
+    network = DiTTransformer2DModel(num_attention_heads=4, attention_head_dim=32, num_layers=4,
+                                    in_channels=6, out_channels=6, sample_size=7, patch_size=1,
+                                    num_embeds_ada_norm=10)
+    scheduler = DDPMScheduler(TIMESTEPS, beta_schedule="squaredcos_cap_v2",
+                              variance_type="fixed_large", timestep_spacing="trailing",
                               clip_sample_range=LIMIT)
 
     def call(network: nn.Module, x: Tensor, t: Tensor) -> Tensor:
-        return network(x, t.expand(len(x)), torch.zeros(len(x), dtype=torch.long, device=x.device)).sample
+        return network(x, t.expand(len(x)),
+                       torch.zeros(len(x), dtype=torch.long, device=x.device)).sample
 
     def sample(x: Tensor) -> Tensor:
         scheduler.set_timesteps(REVERSE_STEPS)
@@ -85,17 +94,20 @@ def diffusers() -> Contender:
 
 def smalldiffusion() -> Contender:
     from smalldiffusion import DiT, ScheduleCosine, samples
-    network, schedule = DiT(in_dim=7, channels=6, patch_size=1, depth=4, head_dim=32, num_heads=4), ScheduleCosine(TIMESTEPS)
+    network, schedule = DiT(in_dim=7, channels=6, patch_size=1, depth=4, head_dim=32,
+                            num_heads=4), ScheduleCosine(TIMESTEPS)
 
     def sample(x: Tensor) -> Tensor:
         sigmas = schedule.sample_sigmas(REVERSE_STEPS)
-        return tokens(list(samples(network, sigmas, mu=0.5, xt=maps(x) * sigmas[0]))[-1])     # mu 0.5: DDPM
+        # mu 0.5: DDPM
+        return tokens(list(samples(network, sigmas, mu=0.5, xt=maps(x) * sigmas[0]))[-1])
 
-    return Contender(OnMaps(network, lambda network, x, t: network(x, (t + 1.0).view(-1, 1, 1, 1))), sample)
+    return Contender(OnMaps(network, lambda network, x, t: network(x, (t + 1.0).view(-1, 1, 1, 1))),
+                     sample)
 
 
-CONTENDERS = {"nanoldm": nanoldm, "nanoldm --compile": lambda: nanoldm(compiled=True), "diffusers": diffusers,
-              "smalldiffusion": smalldiffusion}
+CONTENDERS = {"nanoldm": nanoldm, "nanoldm --compile": lambda: nanoldm(compiled=True),
+              "diffusers": diffusers, "smalldiffusion": smalldiffusion}
 
 
 class Worker:
@@ -111,19 +123,24 @@ class Worker:
             if not parameter.any():
                 nn.init.normal_(parameter, std=0.02)        # no work is spared on zeros
         self.network = self.contender.network.to(device)
-        self.loss = DenoisingLoss(Denoiser(self.network, NoiseSchedule("cosine", TIMESTEPS))).to(device)
+        self.loss = DenoisingLoss(Denoiser(self.network,
+                                           NoiseSchedule("cosine", TIMESTEPS))).to(device)
 
     def facts(self) -> dict[str, Any]:
         return {"parameters": sum(p.numel() for p in self.network.parameters() if p.requires_grad)}
 
     @cached_property
     def steps(self) -> Iterator[Step]:
-        """Endless training, the same for all: fused AdamW and clipping; and EMA for ours, since it belongs to our step."""
-        optimizer = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad], lr=5e-4, fused=True)
+        """Endless training, the same for all: fused AdamW and clipping; and EMA for ours, since it
+            belongs to our step.
+        """
+        optimizer = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad],
+                                      lr=5e-4, fused=True)
         latents = torch.randn(max(10_000, self.batch_size), 49, 6, device=self.device)
         loss = torch.compile(self.loss, dynamic=False) if self.contender.compiled else self.loss
-        return fit(loss, latent_batches(latents, self.batch_size, TIMESTEPS, seed=0), [optimizer], steps=sys.maxsize,
-                   learning_rate=lambda step: 5e-4, gradient_clip=1.0, ema=EMA(self.loss, 0.999) if self.contender.ours else None)
+        return fit(loss, latent_batches(latents, self.batch_size, TIMESTEPS, seed=0), [optimizer],
+                   steps=sys.maxsize, learning_rate=lambda step: 5e-4, gradient_clip=1.0,
+                   ema=EMA(self.loss, 0.999) if self.contender.ours else None)
 
     def train(self) -> dict[str, Any]:
         began = time.perf_counter()
@@ -141,7 +158,8 @@ class Worker:
                 self.network.compile(dynamic=False)
         began = time.perf_counter()
         self.contender.sample(torch.randn(SAMPLED, 49, 6, device=self.device)).sum().item()
-        return {"images": SAMPLED, "seconds": (time.perf_counter() - began) * TIMESTEPS / REVERSE_STEPS}
+        return {"images": SAMPLED,
+                "seconds": (time.perf_counter() - began) * TIMESTEPS / REVERSE_STEPS}
 
     def memory(self) -> dict[str, Any]:
         """The most that this process has held so far, in MB."""
@@ -151,23 +169,32 @@ class Worker:
             import resource
         except ImportError:                                 # Windows has none
             return {"peak_mb": float("nan")}
-        return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6}
+        return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                * (1 if sys.platform == "darwin" else 1024) / 1e6}
 
     def products(self) -> dict[str, Any]:
-        """What matrix products cost: GFLOP of those in one training step; GFLOP/s of a large one, and of those in the linear layers."""
-        x0, t = torch.randn(2, 49, 6, device=self.device), torch.zeros(2, dtype=torch.long, device=self.device)
+        """What matrix products cost: GFLOP of those in one training step; GFLOP/s of a large one,
+        and of those in the linear layers.
+        """
+        x0, t = torch.randn(2, 49, 6, device=self.device), torch.zeros(
+            2, dtype=torch.long, device=self.device
+        )
         with FlopCounterMode(display=False) as counter:
             self.loss(x0, t, x0).backward()
         square = torch.randn(4096, 4096, device=self.device)
         flop = seconds = 0.0
         for inputs, outputs in LAYERS:
-            x, gradient = (torch.randn(self.batch_size * 49, width, device=self.device) for width in (inputs, outputs))
+            x, gradient = (torch.randn(self.batch_size * 49, width, device=self.device)
+                           for width in (inputs, outputs))
             weight = torch.randn(outputs, inputs, device=self.device)
-            flop += 3 * 2 * x.numel() * outputs             # forward, gradient of x, gradient of the weight
-            seconds += fastest(lambda x=x, w=weight: x @ w.T) + fastest(lambda g=gradient, w=weight: g @ w)
+            flop += 3 * 2 * x.numel() * outputs  # forward, gradient of x, gradient of the weight
+            seconds += fastest(
+                lambda x=x, w=weight: x @ w.T
+            ) + fastest(lambda g=gradient, w=weight: g @ w)
             seconds += fastest(lambda g=gradient, x=x: g.T @ x)
         return {"step_gflop": counter.get_total_flops() / len(x0) * self.batch_size / 1e9,
-                "sgemm_gflops": {"large": 2 * 4096**3 / fastest(lambda: square @ square) / 1e9, "layers": flop / seconds / 1e9}}
+                "sgemm_gflops": {"large": 2 * 4096**3 / fastest(lambda: square @ square) / 1e9,
+                                 "layers": flop / seconds / 1e9}}
 
 
 def fastest(product: Callable[[], Tensor], times: int = 5) -> float:
@@ -181,7 +208,9 @@ def fastest(product: Callable[[], Tensor], times: int = 5) -> float:
 
 
 def main() -> None:
-    """python benchmarks/contenders.py '{"name": ..., "batch_size": ..., "threads": ..., "device": ...}'"""
+    """python benchmarks/contenders.py '{"name": ..., "batch_size": ..., "threads": ..., "device":
+    ...}'
+    """
     worker = None
     for line in sys.stdin:
         try:

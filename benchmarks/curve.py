@@ -25,10 +25,8 @@ METRICS = ("frechet_train", "frechet_test", "rotation_frechet_test", "coverage",
 
 def measured(report: dict[str, Any]) -> dict[str, list[float]]:
     """METRICS of an evaluation as [value, half of the 95 % interval, real images]."""
-    return {
-        name: [report["metrics"][name][key] for key in ("value", "interval", "real images")]
-        for name in METRICS
-    }
+    return {name: [report["metrics"][name][key] for key in ("value", "interval", "real images")]
+            for name in METRICS}
 
 
 def point(model: str | Path, report: dict[str, Any]) -> dict[str, Any]:
@@ -37,16 +35,11 @@ def point(model: str | Path, report: dict[str, Any]) -> dict[str, Any]:
     records = [r for r in read_metrics(folder / "metrics.jsonl") if r["stage"] == "denoiser"]
     tested = [record for record in records if "test_loss" in record][-1]
     errors = report["denoising_error"]["EMA weights"]
-    return {
-        "epochs": read_json(folder / "recipe.json")["training"]["epochs"],
-        "steps": records[-1]["step"],
-        "minutes": round(records[-1]["seconds"] / 60, 1),
-        "samples": report["judged"]["images"],
-        "test_loss": tested["test_loss"],
-        "test_loss_ema": tested["test_loss_ema"],
-        "denoising_error_ema": charts.mean(errors),
-        **measured(report),
-    }
+    return {"epochs": read_json(folder / "recipe.json")["training"]["epochs"],
+            "steps": records[-1]["step"], "minutes": round(records[-1]["seconds"] / 60, 1),
+            "samples": report["judged"]["images"], "test_loss": tested["test_loss"],
+            "test_loss_ema": tested["test_loss_ema"], "denoising_error_ema": charts.mean(errors),
+            **measured(report)}
 
 
 def run(*arguments: object) -> None:
@@ -56,10 +49,8 @@ def run(*arguments: object) -> None:
 def plot(points: list[dict[str, Any]]) -> None:
     sheet, (left, right) = charts.figure(1, 2, height=4)
     epochs = [point["epochs"] for point in points]
-    names = {
-        "frechet_train": "Frechet distance, training",
-        "frechet_test": "Frechet distance, test",
-    }
+    names = {"frechet_train": "Frechet distance, training",
+             "frechet_test": "Frechet distance, test"}
     for name, label in names.items():
         values, intervals, real = zip(*(point[name] for point in points), strict=True)
         line = left.errorbar(epochs, values, intervals, marker="o", capsize=3, label=label)[0]

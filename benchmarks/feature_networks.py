@@ -36,11 +36,8 @@ def seconds_per_step(memory_format: torch.memory_format) -> float:
 def print_speed() -> None:
     formats = (torch.contiguous_format, torch.channels_last)
     plain, last = (seconds_per_step(memory_format) for memory_format in formats)
-    print(
-        f"forward and backward of 256 images: {plain:.3f} s contiguous, {last:.3f} s "
-        f"channels_last: {plain / last:.1f}x",
-        flush=True,
-    )
+    print(f"forward and backward of 256 images: {plain:.3f} s contiguous, {last:.3f} s "
+          f"channels_last: {plain / last:.1f}x", flush=True)
 
 
 def main(n: int = 1000) -> None:
@@ -51,10 +48,8 @@ def main(n: int = 1000) -> None:
     train_network(third, train, epochs=3, seed=7, caption="third network")
     components = torch.linalg.eigh(torch.cov(to_float(train.images.flatten(1)).T))[1][:, -64:]
     networks = load_features().networks | {"third": third}
-    features = {
-        name: lambda images, network=network: extract(network, images)[0]
-        for name, network in networks.items()
-    }
+    features = {name: lambda images, network=network: extract(network, images)[0] for name,
+                network in networks.items()}
     features["pixels"] = lambda images: to_float(images.flatten(1)) @ components
 
     model = LatentDiffusion.from_pretrained("mnist")
@@ -62,10 +57,8 @@ def main(n: int = 1000) -> None:
     sets["reconstructions"] = to_bytes(model.reconstruct(to_float(test.images[:n])))
     for steps in (100, 50, 20, 10, 5):
         sets[f"{steps} steps"] = to_bytes(model.generate(n, steps=steps, progress=True))
-    distances = {
-        name: [frechet_distance(of(images), of(test.images)) for images in sets.values()]
-        for name, of in features.items()
-    }
+    distances = {name: [frechet_distance(of(images), of(test.images)) for images in sets.values()]
+                 for name, of in features.items()}
     head = "".join(f"{name:>12}" for name in features)
     print(f"Frechet distance to the test set, {n} images:\n{'':16}{head}")
     for k, name in enumerate(sets):

@@ -35,19 +35,16 @@ def four_products(rope: RoPE, x: Tensor) -> Tensor:
 
 def swapped_pairs(rope: RoPE, x: Tensor) -> Tensor:
     """x cos + (pairs of x swapped) (+- sin)."""
-    cos, sin = (
-        rope.rotation.real.repeat_interleave(2, -1),
-        torch.stack((-rope.rotation.imag, rope.rotation.imag), -1).flatten(-2),
-    )
+    cos, sin = (rope.rotation.real.repeat_interleave(2, -1),
+                torch.stack((-rope.rotation.imag, rope.rotation.imag), -1).flatten(-2))
     return x * cos + x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2) * sin
 
 
 def fused_modulation(block: DiTBlock, x: Tensor, c: Tensor) -> Tensor:
     """Scale and shift, gate and residual, in one kernel each."""
     gamma_1, beta_1, alpha_1, gamma_2, beta_2, alpha_2 = block.modulation(c)
-    x = torch.addcmul(
-        x, alpha_1, block.attention(torch.addcmul(beta_1, block.norm(x), 1 + gamma_1))
-    )
+    x = torch.addcmul(x, alpha_1,
+                      block.attention(torch.addcmul(beta_1, block.norm(x), 1 + gamma_1)))
     return torch.addcmul(x, alpha_2, block.mlp(torch.addcmul(beta_2, block.norm(x), 1 + gamma_2)))
 
 
@@ -61,10 +58,8 @@ def matrix_products_by_mkl():
 
 @contextmanager
 def mkl_and_fused_attention():
-    with (
-        matrix_products_by_mkl(),
-        patch.object(transformer, "attention", F.scaled_dot_product_attention),
-    ):
+    with (matrix_products_by_mkl(),
+          patch.object(transformer, "attention", F.scaled_dot_product_attention)):
         yield
 
 
@@ -74,9 +69,8 @@ FORMS: dict[str, Callable[[], AbstractContextManager]] = {
     "modulation by addcmul": lambda: patch.object(DiTBlock, "forward", fused_modulation),
     "products by MKL": matrix_products_by_mkl,
     "products by MKL, fused attention": mkl_and_fused_attention,
-    "fused attention": lambda: patch.object(
-        transformer, "attention", F.scaled_dot_product_attention
-    ),
+    "fused attention": lambda: patch.object(transformer, "attention",
+                                            F.scaled_dot_product_attention)
 }
 
 
@@ -104,11 +98,8 @@ def main() -> None:
         torch.set_float32_matmul_precision("highest")
         print(statistics.median(seconds(loss, x0, t) for _ in range(ROUNDS)))
         return
-    times: dict[str, list[float]] = {
-        "as it is": [],
-        "four pieces of 64 images": [],
-        **{name: [] for name in FORMS},
-    }
+    times: dict[str, list[float]] = {"as it is": [], "four pieces of 64 images": [],
+                                     **{name: [] for name in FORMS}}
     for _ in range(ROUNDS):
         times["as it is"].append(seconds(loss, x0, t))
         times["four pieces of 64 images"].append(seconds(loss, x0, t, 4))
@@ -116,20 +107,12 @@ def main() -> None:
             with form():
                 times[name].append(seconds(loss, x0, t))
     command = [sys.executable, __file__, str(ROUNDS), "--memory"]
-    runs = [
-        [
-            float(
-                subprocess.run([*command, *more], check=True, capture_output=True, text=True).stdout
-            )
-            for more in ((), ("--plain",))
-        ]
-        for _ in range(3)
-    ]
+    runs = [[float(subprocess.run([*command, *more], check=True, capture_output=True,
+                                  text=True).stdout) for more in ((), ("--plain",))]
+            for _ in range(3)]
     kept, returned = (statistics.median(values) for values in zip(*runs, strict=True))
-    print(
-        f"{'memory kept by the process':34} {kept:.3f} s; returned to the system: "
-        f"{returned:.3f} s ({returned / kept:.2f}x), by MKL"
-    )
+    print(f"{'memory kept by the process':34} {kept:.3f} s; returned to the system: {returned:.3f} "
+          f"s ({returned / kept:.2f}x), by MKL")
     for name, values in times.items():
         ratio = statistics.median(a / b for a, b in zip(values, times["as it is"], strict=True))
         print(f"{name:34} {statistics.median(values):.3f} s ({ratio:.2f} of the time as it is)")

@@ -52,12 +52,10 @@ def ways(model: LatentDiffusion, images: Tensor, mask: Tensor) -> dict[str, nn.M
     denoise, hole = model.conditioned(model.choose()), mask.float()
     field = F.max_pool2d(F.pad(hole, [3] * 4), 10, 4).flatten() == 0
     own = F.max_pool2d(hole, 4).flatten() == 0
-    return {
-        "whole field": Replaced(denoise, model.encode(images), field),
-        "own pixels": Replaced(denoise, model.encode(images * ~mask), own),
-        "by the pixels": Known(denoise, model, images, mask),
-        "resampled": Known(denoise, model, images, mask),
-    }
+    return {"whole field": Replaced(denoise, model.encode(images), field),
+            "own pixels": Replaced(denoise, model.encode(images * ~mask), own),
+            "by the pixels": Known(denoise, model, images, mask),
+            "resampled": Known(denoise, model, images, mask)}
 
 
 @torch.no_grad()

@@ -41,15 +41,11 @@ def placed(ink: Pixels, size: tuple[int, int], at: tuple[int, int]) -> Pixels:
     return sheet
 
 
-def paper(
-    digit: Tensor, random: Random, size: tuple[int, int] = (300, 260), uneven: bool = False
-) -> Pixels:
+def paper(digit: Tensor, random: Random, size: tuple[int, int] = (300, 260),
+          uneven: bool = False) -> Pixels:
     """Dark ink somewhere on light paper, evenly lit or from one side."""
-    ink = placed(
-        enlarged(digit, 180),
-        size,
-        (random.integers(0, size[0] - 180), random.integers(0, size[1] - 180)),
-    )
+    ink = placed(enlarged(digit, 180), size,
+                 (random.integers(0, size[0] - 180), random.integers(0, size[1] - 180)))
     y, x = np.mgrid[: size[0], : size[1]]
     return (100 + 130 * (0.6 * x / size[1] + 0.4 * y / size[0]) if uneven else 225) * (
         1 - 0.75 * ink
@@ -58,19 +54,16 @@ def paper(
 
 def board(digit: Tensor, random: Random) -> Pixels:
     """Light chalk on a dark board."""
-    return 40 + 170 * placed(
-        enlarged(digit, 180), (300, 260), (random.integers(0, 120), random.integers(0, 80))
-    )
+    return 40 + 170 * placed(enlarged(digit, 180), (300, 260),
+                             (random.integers(0, 120), random.integers(0, 80)))
 
 
 def cropped(digit: Tensor, bold: int = 0, margin: int = 0, side: int = 200) -> Pixels:
     """Ink in [0, 1], cropped to its bounding box."""
     ink = enlarged(digit, side, bold)
     rows, columns = (np.flatnonzero((ink > 0.5).any(axis)) for axis in (1, 0))
-    return ink[
-        max(0, rows[0] - margin) : rows[-1] + 1 + margin,
-        max(0, columns[0] - margin) : columns[-1] + 1 + margin,
-    ]
+    return ink[max(0, rows[0] - margin) : rows[-1] + 1 + margin,
+               max(0, columns[0] - margin) : columns[-1] + 1 + margin]
 
 
 def framed(inner: Pixels, tone: float, top: int, bottom: int, left: int, right: int) -> Pixels:
@@ -81,10 +74,8 @@ def boxed(page: Pixels, margin: int, width: int, tone: float = 60) -> Pixels:
     """With the lines of a printed box at a distance of `margin` from the border."""
     lines = np.zeros(page.shape, dtype=bool)
     lines[margin : page.shape[0] - margin, margin : page.shape[1] - margin] = True
-    lines[
-        margin + width : page.shape[0] - margin - width,
-        margin + width : page.shape[1] - margin - width,
-    ] = False
+    lines[margin + width : page.shape[0] - margin - width,
+          margin + width : page.shape[1] - margin - width] = False
     return np.where(lines, tone, page)
 
 
@@ -98,25 +89,15 @@ def shadowed(page: Pixels, random: Random) -> Pixels:
 
 def turned(page: Pixels, random: Random, tone: int) -> Pixels:
     image = Image.fromarray(page.clip(0, 255).astype(np.uint8))
-    return np.asarray(
-        image.rotate(
-            random.uniform(-15, 15), Image.Resampling.BICUBIC, expand=True, fillcolor=tone
-        ),
-        float,
-    )
+    return np.asarray(image.rotate(random.uniform(-15, 15), Image.Resampling.BICUBIC, expand=True,
+                                   fillcolor=tone), float)
 
 
 def block(digit: Tensor, random: Random) -> Pixels:
     """Dark ink as bold as a poster's, on light paper."""
-    return 225 * (
-        1
-        - 0.75
-        * placed(
-            enlarged(digit, 120, 6),
-            (240, 240),
-            (random.integers(20, 100), random.integers(20, 100)),
-        )
-    )
+    return 225 * (1 - 0.75
+                  * placed(enlarged(digit, 120, 6), (240, 240),
+                           (random.integers(20, 100), random.integers(20, 100))))
 
 
 def widths(random: Random, low: int = 10, high: int = 60) -> list[int]:
@@ -124,48 +105,38 @@ def widths(random: Random, low: int = 10, high: int = 60) -> list[int]:
 
 
 SCENES: dict[str, Callable[[Tensor, Random], Pixels]] = {
-    "paper, evenly lit": paper,
-    "paper, lit from one side": lambda digit, random: paper(digit, random, uneven=True),
-    "paper, half in shadow": lambda digit, random: shadowed(paper(digit, random), random),
-    "blackboard": board,
+    "paper, evenly lit": paper, "paper, lit from one side": lambda digit,
+    random: paper(digit, random, uneven=True), "paper, half in shadow": lambda digit,
+    random: shadowed(paper(digit, random), random), "blackboard": board,
     "enlarged MNIST": lambda digit, _: 255 * enlarged(digit, 112),
     "enlarged MNIST, inverted": lambda digit, _: 255 - 255 * enlarged(digit, 112),
     "dark desk around": lambda digit, random: framed(paper(digit, random), 45, *widths(random)),
-    "dark desk, lit from one side": lambda digit, random: framed(
-        paper(digit, random, uneven=True), 45, *widths(random)
-    ),
-    "dark desk, half in shadow": lambda digit, random: shadowed(
-        framed(paper(digit, random), 30, *widths(random)), random
-    ),
-    "dark desk, turned": lambda digit, random: turned(
-        framed(paper(digit, random, (260, 260)), 40, 20, 20, 20, 20), random, 40
-    ),
+    "dark desk, lit from one side": lambda digit,
+    random: framed(paper(digit, random, uneven=True), 45, *widths(random)),
+    "dark desk, half in shadow": lambda digit,
+    random: shadowed(framed(paper(digit, random), 30, *widths(random)), random),
+    "dark desk, turned": lambda digit,
+    random: turned(framed(paper(digit, random, (260, 260)), 40, 20, 20, 20, 20), random, 40),
     "wooden desk around": lambda digit, random: framed(paper(digit, random), 140, *widths(random)),
-    "white frame around a board": lambda digit, random: framed(
-        board(digit, random), 230, *widths(random, 8, 40)
-    ),
-    "scanner edge on one side": lambda digit, random: framed(
-        paper(digit, random), 20, 0, 0, random.integers(8, 30), 0
-    ),
-    "scanner edge on two sides": lambda digit, random: framed(
-        paper(digit, random), 20, random.integers(8, 30), 0, 0, 14
-    ),
-    "printed box": lambda digit, random: boxed(
-        framed(paper(digit, random, (240, 240)), 225, 30, 30, 30, 30), 20, 4
-    ),
-    "printed box at the border": lambda digit, random: boxed(
-        paper(digit, random, (240, 240)), 0, 5
-    ),
-    "printed box and scanner edge": lambda digit, random: framed(
-        boxed(paper(digit, random, (240, 240)), 14, 3), 20, 10, 0, 0, 14
-    ),
+    "white frame around a board": lambda digit,
+    random: framed(board(digit, random), 230, *widths(random, 8, 40)),
+    "scanner edge on one side": lambda digit,
+    random: framed(paper(digit, random), 20, 0, 0, random.integers(8, 30), 0),
+    "scanner edge on two sides": lambda digit,
+    random: framed(paper(digit, random), 20, random.integers(8, 30), 0, 0, 14),
+    "printed box": lambda digit,
+    random: boxed(framed(paper(digit, random, (240, 240)), 225, 30, 30, 30, 30), 20, 4),
+    "printed box at the border": lambda digit,
+    random: boxed(paper(digit, random, (240, 240)), 0, 5),
+    "printed box and scanner edge": lambda digit,
+    random: framed(boxed(paper(digit, random, (240, 240)), 14, 3), 20, 10, 0, 0, 14),
     "cropped to the ink": lambda digit, _: 225 * (1 - 0.8 * cropped(digit)),
     "cropped to the ink but 4 pixels": lambda digit, _: 225 * (1 - 0.8 * cropped(digit, margin=4)),
     "cropped, bold": lambda digit, _: 225 * (1 - 0.8 * cropped(digit, bold=5)),
     "cropped, very bold": lambda digit, _: 225 * (1 - 0.8 * cropped(digit, bold=12)),
     "cropped, very bold, light on dark": lambda digit, _: 20 + 210 * cropped(digit, bold=12),
     "bold block letters": lambda digit, random: block(digit, random),
-    "cropped, 20 pixels": lambda digit, _: 255 * (1 - cropped(digit, side=28)),
+    "cropped, 20 pixels": lambda digit, _: 255 * (1 - cropped(digit, side=28))
 }
 
 
@@ -180,10 +151,8 @@ def picture(name: str, digit: Tensor, number: int) -> Image.Image:
 
 def main(count: int = 100, sheet: str | None = None) -> None:
     test = load("mnist")[1]
-    examples, network = (
-        to_float(test.images[-16:]),
-        load_features("digits-v1").networks["classifier"],
-    )
+    examples, network = (to_float(test.images[-16:]),
+                         load_features("digits-v1").networks["classifier"])
     shares, parts = [], []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "picture.png"
@@ -199,10 +168,8 @@ def main(count: int = 100, sheet: str | None = None) -> None:
                     fitted.append(torch.zeros(1, 1, 28, 28))
             right = extract(network, torch.cat(fitted))[1].argmax(1) == test.labels[:count]
             shares.append(right.float().mean().item())
-            parts += [
-                (name, grid(torch.stack(before[:10]), 10)),
-                ("", grid(torch.cat(fitted[:10]), 10)),
-            ]
+            parts += [(name, grid(torch.stack(before[:10]), 10)),
+                      ("", grid(torch.cat(fitted[:10]), 10))]
             print(f"{name:<36} {shares[-1]:.0%}", flush=True)
     print(f"{'mean':<36} {sum(shares) / len(shares):.1%}")
     if sheet:

@@ -31,15 +31,12 @@ SAMPLING = ("--n", 10_000, "--steps", 16, "--sampler", "dpm++2m", "--spacing", "
 
 def race(folder: Path, recipe: str, minutes: int, seed: int) -> dict[str, Any]:
     """One run: its settings, its time, and what `measured` returns."""
-    model, judged = (
-        folder / f"{recipe}-{minutes}m-{seed}",
-        folder / f"{recipe}-{minutes}m-{seed}-judged",
-    )
+    model, judged = (folder / f"{recipe}-{minutes}m-{seed}",
+                     folder / f"{recipe}-{minutes}m-{seed}-judged")
     clock = model.with_suffix(".seconds")
     if model.exists() and not clock.exists():
-        raise SystemExit(
-            f"{model} was interrupted, and its time is unknown: remove it to start again"
-        )
+        raise SystemExit(f"{model} was interrupted, and its time is unknown: remove it to start "
+                         "again")
     began = time.monotonic()
     run(
         "train", recipe, "--budget", f"{minutes}m", "--seed", seed, "--out", model
@@ -50,16 +47,9 @@ def race(folder: Path, recipe: str, minutes: int, seed: int) -> dict[str, Any]:
         run("evaluate", model, *SAMPLING, "--out", judged)
     report = read_json(judged / "report.json")
     steps = {record["stage"]: record["step"] for record in read_metrics(RunFolder(model).metrics)}
-    return {
-        "recipe": recipe,
-        "minutes": minutes,
-        "seed": seed,
-        "machine": machine(),
-        "seconds": float(clock.read_text()),
-        "steps": steps,
-        **measured(report),
-        "reconstructions": report["metrics"]["frechet_test"]["reconstructions"],
-    }
+    return {"recipe": recipe, "minutes": minutes, "seed": seed, "machine": machine(),
+            "seconds": float(clock.read_text()), "steps": steps, **measured(report),
+            "reconstructions": report["metrics"]["frechet_test"]["reconstructions"]}
 
 
 def plot(rows: list[dict[str, Any]]) -> None:
@@ -85,12 +75,8 @@ def plot(rows: list[dict[str, Any]]) -> None:
     pictures.save(charts.picture(sheet), ROOT / "docs" / "race.png")
 
 
-def main(
-    folder: tyro.conf.Positional[Path | None] = None,
-    minutes: tuple[int, ...] = (10, 30),
-    recipes: tuple[str, ...] = ("mnist", "mnist-fast"),
-    seeds: tuple[int, ...] = (0,),
-) -> None:
+def main(folder: tyro.conf.Positional[Path | None] = None, minutes: tuple[int, ...] = (10, 30),
+         recipes: tuple[str, ...] = ("mnist", "mnist-fast"), seeds: tuple[int, ...] = (0,)) -> None:
     runs = itertools.product(seeds, minutes, recipes) if folder else []
     for seed, length, recipe in runs:
         folder.mkdir(parents=True, exist_ok=True)

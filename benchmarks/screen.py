@@ -87,14 +87,11 @@ def screen(recipe: Recipe, judge: Judge, folder: Path, seconds: float, name: str
     found, latents = autoencoder(recipe, train, folder)
     count = label_count(recipe, train)
     stage = denoiser_stage(recipe, found, count)
-    give_latents(
-        stage, recipe, latents, cluster_latents(latents, count) if clusters else train.labels
-    )
+    give_latents(stage, recipe, latents,
+                 cluster_latents(latents, count) if clusters else train.labels)
     limit = latents.abs().max().item()
-    raw, averaged = (
-        LatentDiffusion(found, loss.denoiser, limit, pseudo_labels=clusters)
-        for loss in (stage.loss_module, stage.averaged)
-    )
+    raw, averaged = (LatentDiffusion(found, loss.denoiser, limit, pseudo_labels=clusters)
+                     for loss in (stage.loss_module, stage.averaged))
 
     def measure(images: Tensor) -> dict[str, float]:
         found = judge.summarise(judge.observe(to_bytes(images), nearest=False))
@@ -108,10 +105,8 @@ def screen(recipe: Recipe, judge: Judge, folder: Path, seconds: float, name: str
     took = run(stage, steps, name)
     test = averaged.encode(to_float(held_out.images[:1000]))
     errors = {
-        f"denoising_error_{kind}": round(
-            mean(model_denoising_error(model, test, held_out.labels)), 5
-        )
-        for kind, model in (("raw", raw), ("ema", averaged))
+        f"denoising_error_{kind}": round(mean(model_denoising_error(model, test, held_out.labels)),
+                                         5) for kind, model in (("raw", raw), ("ema", averaged))
     }
     facts = {"steps": steps, "batch": stage.training.batch_size, "seconds": round(took, 1)}
     stage.loss_module.eval()

@@ -44,12 +44,9 @@ def main(n: int = 500, first: int = 0) -> None:
             distance = judge.summarise(observed)["frechet_test"]
             both = (parts, parts - base)
             half, apart = (QUANTILE * each.std().item() / BATCHES**0.5 for each in both)
-            print(
-                f"{sampler:8} {steps:3} steps, shift {timesteps.SHIFT:4}: "
-                f"{len(settings.timesteps):3} timesteps, {distance:6.2f} ± {half:.2f}, "
-                f"against shift 3 {(parts - base).mean().item():+.2f} ± {apart:.2f}",
-                flush=True,
-            )
+            print(f"{sampler:8} {steps:3} steps, shift {timesteps.SHIFT:4}: "
+                  f"{len(settings.timesteps):3} timesteps, {distance:6.2f} ± {half:.2f}, against "
+                  f"shift 3 {(parts - base).mean().item():+.2f} ± {apart:.2f}", flush=True)
 
 
 if __name__ == "__main__":

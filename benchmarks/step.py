@@ -79,13 +79,8 @@ def serve(compiled: bool) -> Iterator[dict[str, float]]:
 
 def start(source: Path, compiled: bool = False) -> subprocess.Popen:
     command = [sys.executable, __file__, "--serve", *(["--compile"] if compiled else [])]
-    return subprocess.Popen(
-        command,
-        env=os.environ | {"PYTHONPATH": str(source / "src")},
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(source / "src")},
+                            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def ask(process: subprocess.Popen, task: str) -> dict[str, float]:
@@ -98,40 +93,28 @@ def main() -> None:
     revision = sys.argv[1] if len(sys.argv) > 1 else "d80a344"
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 200
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            f"git -C {ROOT} archive {revision} src | tar -x -C {folder}", shell=True, check=True
-        )
-        versions = {
-            revision: start(Path(folder)),
-            "now": start(ROOT),
-            "now --compile": start(ROOT, compiled=True),
-        }
-        turns = [
-            {name: ask(process, "train") for name, process in versions.items()}
-            for _ in range(count)
-        ]
+        subprocess.run(f"git -C {ROOT} archive {revision} src | tar -x -C {folder}", shell=True,
+                       check=True)
+        versions = {revision: start(Path(folder)), "now": start(ROOT),
+                    "now --compile": start(ROOT, compiled=True)}
+        turns = [{name: ask(process, "train") for name, process in versions.items()}
+                 for _ in range(count)]
         ask(versions["now --compile"], "compile")
-        sampling = [
-            {name: ask(process, "sample") for name, process in versions.items()}
-            for _ in range(ROUNDS + 1)
-        ][1:]
+        sampling = [{name: ask(process, "sample") for name, process in versions.items()}
+                    for _ in range(ROUNDS + 1)][1:]
         for process in versions.values():
             process.kill()
     for name in versions:
         step = statistics.median(turn[name]["seconds"] for turn in turns[3:])
-        faster = statistics.median(
-            turn[revision]["seconds"] / turn[name]["seconds"] for turn in turns[3:]
-        )
+        faster = statistics.median(turn[revision]["seconds"] / turn[name]["seconds"]
+                                   for turn in turns[3:])
         sample = statistics.median(turn[name]["seconds"] for turn in sampling)
-        sampling_faster = statistics.median(
-            turn[revision]["seconds"] / turn[name]["seconds"] for turn in sampling
-        )
+        sampling_faster = statistics.median(turn[revision]["seconds"] / turn[name]["seconds"]
+                                            for turn in sampling)
         apart = max(abs(turn[name]["loss"] - turn[revision]["loss"]) for turn in turns)
-        print(
-            f"{name:14} training step {step:.3f} s ({faster:.2f}x); {IMAGES} images in "
-            f"{REVERSE_STEPS} steps {sample:.2f} s ({sampling_faster:.2f}x); losses of {count} "
-            f"steps differ from {revision} by at most {apart:.1e}"
-        )
+        print(f"{name:14} training step {step:.3f} s ({faster:.2f}x); {IMAGES} images in "
+              f"{REVERSE_STEPS} steps {sample:.2f} s ({sampling_faster:.2f}x); losses of {count} "
+              f"steps differ from {revision} by at most {apart:.1e}")
 
 
 if __name__ == "__main__":

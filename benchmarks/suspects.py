@@ -31,12 +31,8 @@ from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.device import prepare_torch
 from nanoldm.utils.files import write_json
 
-SUSPECTS = {
-    "reference": "mnist",
-    "64-channels": "mnist-64",
-    "additive": "mnist-additive",
-    "no-normalisation": "mnist",
-}
+SUSPECTS = {"reference": "mnist", "64-channels": "mnist-64", "additive": "mnist-additive",
+            "no-normalisation": "mnist"}
 
 
 def count_steps(images: torch.Tensor, minutes: float) -> dict[str, int]:

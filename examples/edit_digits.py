@@ -15,11 +15,9 @@ digits = to_float(load("mnist")[1].images[:2])
 mask = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
 mask[..., 14:] = True  # the right half
 
-edits = {
-    "inpainted right half": inpaint(model, digits[:1], mask, 8),
-    "variations": vary(model, digits[:1], strength=0.15, seeds=8),
-    "interpolation": interpolate(model, digits, frames=8),
-}
+edits = {"inpainted right half": inpaint(model, digits[:1], mask, 8),
+         "variations": vary(model, digits[:1], strength=0.15, seeds=8),
+         "interpolation": interpolate(model, digits, frames=8)}
 rows = [(name, grid(edited.images, 8)) for name, edited in edits.items()]
 save(captioned([("input", grid(digits)), *rows]), "edit_digits.png")
 print("wrote edit_digits.png")

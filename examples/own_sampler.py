@@ -19,10 +19,10 @@ def euler(denoise, x_T, schedule, timesteps, noise):
 
 
 model = LatentDiffusion.from_pretrained("mnist-fast")
-rows = {
-    "own sampler, 20 steps": model.generate(16, sampler=euler, steps=20),
-    "ddim, 20 steps": model.generate(16, sampler="ddim", steps=20),
-    "own sampler, 6 timesteps": model.generate(16, sampler=euler, timesteps=[99, 85, 70, 50, 30, 10]),
-}
-save(captioned([(caption, grid(images, 16)) for caption, images in rows.items()]), "own_sampler.png")
+rows = {"own sampler, 20 steps": model.generate(16, sampler=euler, steps=20),
+        "ddim, 20 steps": model.generate(16, sampler="ddim", steps=20),
+        "own sampler, 6 timesteps": model.generate(16, sampler=euler,
+                                                   timesteps=[99, 85, 70, 50, 30, 10])}
+save(captioned([(caption, grid(images, 16)) for caption, images in rows.items()]),
+     "own_sampler.png")
 print("wrote own_sampler.png")

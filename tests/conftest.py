@@ -16,7 +16,8 @@ from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.seeding import seeded
 
-if "PYTEST_XDIST_WORKER" in os.environ:         # other workers have the other cores: with a thread for each, all would wait for all
+# other workers have the other cores: with a thread for each, all would wait for all
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"         # of the commands that tests start
     torch.set_num_threads(1)
 
@@ -29,7 +30,8 @@ def cache(tmp_path_factory) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_pipeline() -> LatentDiffusion:
-    """An untrained model whose every layer does something: its pictures are noise, but strong noise that differs from seed to seed.
+    """An untrained model whose every layer does something: its pictures are noise, but strong noise
+        that differs from seed to seed.
 
     Shared by all tests: do not change it.
     """
@@ -50,7 +52,8 @@ def digits(tmp_path_factory) -> Path:
     """A folder of 320 real digits as PNG files, in one subfolder for each class."""
     folder = tmp_path_factory.mktemp("digits")
     images = load("mnist")[1]
-    for number, (image, label) in enumerate(zip(images.images[:320, 0], images.labels, strict=False)):
+    for number, (image,
+                 label) in enumerate(zip(images.images[:320, 0], images.labels, strict=False)):
         (folder / str(label.item())).mkdir(exist_ok=True)
         Image.fromarray(image.numpy()).save(folder / str(label.item()) / f"{number:03d}.png")
     return folder
@@ -58,12 +61,16 @@ def digits(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def nanoldm(tmp_path_factory):
-    """nanoldm(*arguments) runs the real command line in a folder of its own -> the finished process, with returncode, stdout and stderr."""
+    """nanoldm(*arguments) runs the real command line in a folder of its own -> the finished
+    process, with returncode, stdout and stderr.
+    """
     folder = tmp_path_factory.mktemp("work")
 
     def run(*arguments: object, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "nanoldm", *map(str, arguments)]
-        return subprocess.run(command, **{"cwd": folder, "capture_output": True, "text": True, "timeout": 300} | options)
+        return subprocess.run(command,
+                              **{"cwd": folder, "capture_output": True, "text": True,
+                                 "timeout": 300} | options)
 
     run.folder = folder
     return run
@@ -85,8 +92,10 @@ def trained_run(nanoldm, tiny_options) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_features(nanoldm, digits) -> Path:
-    """Feature networks for the images of `tiny_options`. Shared by all tests: do not change them."""
-    trained = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 60, "--out", "tiny-features", "--threads", 1)
+    """Feature networks for the images of `tiny_options`. Shared by all tests: do not change them.
+    """
+    trained = nanoldm("features", f"folder:{digits}", "--size", 8, "--epochs", 60, "--out",
+                      "tiny-features", "--threads", 1)
     assert trained.returncode == 0, trained.stderr
     return nanoldm.folder / "tiny-features"
 
@@ -97,7 +106,9 @@ def animals(tmp_path_factory):
     folder, images = tmp_path_factory.mktemp("animals"), load("mnist")[1]
     for name, digit in (("bird", 0), ("fish, big", 1), ("cat", 2)):
         (folder / name).mkdir()
-        for k, image in enumerate(images.images[images.labels == digit][: 50 if digit != 1 else 0, 0]):
+        for k, image in enumerate(
+            images.images[images.labels == digit][: 50 if digit != 1 else 0, 0]
+        ):
             Image.fromarray(image.numpy()).save(folder / name / f"{k}.png")
     return folder
 
@@ -105,9 +116,10 @@ def animals(tmp_path_factory):
 @pytest.fixture(scope="session")
 def animal_recipe(animals):
     """A network that is conditioned on the class, for a run of seconds."""
-    return RECIPES["mnist-conditional"]().replace(
-        network={"width": 16, "heads": 2, "depth": 1}, data={"name": f"folder:{animals}", "size": 8},
-        training={"steps": 3}, autoencoder_training={"epochs": 2})
+    return RECIPES["mnist-conditional"]().replace(network={"width": 16, "heads": 2, "depth": 1},
+                                                  data={"name": f"folder:{animals}", "size": 8},
+                                                  training={"steps": 3},
+                                                  autoencoder_training={"epochs": 2})
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ ARGUMENTS = {"own_recipe": ["4"]}
 
 
 def test_every_example_is_run():
-    assert {file.stem for file in EXAMPLES.glob("*.py")} == {"own_sampler", "own_recipe", "edit_digits"}
+    assert {
+        file.stem for file in EXAMPLES.glob("*.py")
+    } == {"own_sampler", "own_recipe", "edit_digits"}
 
 
 @pytest.mark.parametrize("name", ["own_sampler", "own_recipe", "edit_digits"])

@@ -15,11 +15,13 @@ import nanoldm
 TESTS = Path(__file__).parent
 SOURCE = Path(nanoldm.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-FLOORS = (("cli",), ("evaluation", "editing", "experiments"), ("pipeline",), ("models", "diffusion", "data", "training"), ("utils",))
+FLOORS = (("cli",), ("evaluation", "editing", "experiments"), ("pipeline",),
+          ("models", "diffusion", "data", "training"), ("utils",))
 
 
 def module_name(file: Path) -> str:
-    return ".".join(("nanoldm", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+    return ".".join(("nanoldm",
+                     *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
 
 
 MODULES = {module_name(file): file for file in FILES}
@@ -35,7 +37,7 @@ def imports(file: Path) -> frozenset[str]:
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{file} has a relative import"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (names & MODULES.keys()) or {node.module}           # from package import submodule
+            found |= (names & MODULES.keys()) or {node.module}  # from package import submodule
     return frozenset(found)
 
 
@@ -60,14 +62,16 @@ def below(package: str) -> list[Path]:
 def arrows() -> set[tuple[str, str]]:
     """(module, module of another room that it imports)."""
     pairs = {(name, other) for name, file in MODULES.items() for other in ours(file)}
-    return {(name, other) for name, other in pairs if room(name) and room(other) and room(name) != room(other)}
+    return {(name, other) for name,
+            other in pairs if room(name) and room(other) and room(name) != room(other)}
 
 
 def test_the_reader_of_imports_sees_them_all():
     """Otherwise every other test here would pass on an empty set."""
     assert "nanoldm.utils.files" in imports(SOURCE / "training" / "checkpoint.py")
-    assert "nanoldm.utils.images" in imports(SOURCE / "experiments" / "previews.py")        # from nanoldm.utils import images
-    assert "torchvision" in theirs(SOURCE / "data" / "vision.py")                           # inside a function
+    # from nanoldm.utils import images
+    assert "nanoldm.utils.images" in imports(SOURCE / "experiments" / "previews.py")
+    assert "torchvision" in theirs(SOURCE / "data" / "vision.py")  # inside a function
     assert len(below("models")) > 3
     assert {"nanoldm", "nanoldm.cli.main", "nanoldm.data", "nanoldm.data.mnist"} <= MODULES.keys()
 
@@ -78,14 +82,17 @@ def test_every_module_has_a_room():
 
 
 def test_imports_go_down_and_rooms_of_one_floor_never_import_each_other():
-    floor = {name: number for number, names in enumerate(FLOORS) for name in names} | {"__main__": -1}
+    floor = {name: number for number,
+             names in enumerate(FLOORS) for name in names} | {"__main__": -1}
     wrong = {(name, other) for name, other in arrows() if floor[room(other)] <= floor[room(name)]}
     assert wrong == set()
 
 
 def test_no_module_imports_itself_by_a_detour():
-    """An order in which each stands on earlier ones alone exists only where no arrow goes back up."""
-    order = TopologicalSorter({name: ours(file) - {name} for name, file in MODULES.items()}).static_order()
+    """An order in which each stands on earlier ones alone exists only where no arrow goes back up.
+    """
+    order = TopologicalSorter({name: ours(file) - {name} for name,
+                               file in MODULES.items()}).static_order()
     assert set(order) >= MODULES.keys()
 
 
@@ -101,14 +108,16 @@ def closure(name: str) -> set[str]:
 def test_no_feature_network_can_enter_a_training_loss():
     judges = ("nanoldm.evaluation",)
     assert "nanoldm.evaluation.metrics.network" in closure("nanoldm.evaluation.evaluate")
-    for module in ("nanoldm.experiments.train", "nanoldm.experiments.stages", "nanoldm.training", "nanoldm.diffusion", "nanoldm.models"):
+    for module in ("nanoldm.experiments.train", "nanoldm.experiments.stages", "nanoldm.training",
+                   "nanoldm.diffusion", "nanoldm.models"):
         assert not [name for name in closure(module) if name.startswith(judges)], module
 
 
 def test_the_mathematics_imports_torch_and_errors_alone():
     for file in below("diffusion"):
         assert theirs(file) <= {"torch"}, file
-        assert {name for name in ours(file) if not name.startswith("nanoldm.diffusion")} <= {"nanoldm.utils.errors"}, file
+        assert {name for name in ours(file)
+                if not name.startswith("nanoldm.diffusion")} <= {"nanoldm.utils.errors"}, file
 
 
 def test_networks_import_torch_alone():
@@ -119,13 +128,16 @@ def test_networks_import_torch_alone():
 def test_nothing_reads_or_writes_pickle():
     for file in FILES:
         assert "pickle" not in imports(file), file
-        assert not any(word in file.read_text(encoding="utf-8") for word in ("torch.save(", "torch.load(", "allow_pickle=True")), file
+        assert not any(word in file.read_text(encoding="utf-8")
+                       for word in ("torch.save(", "torch.load(", "allow_pickle=True")), file
 
 
 def test_configuration_and_command_line_do_not_wait_for_torch():
-    check = ("import sys, nanoldm, nanoldm.cli.main, nanoldm.cli.train, nanoldm.cli.edit, nanoldm.cli.measure, nanoldm.cli.recipes;"
-             "print(sorted({'torch', 'torchvision', 'numpy'} & sys.modules.keys()))")
-    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    check = ("import sys, nanoldm, nanoldm.cli.main, nanoldm.cli.train, nanoldm.cli.edit, "
+             "nanoldm.cli.measure, nanoldm.cli.recipes;print(sorted({'torch', 'torchvision', "
+             "'numpy'} & sys.modules.keys()))")
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True,
+                          check=True).stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", nanoldm.__all__)
@@ -139,7 +151,8 @@ def test_an_unknown_public_name_is_an_attribute_error():
 
 
 def test_no_file_is_longer_than_250_lines():
-    lengths = {str(file): len(file.read_text(encoding="utf-8").splitlines()) for file in (*FILES, *TESTS.rglob("*.py"))}
+    lengths = {str(file): len(file.read_text(encoding="utf-8").splitlines())
+               for file in (*FILES, *TESTS.rglob("*.py"))}
     assert len(lengths) > 40
     assert {file: length for file, length in lengths.items() if length > 250} == {}
 
@@ -177,5 +190,6 @@ WORDS = r"told|drawn|mend|beside|refused|reckoned|whole or absent"
 def test_texts_use_the_words_of_the_field():
     texts = [*FILES, TESTS.parent / "README.md", *(TESTS.parent / "docs").rglob("*.md")]
     assert len(texts) > 100
-    found = {str(file): re.findall(rf"\b({WORDS})\b", file.read_text(encoding="utf-8"), re.IGNORECASE) for file in texts}
+    found = {str(file): re.findall(rf"\b({WORDS})\b", file.read_text(encoding="utf-8"),
+                                   re.IGNORECASE) for file in texts}
     assert {file: words for file, words in found.items() if words} == {}

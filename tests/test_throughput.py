@@ -1,4 +1,6 @@
-"""The benchmark measures what it says, on the real command line; other implementations are networks of the same size."""
+"""The benchmark measures what it says, on the real command line; other implementations are networks
+of the same size.
+"""
 
 import json
 import platform
@@ -43,21 +45,26 @@ def test_every_contender_is_a_network_of_the_reference_size_with_one_face(worker
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_task_trains_and_a_sampling_task_samples(workers, name):
     worker = workers[name]
-    before = [parameter.clone() for parameter in worker.network.parameters() if parameter.requires_grad]
+    before = [parameter.clone() for parameter in worker.network.parameters()
+              if parameter.requires_grad]
     assert worker.train()["images"] == 12
     after = [parameter for parameter in worker.network.parameters() if parameter.requires_grad]
-    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True) if b.grad is not None and b.grad.any())
+    assert all(not torch.equal(a, b) for a,
+               b in zip(before, after, strict=True) if b.grad is not None and b.grad.any())
     assert worker.sample()["images"] == 64
     assert worker.contender.sample(torch.randn(2, 49, 6)).shape == (2, 49, 6)
 
 
 def test_the_products_of_a_step_are_counted(workers):
-    """Three products for each weight of a linear layer and token, and the attention's six of 49 x 49 x 32 for each head and block."""
+    """Three products for each weight of a linear layer and token, and the attention's six of 49 x
+    49 x 32 for each head and block.
+    """
     tokens, linear = 4 * 49, 4 * (128 * 384 + 128 * 128 + 2 * 128 * 512)
     attention = 4 * 4 * 4 * 6 * 49 * 49 * 32
     floor = 2 * (3 * tokens * linear + attention) / 1e9
     products = workers["nanoldm"].products()
-    assert floor < products["step_gflop"] < 1.03 * floor    # the rest: first and last layer, time embedding, modulation
+    # the rest: first and last layer, time embedding, modulation
+    assert floor < products["step_gflop"] < 1.03 * floor
     assert min(products["sgemm_gflops"].values()) > 0.1     # GFLOP/s
 
 
@@ -65,19 +72,25 @@ def test_a_contender_that_fails_is_named():
     with bench.Process("nanoldm", batch_size=4, threads=1, device="cpu") as process, pytest.raises(
             TrainingError, match=r"nanoldm failed in 'dance': AttributeError"):
         process.ask("dance")
-    with bench.Process("no-such-contender", batch_size=4, threads=1, device="cpu") as process, pytest.raises(
-            TrainingError, match="no-such-contender failed in 'train': KeyError"):
+    with bench.Process("no-such-contender", batch_size=4, threads=1,
+                       device="cpu") as process, pytest.raises(TrainingError,
+                                                               match="no-such-contender failed in "
+                                                               "'train': KeyError"):
         process.ask("train")
 
 
 def test_ratios_are_taken_within_a_round():
-    contenders = {"nanoldm": {"train_images_per_second": [100.0, 50.0, 10.0]}, "other": {"train_images_per_second": [50.0, 20.0, 8.0]}}
+    contenders = {"nanoldm": {"train_images_per_second": [100.0, 50.0, 10.0]},
+                  "other": {"train_images_per_second": [50.0, 20.0, 8.0]}}
     assert bench.speed(contenders, "other", "train") == (20.0, 0.5)         # 0.5, 0.4, 0.8
 
 
-@pytest.mark.parametrize(("cpuinfo", "said"), [
-    ("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\n", "AMD EPYC (family 25, model 17), "),
-    ("processor\t: 0\nBogoMIPS\t: 50\n", f"{platform.processor() or platform.machine()}, ")])      # an ARM says no name
+# an ARM says no name
+@pytest.mark.parametrize(("cpuinfo", "said"),
+                         [("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD "
+                           "EPYC\n\nprocessor\t: 1\n", "AMD EPYC (family 25, model 17), "),
+                          ("processor\t: 0\nBogoMIPS\t: 50\n",
+                           f"{platform.processor() or platform.machine()}, ")])
 def test_processors_of_one_name_are_told_apart(cpuinfo, said, monkeypatch, tmp_path):
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     monkeypatch.setattr(bench, "Path", lambda _: tmp_path / "cpuinfo")
@@ -93,8 +106,9 @@ def test_what_is_not_installed_is_said_and_left_out(monkeypatch):
     assert "C++ compiler" in missing["nanoldm --compile"]
 
 
-@pytest.mark.parametrize(("options", "message"), [({"rounds": 0}, "--rounds 0"), ({"batch_size": 0}, "--batch 0"),
-                                                  ({"out": "bench.txt"}, r"end its name in \.json")])
+@pytest.mark.parametrize(("options", "message"),
+                         [({"rounds": 0}, "--rounds 0"), ({"batch_size": 0}, "--batch 0"),
+                          ({"out": "bench.txt"}, r"end its name in \.json")])
 def test_bad_input_is_refused_before_anything_is_measured(options, message, monkeypatch):
     monkeypatch.setattr(bench, "Process", lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(InputError, match=message):
@@ -102,7 +116,8 @@ def test_bad_input_is_refused_before_anything_is_measured(options, message, monk
 
 
 def test_the_command_measures_everything_and_writes_it(tmp_path):
-    command = [sys.executable, BENCHMARKS / "throughput.py", "--rounds", "1", "--batch-size", "4", "--out", "speed.json", "--threads", "1"]
+    command = [sys.executable, BENCHMARKS / "throughput.py", "--rounds", "1", "--batch-size", "4",
+               "--out", "speed.json", "--threads", "1"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "wrote speed.json" in finished.stdout

@@ -12,44 +12,19 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-EXPORTS = {
-    "nanoldm.pipeline.latent_diffusion": ["LatentDiffusion"],
-    "nanoldm.pipeline.settings": ["Sampling"],
-    "nanoldm.models": [
-        "ConvAE",
-        "DiTBlock",
-        "DiffusionNet",
-        "Dropout",
-        "LayerNorm",
-        "MHA",
-        "ReconstructionLoss",
-        "RoPE",
-        "SinusoidalTimeEmbedding",
-        "Transformer",
-        "TransformerBlock",
-    ],
-    "nanoldm.diffusion": [
-        "Clamped",
-        "Denoiser",
-        "DenoisingLoss",
-        "Estimate",
-        "NoiseSchedule",
-        "corrupt",
-        "ddpm",
-        "trailing",
-    ],
-    "nanoldm.training": ["EMA", "fit"],
-    "nanoldm.evaluation.metrics": [
-        "FeatureNet",
-        "density_coverage",
-        "frechet_distance",
-        "kernel_distance",
-    ],
-    "nanoldm.experiments.config": ["Recipe"],
-    "nanoldm.experiments.recipes": ["RECIPES"],
-    "nanoldm.experiments.train": ["Run"],
-    "nanoldm.utils.errors": ["InputError", "TrainingError"],
-}
+EXPORTS = {"nanoldm.pipeline.latent_diffusion": ["LatentDiffusion"],
+           "nanoldm.pipeline.settings": ["Sampling"],
+           "nanoldm.models": ["ConvAE", "DiTBlock", "DiffusionNet", "Dropout", "LayerNorm", "MHA",
+                              "ReconstructionLoss", "RoPE", "SinusoidalTimeEmbedding",
+                              "Transformer", "TransformerBlock"],
+           "nanoldm.diffusion": ["Clamped", "Denoiser", "DenoisingLoss", "Estimate",
+                                 "NoiseSchedule", "corrupt", "ddpm", "trailing"],
+           "nanoldm.training": ["EMA", "fit"],
+           "nanoldm.evaluation.metrics": ["FeatureNet", "density_coverage", "frechet_distance",
+                                          "kernel_distance"],
+           "nanoldm.experiments.config": ["Recipe"], "nanoldm.experiments.recipes": ["RECIPES"],
+           "nanoldm.experiments.train": ["Run"],
+           "nanoldm.utils.errors": ["InputError", "TrainingError"]}
 HOME = {name: module for module, names in EXPORTS.items() for name in names}
 
 __all__ = sorted(["__version__", *HOME])

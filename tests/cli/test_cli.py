@@ -45,35 +45,33 @@ def test_version_and_a_bare_call(nanoldm):
 
 def test_a_log_file_gets_few_states_of_a_progress_bar():
     """Not ten a second, as a terminal does; a second of work gives the first and the last one."""
-    code = "from nanoldm.cli import main as cli; import sys; sys.argv[1:] = ['--version']; cli.main(); from tqdm import tqdm; import time\n" \
-           "for _ in tqdm(range(100)): time.sleep(0.01)"
-    log = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    code = ("from nanoldm.cli import main as cli; import sys; sys.argv[1:] = ['--version']; "
+            "cli.main(); from tqdm import tqdm; import time\n"
+            "for _ in tqdm(range(100)): time.sleep(0.01)")
+    log = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                         check=True).stderr
     assert "100%" in log
     assert log.count("%|") <= 2
 
 
 BAD_INPUT = {
     "sample --n 0": "--n 0: at least 1 image is needed",
-    "sample --n x": "--n needs a number, not 'x'",
-    "sample --seed -1": "seeds count from 0",
-    "sample --seeds 3,x": "such as 3,7,20-29",
-    "sample --seeds 3 --n 4": "leave out --n and --seed",
+    "sample --n x": "--n needs a number, not 'x'", "sample --seed -1": "seeds count from 0",
+    "sample --seeds 3,x": "such as 3,7,20-29", "sample --seeds 3 --n 4": "leave out --n and --seed",
     "sample --nn 3": "Unrecognized options: --nn",
     "sample no-such-model": "unknown model 'no-such-model'",
-    "sample MODEL --steps 101": "choose 1 to 100",
-    "sample MODEL --steps 0": "choose 1 to 100",
+    "sample MODEL --steps 101": "choose 1 to 100", "sample MODEL --steps 0": "choose 1 to 100",
     "sample MODEL --out digits.xyz": "end its name in .png",
     "sample MODEL --npz digits.csv": "end its name in .npz",
     "sample MODEL --trajectory way.png": "end its name in .gif",
     "sample MODEL --threads 0": "--threads 0: choose a number from 1",
     "sample MODEL --device abacus": "device abacus is not available",
-    "denoise MODEL --t 100": "choose 0 to 99",
-    "denoise MODEL --t 10 --steps 12": "choose 1 to 11",
+    "denoise MODEL --t 100": "choose 0 to 99", "denoise MODEL --t 10 --steps 12": "choose 1 to 11",
     "denoise MODEL --n 33": "has only 32 test images",
     "evaluate no-such-model": "unknown model 'no-such-model'",
     "evaluate MODEL": "train networks with: nanoldm features folder:",
-    "evaluate MODEL --features no-such-networks": "--features no-such-networks: no feature networks there",
-    "evaluate MODEL --n 0": "--n 0: at least 1 image is needed",
+    "evaluate MODEL --features no-such-networks": "--features no-such-networks: no feature "
+    "networks there", "evaluate MODEL --n 0": "--n 0: at least 1 image is needed",
     "evaluate mnist --n 19": "19 images are too few",
     "evaluate mnist --steps 101": "choose 1 to 100",
     "evaluate --samples no-such-file.npz": "there is no file no-such-file.npz",
@@ -91,16 +89,13 @@ BAD_INPUT = {
     "compare MODEL --samplers ddim,euler": "unknown sampler 'euler': choose one of ddpm",
     "compare MODEL --spacings karras": "unknown spacing 'karras'",
     "compare MODEL --nfe 100 --samplers ddpm --spacings trailing": "nothing to compare",
-    "compare MODEL --nfe 32 --save": "16 NFE or fewer",
-    "compare mnist --save": "mnist is bundled",
+    "compare MODEL --nfe 32 --save": "16 NFE or fewer", "compare mnist --save": "mnist is bundled",
     "doctor no-such-model": "unknown model 'no-such-model'",
     "doctor MODEL": "train networks with: nanoldm features folder:",
     "doctor mnist --features no-such-networks": "no feature networks there",
-    "curves": "give at least one run",
-    "curves no-such-run": "unknown model 'no-such-run'",
+    "curves": "give at least one run", "curves no-such-run": "unknown model 'no-such-run'",
     "curves MODEL --out curves.xyz": "end its name in .png",
-    "curves MODEL --gif grids.png": "end its name in .gif",
-    "features": "DATA",
+    "curves MODEL --gif grids.png": "end its name in .gif", "features": "DATA",
     "features imagenet": "unknown data set 'imagenet'",
     "features mnist --size 30": "--size 30 is not a multiple of 4",
     "features mnist --size -4": "--size -4: give a side of 4 to 2048",
@@ -114,11 +109,12 @@ BAD_INPUT = {
     "train mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
     "train mnist --network.patch 2": "24 or 32",
     "train": "train needs a recipe: nanoldm train RECIPE",
-    "train mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional, mnist, mnist-v",
+    "train mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional, "
+    "mnist, mnist-v",
     "recipes mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional",
     "train mnist --training.learning_rte 1": "perhaps --training.learning-rate?",
-    "train mnist --training.learning_rate fast": "--training.learning-rate needs a number, not 'fast'",
-    "train mnist --network.heads 3": "width 128 is not a multiple of 3 heads",
+    "train mnist --training.learning_rate fast": "--training.learning-rate needs a number, not "
+    "'fast'", "train mnist --network.heads 3": "width 128 is not a multiple of 3 heads",
     "train mnist --dry-run --size 30": "--size 30 is not a multiple of 4",
     "evaluate --samples digits.npz --n 1000": "leave out --n, --compile and sampling options",
     "train mnist --epochs 0": "--training.epochs is 0: input should be greater than 0",
@@ -129,12 +125,14 @@ BAD_INPUT = {
     "train mnist --holdout 60000": "leaves nothing to train on",
     "train mnist --data imagenet": "unknown data set 'imagenet'",
     "train mnist --data folder:no-such-folder": "there is no folder",
-    "smaple": "unknown command 'smaple': did you mean sample?",
+    "smaple": "unknown command 'smaple': did you mean sample?"
 }
 
 
 @pytest.mark.parametrize("line", BAD_INPUT)
-def test_bad_input_exits_with_2_and_one_line_that_names_the_fix(line, trained_run, monkeypatch, capsys, tmp_path):
+def test_bad_input_exits_with_2_and_one_line_that_names_the_fix(
+    line, trained_run, monkeypatch, capsys, tmp_path
+):
     monkeypatch.chdir(tmp_path)
     words = line.replace("FILE", "MODEL/recipe.json").replace("MODEL", str(trained_run)).split()
     monkeypatch.setattr(sys, "argv", ["nanoldm", *words])
@@ -149,7 +147,9 @@ def test_bad_input_exits_with_2_and_one_line_that_names_the_fix(line, trained_ru
 
 def test_bad_input_has_no_traceback_in_a_real_process(nanoldm):
     refused = nanoldm("sample", "--n", "0")
-    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", "nanoldm: --n 0: at least 1 image is needed\n")
+    assert (
+        refused.returncode, refused.stdout, refused.stderr
+    ) == (2, "", "nanoldm: --n 0: at least 1 image is needed\n")
 
 
 def test_truncated_weights_are_an_error_that_names_the_file(nanoldm, trained_run, tmp_path):
@@ -163,7 +163,8 @@ def test_truncated_weights_are_an_error_that_names_the_file(nanoldm, trained_run
 
 
 def test_sample_writes_the_images_of_the_python_interface(nanoldm, trained_run):
-    drawn = nanoldm("sample", trained_run, "--n", 5, "--seed", 3, "--out", "five.png", "--npz", "five.npz", "--trajectory", "five.gif")
+    drawn = nanoldm("sample", trained_run, "--n", 5, "--seed", 3, "--out", "five.png", "--npz",
+                    "five.npz", "--trajectory", "five.gif")
     assert drawn.returncode == 0, drawn.stderr
     assert all(f"wrote five.{kind}" in drawn.stdout for kind in ("png", "npz", "gif"))
     expected = LatentDiffusion.from_pretrained(trained_run).generate(seeds=range(3, 8))
@@ -171,14 +172,18 @@ def test_sample_writes_the_images_of_the_python_interface(nanoldm, trained_run):
         assert arrays.files == ["images"]
         images = arrays["images"]
     assert (images.shape, images.dtype) == ((5, 8, 8), np.uint8)
-    assert np.abs(images - expected[:, 0].mul(255).numpy()).max() <= 1.5           # rounding, and one grey level between batch sizes
+    # rounding, and one grey level between batch sizes
+    assert np.abs(images - expected[:, 0].mul(255).numpy()).max() <= 1.5
     assert Image.open(nanoldm.folder / "five.gif").n_frames == 100
 
 
 def test_seeds_by_name_are_the_same_images_as_seeds_that_count_up(nanoldm, trained_run):
-    assert nanoldm("sample", trained_run, "--seeds", "4,2-3", "--npz", "named.npz", "--steps", 10).returncode == 0
-    assert nanoldm("sample", trained_run, "--seed", 2, "--n", 3, "--npz", "counted.npz", "--steps", 10).returncode == 0
-    named, counted = (np.load(nanoldm.folder / name)["images"].astype(int) for name in ("named.npz", "counted.npz"))
+    assert nanoldm("sample", trained_run, "--seeds", "4,2-3", "--npz", "named.npz", "--steps",
+                   10).returncode == 0
+    assert nanoldm("sample", trained_run, "--seed", 2, "--n", 3, "--npz", "counted.npz", "--steps",
+                   10).returncode == 0
+    named, counted = (np.load(nanoldm.folder / name)["images"].astype(int)
+                      for name in ("named.npz", "counted.npz"))
     assert np.abs(named - counted[[2, 0, 1]]).max() <= 1
 
 
@@ -191,18 +196,24 @@ def test_denoise_shows_four_rows_of_test_images(nanoldm, trained_run):
 
 def test_info_names_recipe_parameters_and_history(nanoldm, trained_run):
     text = nanoldm("info", trained_run).stdout
-    parameters = sum(p.numel() for p in LatentDiffusion.from_pretrained(trained_run).denoiser.network.parameters())
+    parameters = sum(
+        p.numel()
+        for p in LatentDiffusion.from_pretrained(trained_run).denoiser.network.parameters()
+    )
     assert f"DiffusionNet, {parameters:,} parameters" in text
     assert re.search(r"training\.learning_rate +0\.0005\n", text)
     logged = read_metrics(trained_run / "metrics.jsonl")
-    losses = [record["loss"] for record in logged if record["stage"] == "denoiser" and "loss" in record]
-    assert re.search(rf"denoiser training +40 steps in .*, loss {losses[0]:.4f} -> {losses[-1]:.4f}, test loss 0\.\d+", text)
+    losses = [record["loss"] for record in logged if record["stage"] == "denoiser"
+              and "loss" in record]
+    assert re.search(rf"denoiser training +40 steps in .*, loss {losses[0]:.4f} -> "
+                     rf"{losses[-1]:.4f}, test loss 0\.\d+", text)
 
 
 def test_an_exported_model_generates_the_same_images_and_has_a_card(nanoldm, trained_run):
     assert nanoldm("export", trained_run, "exported").returncode == 0
     folder = nanoldm.folder / "exported"
-    copy, original = (LatentDiffusion.from_pretrained(model).generate(seeds=[0]) for model in (folder, trained_run))
+    copy, original = (LatentDiffusion.from_pretrained(model).generate(seeds=[0])
+                      for model in (folder, trained_run))
     assert torch.equal(copy, original)
     card = (folder / "README.md").read_text()
     assert "recipe `mnist`" in card
@@ -214,4 +225,5 @@ def test_the_card_of_a_run_that_was_stopped_says_so(trained_run, tmp_path):
     write_json(run / "model" / "plan.json", read_json(run / "plan.json") | {"finished": False})
     for source, stopped in ((run, True), (trained_run, False)):
         export(source, tmp_path / f"copy-{stopped}")
-        assert ("taken before the run had finished" in (tmp_path / f"copy-{stopped}" / "README.md").read_text()) == stopped
+        assert ("taken before the run had finished" in (tmp_path / f"copy-{stopped}"
+                                                        / "README.md").read_text()) == stopped

@@ -48,10 +48,8 @@ def test_one_recipe_is_described_with_its_differences_from_the_reference(nanoldm
 
 
 def test_the_list_does_not_wait_for_torch():
-    check = (
-        "import sys; sys.argv = ['nanoldm', 'recipes']; from nanoldm.cli.main import main; main(); "
-        "sys.exit('torch' in sys.modules)"
-    )
+    check = ("import sys; sys.argv = ['nanoldm', 'recipes']; from nanoldm.cli.main import main; "
+             "main(); sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", check], capture_output=True).returncode == 0
 
 

@@ -1,4 +1,6 @@
-"""Files that were altered by hand: impossible values, other kinds of files, links. One line each, or the right result."""
+"""Files that were altered by hand: impossible values, other kinds of files, links. One line each,
+or the right result.
+"""
 
 import json
 import os
@@ -29,13 +31,17 @@ def run(trained_run, tmp_path):
     return shutil.copytree(trained_run, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("part", "key", "value"), [
-    ("network", "heads", 4.0), ("network", "labels", None), ("network", "labels", ""), ("network", "width", True),
-    ("network", "hidden", 0), ("network", "tokens", 65_537), ("network", "kind", "new"), ("autoencoder", "latent_channels", [6]),
-    ("autoencoder", "image_size", 8.0),
-    ("scheduler", "clip_sample_range", 1e308), ("scheduler", "clip_sample_range", "3")])
+@pytest.mark.parametrize(("part", "key", "value"),
+                         [("network", "heads", 4.0), ("network", "labels", None),
+                          ("network", "labels", ""), ("network", "width", True),
+                          ("network", "hidden", 0), ("network", "tokens", 65_537),
+                          ("network", "kind", "new"), ("autoencoder", "latent_channels", [6]),
+                          ("autoencoder", "image_size", 8.0),
+                          ("scheduler", "clip_sample_range", 1e308),
+                          ("scheduler", "clip_sample_range", "3")])
 def test_values_of_a_configuration_that_no_network_has_are_refused(run, part, key, value):
-    file = run / "model" / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
+    file = run / "model" / part / ("scheduler_config.json" if part == "scheduler"
+                                   else "config.json")
     file.write_text(json.dumps(read_json(file) | {key: value}))
     with pytest.raises(InputError, match="config") as error:
         LatentDiffusion.from_pretrained(run)
@@ -47,11 +53,14 @@ def test_metadata_of_any_name_is_only_metadata(tmp_path):
     assert load_tensors(tmp_path / "a.safetensors")[1]["tensors"] == "x"
 
 
-@pytest.mark.parametrize("change", [
-    lambda facts: facts.pop("name"), lambda facts: facts.update(networks=None), lambda facts: facts.update(networks=[1]),
-    lambda facts: facts["networks"].pop("rotation"), lambda facts: facts["networks"]["classifier"].pop("test_accuracy"),
-    lambda facts: facts["networks"]["classifier"].update(test_accuracy="good"),
-    lambda facts: facts["networks"]["classifier"].update(width=10**9)])
+@pytest.mark.parametrize(
+    "change",
+    [lambda facts: facts.pop("name"), lambda facts: facts.update(networks=None),
+     lambda facts: facts.update(networks=[1]), lambda facts: facts["networks"].pop("rotation"),
+     lambda facts: facts["networks"]["classifier"].pop("test_accuracy"),
+     lambda facts: facts["networks"]["classifier"].update(test_accuracy="good"),
+     lambda facts: facts["networks"]["classifier"].update(width=10**9)]
+)
 def test_feature_networks_whose_facts_are_wrong_are_refused(tiny_features, tmp_path, change):
     folder = shutil.copytree(tiny_features, tmp_path / "features")
     facts = read_json(folder / "features.json")
@@ -62,7 +71,8 @@ def test_feature_networks_whose_facts_are_wrong_are_refused(tiny_features, tmp_p
 
 
 def test_a_plan_without_end_is_refused(run):
-    write_text(run / "plan.json", json.dumps(read_json(run / "plan.json") | {"denoiser_steps": 10**400}))
+    write_text(run / "plan.json",
+               json.dumps(read_json(run / "plan.json") | {"denoiser_steps": 10**400}))
     with pytest.raises(InputError, match=r"plan\.json is not a configuration"):
         read_plan(run / "plan.json")
 
@@ -70,8 +80,8 @@ def test_a_plan_without_end_is_refused(run):
 @pytest.mark.filterwarnings("error")
 def test_curves_of_strange_logs_and_grids_are_drawn_without_a_remark(run, tmp_path):
     values = (0.0, -1.0, 5e-324, 1.7e308, float("nan"), float("inf"))
-    lines = [{"stage": "denoiser", "step": k, "seconds": 1.0, "loss": value, "denoising_error": [value] * 3, "gates": [value]}
-             for k, value in enumerate(values)]
+    lines = [{"stage": "denoiser", "step": k, "seconds": 1.0, "loss": value,
+              "denoising_error": [value] * 3, "gates": [value]} for k, value in enumerate(values)]
     (run / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     long = shutil.copytree(run, tmp_path / ("a" * 200))
     (run / "samples" / "step-x.png").write_text("no picture")
@@ -94,8 +104,12 @@ def test_an_export_copies_the_files_of_a_model_and_no_others(run, tmp_path):
     (run / "model" / "metrics.jsonl").unlink()
     (run / "model" / "metrics.jsonl").symlink_to("/dev/zero")
     export(run, tmp_path / "exported")
-    assert {file.name for file in (tmp_path / "exported").iterdir()} == {
-        "model_index.json", "autoencoder", "network", "scheduler", "recipe.json", "plan.json", "sampling.json", "README.md"}
+    assert {file.name for file in (tmp_path / "exported").iterdir()} == {"model_index.json",
+                                                                         "autoencoder", "network",
+                                                                         "scheduler", "recipe.json",
+                                                                         "plan.json",
+                                                                         "sampling.json",
+                                                                         "README.md"}
 
 
 def test_pixels_that_are_nan_are_an_error_and_no_black_picture(tiny_pipeline):
@@ -107,7 +121,9 @@ def test_pixels_that_are_nan_are_an_error_and_no_black_picture(tiny_pipeline):
 
 
 def test_json_has_no_numbers_that_json_does_not_know(tmp_path):
-    write_json(tmp_path / "a.json", {"ratio": float("inf"), "list": [float("nan"), 1.5], "nested": {"x": (1, float("-inf"))}})
+    write_json(tmp_path / "a.json",
+               {"ratio": float("inf"), "list": [float("nan"), 1.5],
+                "nested": {"x": (1, float("-inf"))}})
     assert json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail) == {
         "ratio": None, "list": [None, 1.5], "nested": {"x": [1, None]}}
 
@@ -120,7 +136,8 @@ def test_a_temporary_file_of_a_process_whose_number_came_again_is_removed(tmp_pa
     assert [file.name for file in tmp_path.iterdir()] == ["report.txt"]
 
 
-@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals are for the main thread")
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(),
+                    reason="signals are for the main thread")
 def test_an_interrupt_after_the_last_step_of_a_stage_is_not_lost():
     with pytest.raises(KeyboardInterrupt, match="the same command continues"), Interruption():
         signal.raise_signal(signal.SIGINT)
@@ -139,5 +156,6 @@ def test_folders_that_link_to_each_other_in_all_ways_are_read_once_for_each_clas
 def test_a_small_file_that_claims_a_huge_picture_is_refused(tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
     assert (tmp_path / "huge.png").stat().st_size < 20_000
-    with pytest.raises(InputError, match="9000x9000 pixels are more than 64 million: scale it down"):
+    with pytest.raises(InputError,
+                       match="9000x9000 pixels are more than 64 million: scale it down"):
         open_rgba(tmp_path / "huge.png")

@@ -78,10 +78,13 @@ def test_images_that_lie_in_no_subfolder_have_no_label(tmp_path):
 
 
 def test_subfolders_train_and_test_are_the_two_sets(tmp_path):
-    put_grey(tmp_path, ["train/six/a.png", "train/seven/a.png", "test/six/b.png", "test/seven/b.png", "test/eight/b.png"])
+    put_grey(tmp_path,
+             ["train/six/a.png", "train/seven/a.png", "test/six/b.png", "test/seven/b.png",
+              "test/eight/b.png"])
     train, test = read(tmp_path)
     assert (levels(train), train.labels.tolist()) == ([1, 0], [0, 1])
-    assert (levels(test), test.labels.tolist()) == ([4, 3, 2], [-1, 0, 1])     # what training has not seen has no number
+    # what training has not seen has no number
+    assert (levels(test), test.labels.tolist()) == ([4, 3, 2], [-1, 0, 1])
 
 
 def test_train_without_test_is_an_ordinary_class(tmp_path):
@@ -98,7 +101,8 @@ def test_every_usual_format_is_read_and_other_files_are_ignored(tmp_path):
     (tmp_path / "notes.txt").write_text("not an image")
     train, test = read(tmp_path)
     assert len(train) + len(test) == len(names)
-    assert (torch.cat((train.images, test.images)).int() - 100).abs().max() <= 2      # JPEG and WebP round
+    # JPEG and WebP round
+    assert (torch.cat((train.images, test.images)).int() - 100).abs().max() <= 2
 
 
 def test_one_coloured_image_makes_the_whole_set_coloured(tmp_path):
@@ -118,7 +122,8 @@ def test_train_and_test_have_as_many_channels_even_if_one_of_them_is_grey(tmp_pa
     assert test.images[0, :, 0, 0].tolist() == [10, 20, 30]
 
 
-@pytest.mark.parametrize(("colour", "seen"), [((255, 0, 0, 0), 255), ((0, 0, 0, 255), 0), ((0, 0, 0, 51), 204)])
+@pytest.mark.parametrize(("colour", "seen"),
+                         [((255, 0, 0, 0), 255), ((0, 0, 0, 255), 0), ((0, 0, 0, 51), 204)])
 def test_transparency_lets_white_paper_through(tmp_path, colour, seen):
     put(tmp_path / "a.png", colour, mode="RGBA")
     put(tmp_path / "b.png", (0, 0, 0))
@@ -126,7 +131,9 @@ def test_transparency_lets_white_paper_through(tmp_path, colour, seen):
 
 
 def test_a_palette_becomes_its_colours(tmp_path):
-    Image.new("RGB", (28, 28), (10, 200, 30)).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "a.png")
+    Image.new(
+        "RGB", (28, 28), (10, 200, 30)
+    ).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "a.png")
     put(tmp_path / "b.png", (0, 0, 0))
     assert pixel(tmp_path) == [10, 200, 30]
 
@@ -165,7 +172,9 @@ def test_an_oblong_image_keeps_its_centred_square(tmp_path, upright):
 
 @pytest.mark.parametrize("side", [57, 112])
 def test_a_large_image_is_shrunk_with_all_its_parts_in_place(tmp_path, side):
-    quarters = np.kron([[0, 80], [160, 240]], np.ones((side // 2 + 1, side // 2 + 1)))[:side, :side].astype(np.uint8)
+    quarters = np.kron(
+        [[0, 80], [160, 240]], np.ones((side // 2 + 1, side // 2 + 1))
+    )[:side, :side].astype(np.uint8)
     put_pixels(tmp_path / "a.png", quarters)
     put_pixels(tmp_path / "b.png", quarters)
     image = read(tmp_path)[0].images[0, 0]
@@ -186,8 +195,10 @@ def test_the_rotation_that_a_camera_notes_is_applied(tmp_path):
 def test_a_damaged_image_is_an_error_with_its_name(tmp_path, content):
     put_grey(tmp_path, ["a.png", "broken.png", "c.png"])
     file = tmp_path / "broken.png"
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content == "half" else content)
-    with pytest.raises(InputError, match=r"broken\.png cannot be read as an image .*: repair or remove it"):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content == "half"
+                     else content)
+    with pytest.raises(InputError,
+                       match=r"broken\.png cannot be read as an image .*: repair or remove it"):
         read(tmp_path)
 
 

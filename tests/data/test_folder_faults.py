@@ -20,7 +20,8 @@ def save(folder, name, value=0):
 def test_class_folders_that_are_links_are_read_and_loops_end(tmp_path):
     for label in range(3):
         for k in range(4):
-            save((tmp_path / "elsewhere" / "c") if label == 2 else tmp_path / "set" / "ab"[label], f"{k}.png", 50 * label)
+            save((tmp_path / "elsewhere" / "c") if label == 2 else tmp_path / "set" / "ab"[label],
+                 f"{k}.png", 50 * label)
     (tmp_path / "set" / "c").symlink_to(tmp_path / "elsewhere" / "c")
     (tmp_path / "set" / "a" / "loop").symlink_to(tmp_path / "set")
     (tmp_path / "set" / "itself").symlink_to(tmp_path / "set" / "itself")
@@ -41,11 +42,13 @@ def test_a_folder_without_a_name_is_not_the_current_one(name, tmp_path, monkeypa
 def test_a_format_that_starts_a_program_is_not_opened(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "picture.eps")
     (tmp_path / "picture.eps").rename(tmp_path / "picture.png")
-    with pytest.raises(InputError, match=r"picture\.png cannot be read as an image \(unknown format\)"):
+    with pytest.raises(InputError,
+                       match=r"picture\.png cannot be read as an image \(unknown format\)"):
         open_rgba(tmp_path / "picture.png")
 
 
-FORMATS = {"PNG": {}, "GIF": {}, "BMP": {}, "WEBP": {}, "JPEG": {}, "TIFF": {"compression": "tiff_lzw"}}
+FORMATS = {"PNG": {}, "GIF": {}, "BMP": {}, "WEBP": {}, "JPEG": {},
+           "TIFF": {"compression": "tiff_lzw"}}
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -65,12 +68,14 @@ def test_a_damaged_picture_is_read_or_rejected_by_name_without_other_output(kind
         except InputError as error:
             rejected.append(str(error))
     assert rejected
-    assert all(message.startswith(f"{file} cannot be read as an image (") and "\n" not in message for message in rejected)
+    assert all(message.startswith(f"{file} cannot be read as an image (") and "\n" not in message
+               for message in rejected)
     assert capfd.readouterr().err == ""
 
 
 def test_images_that_need_more_memory_than_there_is_are_rejected_before_they_are_made(monkeypatch):
     monkeypatch.setattr("nanoldm.utils.limits.free_memory", lambda: 1e9)
     needed = "about 140.0 GB needed, 1.0 GB free: choose a smaller size"
-    with pytest.raises(InputError, match=r"memory for 70,000 images of 1000x1000 pixels: " + needed):
+    with pytest.raises(InputError,
+                       match=r"memory for 70,000 images of 1000x1000 pixels: " + needed):
         load("mnist", 1000)

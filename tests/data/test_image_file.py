@@ -1,4 +1,6 @@
-"""Image files with odd blocks in addition to their pixels, as generators, editors and cameras write them."""
+"""Image files with odd blocks in addition to their pixels, as generators, editors and cameras write
+them.
+"""
 
 import struct
 import zlib
@@ -27,18 +29,23 @@ def with_chunks(file, *chunks):
 
 
 ODD = {
-    "a text of many megabytes": chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"a cat " * 3_000_000)),
-    "many large texts": b"".join(chunk(b"zTXt", b"k%d\0\0" % k + zlib.compress(b"word" * 250_000)) for k in range(80)),
-    "an international text": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x/>" * 2_000_000)),
+    "a text of many megabytes": chunk(b"zTXt",
+                                      b"prompt\0\0" + zlib.compress(b"a cat " * 3_000_000)),
+    "many large texts": b"".join(chunk(b"zTXt", b"k%d\0\0" % k + zlib.compress(b"word" * 250_000))
+                                 for k in range(80)),
+    "an international text": chunk(b"iTXt",
+                                   b"XML:com.adobe.xmp\0\1\0\0\0"
+                                   + zlib.compress(b"<x/>" * 2_000_000)),
     "a text without a key": chunk(b"tEXt", b"\0\0\xff\xfe"),
     "a broken compressed text": chunk(b"zTXt", b"key\0\0not zlib"),
     "a large colour profile": chunk(b"iCCP", b"icc\0\0" + zlib.compress(b"\0" * 8_000_000)),
     "a broken colour profile": chunk(b"iCCP", b"icc\0\0nothing"),
     "no EXIF block": chunk(b"eXIf", b"Exif\0\0nothing"),
     "a damaged EXIF block": chunk(b"eXIf", b"MM\0*\0\0\0\x08")[:-4] + b"\0\0\0\0",
-    "an odd EXIF block": chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\xff\0\0\0\x99\0\0\0\0"),
+    "an odd EXIF block": chunk(b"eXIf",
+                               b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\xff\0\0\0\x99\0\0\0\0"),
     "an unknown chunk with a wrong checksum": chunk(b"vpAg", b"12345678")[:-4] + b"\0\0\0\0",
-    "a gamma of 0": chunk(b"gAMA", b"\0\0\0\0"),
+    "a gamma of 0": chunk(b"gAMA", b"\0\0\0\0")
 }
 
 
@@ -58,7 +65,8 @@ def test_what_does_decide_about_pixels_is_kept(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6                                        # to be turned by a quarter
     Image.fromarray(PIXELS).save(tmp_path / "turned.png", exif=exif)
-    assert (np.asarray(open_rgba(tmp_path / "turned.png")[0])[..., :3] == np.rot90(PIXELS, -1)).all()
+    assert (np.asarray(open_rgba(tmp_path / "turned.png")[0])[..., :3]
+            == np.rot90(PIXELS, -1)).all()
     frames = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
     frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
     image, _, count = open_rgba(tmp_path / "moving.png")
@@ -77,7 +85,9 @@ def test_a_png_that_ends_early_is_an_error_with_its_name(cut, tmp_path):
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF"])
 def test_odd_exif_and_colour_profiles_of_other_formats_do_no_harm(kind, tmp_path):
     file = tmp_path / "a.img"
-    Image.fromarray(PIXELS).save(file, kind, **({} if kind == "TIFF" else {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x09"}),
+    Image.fromarray(PIXELS).save(file, kind,
+                                 **({} if kind == "TIFF"
+                                    else {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x09"}),
                                  icc_profile=b"\0" * 300_000)
     assert np.abs(np.asarray(open_rgba(file)[0])[..., :3].astype(int) - PIXELS).mean() < 60
 

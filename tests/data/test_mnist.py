@@ -50,19 +50,23 @@ def test_the_first_labels_are_the_well_known_ones(mnist):
 
 def test_the_classes_have_their_published_sizes(mnist):
     train, test = mnist
-    assert train.labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert test.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert train.labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265,
+                                                5851, 5949]
+    assert test.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974,
+                                               1009]
 
 
 def test_pixels_are_light_digits_on_black_with_the_published_mean(mnist):
     images = mnist[0].images
     assert (images.min(), images.max()) == (0, 255)
-    assert images[:, :, 0, 0].max() == 0                                   # the corner is always background
+    assert images[:, :, 0, 0].max() == 0  # the corner is always background
     assert images.numpy().mean() / 255 == pytest.approx(0.1307, abs=1e-4)
 
 
 def test_floats_run_from_0_to_1():
-    assert to_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+    assert to_float(
+        torch.tensor([0, 51, 255], dtype=torch.uint8)
+    ).tolist() == pytest.approx([0, 0.2, 1])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -75,21 +79,25 @@ def test_a_truncated_file_is_an_error_with_its_name(folder, name):
 
 def test_a_file_that_is_not_gzip_is_an_error_with_its_name(folder):
     put(folder / "train-images-idx3-ubyte.gz", b"<html>404 not found</html>")
-    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{FIX}"):
+    with pytest.raises(InputError,
+                       match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{FIX}"):
         load_mnist(folder)
 
 
-@pytest.mark.parametrize("place", [10, 5000])        # a kind of block that does not exist; other bytes than the checksum's
+# a kind of block that does not exist; other bytes than the checksum's
+@pytest.mark.parametrize("place", [10, 5000])
 def test_damage_inside_the_compressed_stream_is_an_error_with_its_name(folder, place):
     file = folder / "train-images-idx3-ubyte.gz"
     content = bytearray(file.read_bytes())
     content[place : place + 100] = bytes([255]) * 100
     put(file, content)
-    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{FIX}"):
+    with pytest.raises(InputError,
+                       match=rf"train-images-idx3-ubyte\.gz is truncated or not gzip.*{FIX}"):
         load_mnist(folder)
 
 
-@pytest.mark.parametrize(("place", "reason"), [(7, "is not an IDX file"), (30_000, "is not the original MNIST file")])
+@pytest.mark.parametrize(("place", "reason"),
+                         [(7, "is not an IDX file"), (30_000, "is not the original MNIST file")])
 def test_one_changed_byte_of_the_content_is_noticed(folder, place, reason):
     file = folder / "train-labels-idx1-ubyte.gz"
     content = bytearray(gzip.decompress(file.read_bytes()))
@@ -101,7 +109,9 @@ def test_one_changed_byte_of_the_content_is_noticed(folder, place, reason):
 
 def test_a_file_under_the_name_of_another_is_noticed(folder):
     put(folder / "train-images-idx3-ubyte.gz", (FOLDER / "t10k-images-idx3-ubyte.gz").read_bytes())
-    with pytest.raises(InputError, match=rf"train-images-idx3-ubyte\.gz is not an IDX file of 60000x28x28 bytes.*{FIX}"):
+    with pytest.raises(InputError,
+                       match=r"train-images-idx3-ubyte\.gz is not an IDX file of 60000x28x28 "
+                       rf"bytes.*{FIX}"):
         load_mnist(folder)
 
 
@@ -115,7 +125,8 @@ def test_a_holdout_of_a_folder_has_images_of_every_class(digits):
     train, held_out = load(f"folder:{digits}", holdout=100)
     assert set(held_out.labels.tolist()) == set(train.labels.tolist()) == set(range(10))
     assert (len(train), len(held_out)) == (188, 100)
-    assert torch.equal(load(f"folder:{digits}", holdout=100)[1].images, held_out.images)       # the same again
+    # the same again
+    assert torch.equal(load(f"folder:{digits}", holdout=100)[1].images, held_out.images)
 
 
 def test_a_holdout_is_the_last_training_images(mnist):
@@ -139,7 +150,8 @@ def test_resized_images_show_the_same_digits(few):
         assert data.images.shape == (len(original), 1, 32, 32)
         assert data.images.dtype == torch.uint8
         assert torch.equal(data.labels, original.labels)
-        assert (data.images.float().mean((1, 2, 3)) - original.images.float().mean((1, 2, 3))).abs().max() < 2
+        assert (data.images.float().mean((1, 2, 3))
+                - original.images.float().mean((1, 2, 3))).abs().max() < 2
         back = data.resize(28).images.float()
         assert (back - original.images.float()).abs().mean() < 8
 
@@ -156,7 +168,8 @@ def test_a_set_that_has_the_size_already_is_left_alone(few):
     assert torch.equal(load("mnist")[1].images, few[1].images)
 
 
-@pytest.mark.parametrize(("size", "fix"), [(30, "32|28"), (0, "4"), (-28, "4"), (3, "4"), (33, "32")])
+@pytest.mark.parametrize(("size", "fix"),
+                         [(30, "32|28"), (0, "4"), (-28, "4"), (3, "4"), (33, "32")])
 def test_a_size_that_is_no_multiple_of_4_is_rejected_with_one_that_is(size, fix):
     with pytest.raises(InputError, match=rf"^size {size} is not a multiple of 4: try ({fix})$"):
         load("mnist", size=size)

@@ -29,18 +29,16 @@ def test_images_without_labels_have_label_minus_1(tmp_path):
     assert load_images(tmp_path / "a.npz").labels.tolist() == [-1, -1]
 
 
-@pytest.mark.parametrize(("arrays", "message"), [
-    ({"pictures": GOOD}, "has no array `images`"),
-    ({}, "has no array `images`"),
-    ({"images": GOOD / 255}, r"float64 \(3, 8, 8\): give uint8"),
-    ({"images": GOOD[0]}, "give uint8"),
-    ({"images": GOOD[:, :4]}, "give uint8"),
-    ({"images": GOOD[:, None]}, "give uint8"),
-    ({"images": GOOD[:0]}, "holds no images"),
-    ({"images": GOOD, "labels": np.arange(2)}, "one whole number for each of 3 images"),
-    ({"images": GOOD, "labels": np.arange(3) / 2}, "one whole number"),
-    ({"images": np.array([{}], dtype=object)}, "not a readable .npz"),
-])
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [({"pictures": GOOD}, "has no array `images`"), ({}, "has no array `images`"),
+     ({"images": GOOD / 255}, r"float64 \(3, 8, 8\): give uint8"),
+     ({"images": GOOD[0]}, "give uint8"), ({"images": GOOD[:, :4]}, "give uint8"),
+     ({"images": GOOD[:, None]}, "give uint8"), ({"images": GOOD[:0]}, "holds no images"),
+     ({"images": GOOD, "labels": np.arange(2)}, "one whole number for each of 3 images"),
+     ({"images": GOOD, "labels": np.arange(3) / 2}, "one whole number"),
+     ({"images": np.array([{}], dtype=object)}, "not a readable .npz")]
+)
 def test_other_arrays_are_errors_with_the_name_of_the_file(arrays, message, tmp_path):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(InputError, match=message) as error:
@@ -51,9 +49,10 @@ def test_other_arrays_are_errors_with_the_name_of_the_file(arrays, message, tmp_
 def test_files_that_are_no_archives_are_rejected(tmp_path):
     np.savez(tmp_path / "whole.npz", images=GOOD)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
-    np.savez_compressed(tmp_path / "deflated.npz", images=np.arange(6400, dtype=np.uint8).reshape(100, 8, 8))
+    np.savez_compressed(tmp_path / "deflated.npz",
+                        images=np.arange(6400, dtype=np.uint8).reshape(100, 8, 8))
     damaged = bytearray((tmp_path / "deflated.npz").read_bytes())
-    damaged[80:120] = bytes(40)                                 # within the member: the directory at the end stays whole
+    damaged[80:120] = bytes(40)  # within the member: the directory at the end stays whole
     (tmp_path / "damaged.npz").write_bytes(damaged)
     (tmp_path / "text.npz").write_text("digits")
     (tmp_path / "empty.npz").write_bytes(b"")
@@ -67,15 +66,19 @@ def test_files_that_are_no_archives_are_rejected(tmp_path):
         load_images(tmp_path / "absent.npz")
 
 
-def forged(path, header: bytes, content: bytes = b"", compression: int = zipfile.ZIP_STORED, name: str = "images.npy") -> None:
+def forged(path, header: bytes, content: bytes = b"", compression: int = zipfile.ZIP_STORED,
+           name: str = "images.npy") -> None:
     """An archive whose array has this `header`."""
     padded = header.ljust(118) + b"\n"
     with zipfile.ZipFile(path, "a", compression) as archive:
-        archive.writestr(name, b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded + content)
+        archive.writestr(name,
+                         b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded
+                         + content)
 
 
 def test_an_array_that_claims_more_than_the_file_holds_is_rejected_before_it_is_made(tmp_path):
-    forged(tmp_path / "a.npz", b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 28, 28), }")
+    forged(tmp_path / "a.npz",
+           b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 28, 28), }")
     with pytest.raises(InputError, match=r"a\.npz is not a readable \.npz archive"):
         load_images(tmp_path / "a.npz")
 
@@ -101,7 +104,8 @@ def test_an_array_for_which_there_is_no_memory_is_rejected(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_an_archive_damaged_in_another_compression_is_rejected(tmp_path, compression):
-    forged(tmp_path / "a.npz", b"{'descr': '|u1', 'fortran_order': False, 'shape': (40, 8, 8), }", bytes(2560), compression)
+    forged(tmp_path / "a.npz", b"{'descr': '|u1', 'fortran_order': False, 'shape': (40, 8, 8), }",
+           bytes(2560), compression)
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[50:60] = b"\xff" * 10
     (tmp_path / "a.npz").write_bytes(content)

@@ -18,7 +18,9 @@ COLOUR = np.arange(6 * 32 * 32 * 3, dtype=np.uint8).reshape(6, 32, 32, 3)
 
 @pytest.fixture
 def install(monkeypatch, tmp_path):
-    """Put a set with the given fields in place of a class of torchvision's; returns the list of calls that it got."""
+    """Put a set with the given fields in place of a class of torchvision's; returns the list of
+    calls that it got.
+    """
     monkeypatch.setenv("NANOLDM_DATA", str(tmp_path))
 
     def install(class_name, **fields):
@@ -83,7 +85,8 @@ def test_the_class_is_the_first_of_the_eight_labels_of_qmnist(install):
 def test_both_splits_are_asked_for_in_the_folder_of_the_environment(install, tmp_path):
     calls = install("SVHN", data=np.zeros((2, 3, 32, 32), np.uint8), labels=np.zeros(2))
     load_torchvision("svhn")
-    assert calls == [(tmp_path, {"download": True, "split": "train"}), (tmp_path, {"download": True, "split": "test"})]
+    assert calls == [(tmp_path, {"download": True, "split": "train"}),
+                     (tmp_path, {"download": True, "split": "test"})]
 
 
 def test_load_applies_size_and_holdout_to_them_too(install):
@@ -93,9 +96,12 @@ def test_load_applies_size_and_holdout_to_them_too(install):
     assert (test.images.shape, test.labels.tolist()) == ((2, 3, 16, 16), [1, 1])
 
 
-@pytest.mark.parametrize("error", [
-    RuntimeError("Error downloading\ntrain-images.gz"), OSError("<urlopen error [Errno -3] Temporary failure in name resolution>"),
-    RuntimeError("File not found or corrupted."), EOFError("Compressed file ended before the end-of-stream marker was reached")])
+@pytest.mark.parametrize("error",
+                         [RuntimeError("Error downloading\ntrain-images.gz"),
+                          OSError("<urlopen error [Errno -3] Temporary failure in name "
+                                  "resolution>"), RuntimeError("File not found or corrupted."),
+                          EOFError("Compressed file ended before the end-of-stream marker was "
+                                   "reached")])
 def test_a_failed_download_is_explained(monkeypatch, tmp_path, error):
     def fail(root, **options):
         raise error

@@ -12,7 +12,8 @@ from nanoldm.utils.seeding import generator, seeded
 pytestmark = pytest.mark.usefixtures("no_gradients")
 SCHEDULE, SHAPE = NoiseSchedule(), (4, 49, 6)
 
-# The specification's cosine table in float64. An unlimited chain multiplies rounding errors by 1/alpha_99, about 2000: in float64 an
+# The specification's cosine table in float64. An unlimited chain multiplies rounding errors by
+# 1/alpha_99, about 2000: in float64 an
 # error of the formula cannot hide behind them.
 F = [math.cos((t / 100 + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(101)]
 BETAS = torch.tensor([min(1 - F[t + 1] / F[t], 0.999) for t in range(100)], dtype=torch.float64)
@@ -66,7 +67,8 @@ def diffusers_chain(monkeypatch):
     """Run DDPMScheduler with the given noise -> [(x, x0), ...]."""
 
     def run(network, x, noises, steps, **options):
-        scheduler = DDPMScheduler(100, beta_schedule="squaredcos_cap_v2", variance_type="fixed_large", prediction_type="epsilon",
+        scheduler = DDPMScheduler(100, beta_schedule="squaredcos_cap_v2",
+                                  variance_type="fixed_large", prediction_type="epsilon",
                                   timestep_spacing="trailing", **options)
         scheduler.set_timesteps(steps)
         if x.dtype == torch.float64:
@@ -97,29 +99,41 @@ def assert_same_chain(ours, theirs, tolerance):
 
 
 @pytest.mark.parametrize("steps", [100, 50, 10, 7, 1])
-def test_every_step_on_every_spacing_is_that_of_diffusers(diffusers_chain, network, x_T, noises, steps):
-    network, x_T, noises, schedule = network.double(), x_T.double(), noises.double(), ExactSchedule()
+def test_every_step_on_every_spacing_is_that_of_diffusers(
+    diffusers_chain, network, x_T, noises, steps
+):
+    network, x_T, noises = network.double(), x_T.double(), noises.double()
+    schedule = ExactSchedule()
     ours = our_chain(Denoiser(network, schedule), x_T, noises, steps, schedule)
     assert_same_chain(ours, diffusers_chain(network, x_T, noises, steps, clip_sample=False), 1e-8)
 
 
 @pytest.mark.parametrize("steps", [100, 50, 10, 7, 1])
 @pytest.mark.parametrize("limit", [1.0, 3.5])
-def test_every_clamped_step_on_every_spacing_is_that_of_diffusers_with_clipping(diffusers_chain, network, x_T, noises, limit, steps):
-    network, x_T, noises, schedule = network.double(), x_T.double(), noises.double(), ExactSchedule()
+def test_every_clamped_step_on_every_spacing_is_that_of_diffusers_with_clipping(
+    diffusers_chain, network, x_T, noises, limit, steps
+):
+    network, x_T, noises = network.double(), x_T.double(), noises.double()
+    schedule = ExactSchedule()
     ours = our_chain(Clamped(Denoiser(network, schedule), limit), x_T, noises, steps, schedule)
-    assert_same_chain(ours, diffusers_chain(network, x_T, noises, steps, clip_sample=True, clip_sample_range=limit), 1e-8)
+    assert_same_chain(ours,
+                      diffusers_chain(network, x_T, noises, steps, clip_sample=True,
+                                      clip_sample_range=limit), 1e-8)
     assert ours[0][1].x0.abs().max() == limit
 
 
-def test_a_clamped_chain_in_float32_on_our_own_table_stays_that_of_diffusers(diffusers_chain, network, x_T, noises):
+def test_a_clamped_chain_in_float32_on_our_own_table_stays_that_of_diffusers(
+    diffusers_chain, network, x_T, noises
+):
     ours = our_chain(Clamped(Denoiser(network, SCHEDULE), 3.5), x_T, noises, 100)
     theirs = diffusers_chain(network, x_T, noises, 100, clip_sample=True, clip_sample_range=3.5)
     for (x, _), (expected, _) in zip(ours, theirs, strict=True):
         torch.testing.assert_close(x, expected, atol=1e-4, rtol=0)
 
 
-def test_an_unlimited_chain_in_float32_stays_that_of_diffusers_if_the_network_is_good(diffusers_chain, x_T, noises):
+def test_an_unlimited_chain_in_float32_stays_that_of_diffusers_if_the_network_is_good(
+    diffusers_chain, x_T, noises
+):
     perfect, x_T, noises = perfect_denoiser(0.0, 0.5), x_T.flatten(1), noises.flatten(2)
     theirs = diffusers_chain(lambda x, t: perfect(x, t).eps, x_T, noises, 100, clip_sample=False)
     for (x, _), (expected, _) in zip(our_chain(perfect, x_T, noises, 100), theirs, strict=True):
@@ -154,7 +168,8 @@ def test_noise_is_sampled_between_steps_and_not_after_the_last(network, x_T, noi
 
     *_, (x, estimate) = ddpm(Denoiser(network, SCHEDULE), x_T, SCHEDULE, trailing(99, steps), noise)
     assert len(calls) == steps - 1
-    torch.testing.assert_close(x, estimate.x0, atol=1e-5, rtol=1e-5)   # the last x is the last estimate of the data
+    # the last x is the last estimate of the data
+    torch.testing.assert_close(x, estimate.x0, atol=1e-5, rtol=1e-5)
 
 
 def test_the_denoiser_sees_each_timestep_once_and_never_the_clean_level(network, x_T, noises):
@@ -165,13 +180,15 @@ def test_the_denoiser_sees_each_timestep_once_and_never_the_clean_level(network,
         return Denoiser(network, SCHEDULE)(x_t, t)
 
     our_chain(denoise, x_T, noises, 10)
-    assert torch.equal(torch.stack(seen), torch.tensor(trailing(99, 10))[:, None])      # once for the whole batch
+    # once for the whole batch
+    assert torch.equal(torch.stack(seen), torch.tensor(trailing(99, 10))[:, None])
     assert seen[0].dtype == torch.int64
 
 
 def test_each_estimate_belongs_to_the_x_before_it(network, x_T, noises):
     x, denoiser = x_T, Denoiser(network, SCHEDULE)
-    for t, (after, estimate) in zip(trailing(99, 10), our_chain(denoiser, x_T, noises, 10), strict=True):
+    for t, (after, estimate) in zip(trailing(99, 10), our_chain(denoiser, x_T, noises, 10),
+                                    strict=True):
         torch.testing.assert_close(estimate, denoiser(x, torch.full((len(x),), t)))
         x = after
 
@@ -186,7 +203,9 @@ def test_the_starting_noise_is_left_as_it_was(network, x_T, noises):
 
 
 def perfect_denoiser(mean, std):
-    """Data N(mean, std^2): x_t ~ N(alpha mean, v) with v = alpha^2 std^2 + sigma^2, and E[x0 | x_t] is linear in x_t."""
+    """Data N(mean, std^2): x_t ~ N(alpha mean, v) with v = alpha^2 std^2 + sigma^2, and E[x0 | x_t]
+    is linear in x_t.
+    """
 
     def denoise(x_t, t):
         alpha, sigma = (level[:, None] for level in SCHEDULE(t))
@@ -197,7 +216,9 @@ def perfect_denoiser(mean, std):
 
 
 def exact_variance(std):
-    """Of the samples: a step is linear in x, so variances follow v -> (dx_s/dx_t)^2 v + beta from 1 at the start."""
+    """Of the samples: a step is linear in x, so variances follow v -> (dx_s/dx_t)^2 v + beta from
+    1 at the start.
+    """
     alpha, sigma = (level.double().tolist() for level in SCHEDULE(torch.arange(-1, 100)))
     variance = 1.0
     for t in range(100, 0, -1):                                        # row t holds timestep t - 1
@@ -210,11 +231,13 @@ def exact_variance(std):
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (2.0, 0.5), (-1.0, 0.1)])
 def test_a_perfect_denoiser_of_a_gaussian_samples_that_gaussian(mean, std):
-    """100 steps of variance beta are a little too wide: by 0 at std 1 to 3 % at std 0.1. Tolerances are five standard errors more."""
+    """100 steps of variance beta are a little too wide: by 0 at std 1 to 3 % at std 0.1. Tolerances
+        are five standard errors more.
+    """
     shape, rng = (5000, 8), generator(3)
     n = math.prod(shape)
-    *_, (x, _) = ddpm(perfect_denoiser(mean, std), torch.randn(shape, generator=rng), SCHEDULE, trailing(99, 100),
-                      lambda: torch.randn(shape, generator=rng))
+    *_, (x, _) = ddpm(perfect_denoiser(mean, std), torch.randn(shape, generator=rng), SCHEDULE,
+                      trailing(99, 100), lambda: torch.randn(shape, generator=rng))
     assert x.mean().item() == pytest.approx(mean, abs=5 * std / math.sqrt(n))
     assert x.std().item() == pytest.approx(math.sqrt(exact_variance(std)), rel=5 / math.sqrt(2 * n))
     assert 0.98 * std < x.std() < 1.05 * std

@@ -119,11 +119,15 @@ def test_the_loss_is_the_mean_squared_error_of_the_predicted_noise(t_1, t_2, key
 
 def test_the_loss_of_an_oracle_is_zero():
     x0, eps = draw(0, 2, 4, 5, 3)
-    assert DenoisingLoss(Denoiser(Constant(eps), SCHEDULE))(x0, torch.tensor([0, 30, 60, 99]), eps) == 0
+    assert DenoisingLoss(Denoiser(Constant(eps), SCHEDULE))(
+        x0, torch.tensor([0, 30, 60, 99]), eps
+    ) == 0
 
 
 def test_the_first_loss_is_one():
-    """A new network predicts zero, and E[eps^2] = 1; the mean of n squared normals has standard error sqrt(2/n)."""
+    """A new network predicts zero, and E[eps^2] = 1; the mean of n squared normals has standard
+    error sqrt(2/n).
+    """
     with seeded(0):
         network = DiffusionNet(width=8, depth=1, heads=2, hidden=16)
     x0, eps = draw(0, 2, 256, 49, 6).float()
@@ -139,7 +143,9 @@ def test_training_on_the_loss_lowers_it():
         network = DiffusionNet(tokens=9, channels=3, width=16, depth=1, heads=2, hidden=32)
     x0, eps = draw(0, 2, 64, 9, 3).float()
     t = torch.randint(50, 100, (64,), generator=generator(1))
-    loss, optimizer = DenoisingLoss(Denoiser(network, SCHEDULE)), torch.optim.AdamW(network.parameters(), lr=1e-2)
+    loss, optimizer = DenoisingLoss(Denoiser(network, SCHEDULE)), torch.optim.AdamW(
+        network.parameters(), lr=1e-2
+    )
     for _ in range(20):
         optimizer.zero_grad()
         loss(x0, t, eps).backward()

@@ -15,7 +15,9 @@ X0, EPS = (torch.randn(400, 49, 6, generator=generator(k)) for k in range(2))
 
 
 class Gaussian(nn.Module):
-    """The best denoiser for x0 ~ N(0, I): E[x0 | x_t] = alpha x_t / (alpha^2 + sigma^2). Its error is 1 / (1 + SNR)."""
+    """The best denoiser for x0 ~ N(0, I): E[x0 | x_t] = alpha x_t / (alpha^2 + sigma^2). Its error
+    is 1 / (1 + SNR).
+    """
 
     def __init__(self, schedule: NoiseSchedule, scale: float = 1):
         super().__init__()
@@ -26,12 +28,17 @@ class Gaussian(nn.Module):
         return Estimate(self.scale * alpha * x_t / (alpha**2 + sigma**2), x_t)
 
 
-@pytest.mark.parametrize("schedule", [NoiseSchedule("cosine", 100), NoiseSchedule("linear", 100), NoiseSchedule("cosine", 1000)])
+@pytest.mark.parametrize("schedule",
+                         [NoiseSchedule("cosine", 100), NoiseSchedule("linear", 100),
+                          NoiseSchedule("cosine", 1000)])
 def test_the_error_of_the_best_denoiser_is_known_at_every_level_on_every_table(schedule):
-    """So models on different tables can be compared: the interpolation between two timesteps costs less than the sampling error."""
+    """So models on different tables can be compared: the interpolation between two timesteps costs
+        less than the sampling error.
+    """
     found = denoising_error(Gaussian(schedule), X0, EPS, 100)
     log_snr = 2 * torch.log(schedule.alpha[1:] / schedule.sigma[1:])
-    inside = [(level, error) for level, error in zip(LOG_SNRS, found, strict=True) if log_snr[-1] <= level <= log_snr[0]]
+    inside = [(level, error) for level,
+              error in zip(LOG_SNRS, found, strict=True) if log_snr[-1] <= level <= log_snr[0]]
     assert len(inside) >= 10
     for level, error in inside:
         assert error == pytest.approx(1 / (1 + math.exp(level)), rel=0.015)
@@ -91,6 +98,7 @@ def test_gates_are_averaged_over_the_timesteps_asked_for():
     layer = network.blocks[0].modulation[1]
     with torch.no_grad():
         layer.weight.normal_(generator=generator(0))
-        alpha = nn.functional.linear(nn.functional.silu(network.time(torch.arange(7))), layer.weight, layer.bias)
+        alpha = nn.functional.linear(nn.functional.silu(network.time(torch.arange(7))),
+                                     layer.weight, layer.bias)
     expected = [alpha[:, 16 * i : 16 * (i + 1)].abs().mean().item() for i in (2, 5)]
     assert network.gates(7) == pytest.approx(expected, abs=1e-5)

@@ -30,7 +30,8 @@ def test_the_target_leads_back_to_x0_and_eps(prediction, table):
     target = PREDICTIONS[prediction].target(x0, eps, alpha, sigma)
     found = PREDICTIONS[prediction].estimate(target, corrupt(x0, eps, alpha, sigma), alpha, sigma)
     for ours, true, scale in zip(found, (x0, eps), (alpha, sigma), strict=True):
-        assert ((ours - true) * scale).abs().max() < 1e-4   # rounding grows where little of it is in x_t
+        # rounding grows where little of it is in x_t
+        assert ((ours - true) * scale).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -39,7 +40,9 @@ def test_the_gain_is_what_an_error_of_the_output_does_to_x0(prediction):
     x_t, output, error = randn(9), randn(9, key=1), randn(9, key=2)
     estimate = PREDICTIONS[prediction].estimate
     moved = estimate(output + error, x_t, alpha, sigma)[0] - estimate(output, x_t, alpha, sigma)[0]
-    torch.testing.assert_close(moved.abs(), PREDICTIONS[prediction].gain(alpha, sigma) * error.abs(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(moved.abs(),
+                               PREDICTIONS[prediction].gain(alpha, sigma) * error.abs(), atol=1e-5,
+                               rtol=1e-4)
 
 
 def test_v_and_flow_are_their_definitions():
@@ -61,7 +64,9 @@ class Wrong(torch.nn.Module):
 
     def __init__(self, prediction, x0, eps, schedule):
         super().__init__()
-        self.answer = lambda t: PREDICTIONS[prediction].target(x0, eps, *(level.view(-1, 1, 1) for level in schedule(t))) + 1
+        self.answer = lambda t: PREDICTIONS[prediction].target(
+            x0, eps, *(level.view(-1, 1, 1) for level in schedule(t))
+        ) + 1
 
     def forward(self, x_t, t):
         return self.answer(t)
@@ -79,9 +84,12 @@ def test_min_snr_weights_are_those_of_its_authors(t):
     snr = alpha**2 / sigma**2
     published = {"epsilon": min(snr, 5) / snr, "x0": min(snr, 5), "v": min(snr, 5) / (snr + 1)}
     for prediction, weight in published.items():
-        assert loss(prediction, TABLES["cosine"], "min-snr", t) == pytest.approx(weight, rel=1e-3), prediction
+        assert loss(
+            prediction, TABLES["cosine"], "min-snr", t
+        ) == pytest.approx(weight, rel=1e-3), prediction
         assert loss(prediction, TABLES["cosine"], "uniform", t) == pytest.approx(1, rel=1e-4)
-    assert loss("flow", TABLES["cosine"], "min-snr", t) == pytest.approx(min(snr, 5) * (sigma / (alpha + sigma)) ** 2, rel=1e-3)
+    assert loss("flow", TABLES["cosine"], "min-snr",
+                t) == pytest.approx(min(snr, 5) * (sigma / (alpha + sigma)) ** 2, rel=1e-3)
 
 
 @pytest.mark.parametrize(("schedule", "weighting", "message"), [

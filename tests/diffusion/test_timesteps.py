@@ -20,7 +20,7 @@ def test_a_spacing_descends_from_its_start_in_even_strides_to_the_clean_level(da
     assert all(0 <= t <= start for t in spacing)
     strides = [t - s for t, s in zip(spacing, [*spacing[1:], -1], strict=True)]
     assert min(strides) >= 1
-    assert max(strides) - min(strides) <= 1                            # as even as whole numbers can be
+    assert max(strides) - min(strides) <= 1  # as even as whole numbers can be
 
 
 @repeatably
@@ -49,7 +49,8 @@ COSINE, RECTIFIED = NoiseSchedule("cosine", 100), NoiseSchedule("rectified", 100
 
 @pytest.mark.parametrize("spacing", ["trailing", "log-snr", "shifted"])
 @pytest.mark.parametrize("schedule", [COSINE, RECTIFIED], ids=lambda schedule: schedule.kind)
-@pytest.mark.parametrize(("start", "steps"), [(99, 1), (99, 2), (99, 16), (99, 100), (40, 8), (0, 1), (1, 2)])
+@pytest.mark.parametrize(("start", "steps"),
+                         [(99, 1), (99, 2), (99, 16), (99, 100), (40, 8), (0, 1), (1, 2)])
 def test_a_spacing_descends_from_its_start_without_repetition(spacing, schedule, start, steps):
     timesteps = sampling_timesteps(schedule, steps, start, spacing)
     assert timesteps[0] == start
@@ -59,12 +60,14 @@ def test_a_spacing_descends_from_its_start_without_repetition(spacing, schedule,
 
 
 def test_the_log_snr_spacing_is_even_in_log_snr():
-    schedule = NoiseSchedule("linear", 20_000)              # fine enough that rounding to timesteps hides nothing
+    # fine enough that rounding to timesteps hides nothing
+    schedule = NoiseSchedule("linear", 20_000)
     timesteps = sampling_timesteps(schedule, 12, None, "log-snr")
     alpha, sigma = schedule(torch.tensor(timesteps))
     levels = (alpha / sigma).log()
     assert timesteps[-1] == 0
-    torch.testing.assert_close(levels, torch.linspace(levels[0], levels[-1], 12), atol=0.2, rtol=0)      # they are about 1 apart
+    # they are about 1 apart
+    torch.testing.assert_close(levels, torch.linspace(levels[0], levels[-1], 12), atol=0.2, rtol=0)
 
 
 @pytest.mark.parametrize("schedule", [COSINE, RECTIFIED], ids=lambda schedule: schedule.kind)
@@ -81,8 +84,9 @@ def test_the_shifted_spacing_spends_its_steps_where_there_is_much_noise():
     torch.testing.assert_close(sigma, torch.tensor([1, 15 / 16, 5 / 6, 5 / 8]), atol=0.0051, rtol=0)
 
 
-@pytest.mark.parametrize(("steps", "spacing", "message"), [(0, "log-snr", "choose 1 to 100"), (101, "shifted", "choose 1 to 100"),
-                                                        (10, "karras", "unknown spacing 'karras': choose one of trailing")])
+@pytest.mark.parametrize(("steps", "spacing", "message"),
+                         [(0, "log-snr", "choose 1 to 100"), (101, "shifted", "choose 1 to 100"),
+                          (10, "karras", "unknown spacing 'karras': choose one of trailing")])
 def test_a_spacing_that_cannot_be_is_an_error(steps, spacing, message):
     with pytest.raises(InputError, match=message):
         sampling_timesteps(COSINE, steps, None, spacing)

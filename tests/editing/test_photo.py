@@ -26,7 +26,9 @@ def examples(test_set):
 
 
 def big(image, side):
-    return np.asarray(Image.fromarray(image[0].numpy()).resize((side, side), Image.Resampling.BICUBIC)) / 255
+    return np.asarray(
+        Image.fromarray(image[0].numpy()).resize((side, side), Image.Resampling.BICUBIC)
+    ) / 255
 
 
 def photo(image, side=140, at=(120, 380), size=(480, 640), thin=1.0):
@@ -42,11 +44,12 @@ def photo(image, side=140, at=(120, 380), size=(480, 640), thin=1.0):
 
 def recognised(images, labels):
     """The share that a classifier, trained on MNIST alone, takes for what they are."""
-    return (extract(load_features("digits-v1").networks["classifier"], images)[1].argmax(1) == labels).float().mean()
+    return (extract(load_features("digits-v1").networks["classifier"], images)[1].argmax(1)
+            == labels).float().mean()
 
 
-PLACES = {"small": {}, "large": {"side": 300, "at": (100, 20)}, "tiny": {"side": 60, "at": (400, 30)},
-          "tall": {"size": (900, 300), "at": (600, 90)}}
+PLACES = {"small": {}, "large": {"side": 300, "at": (100, 20)},
+          "tiny": {"side": 60, "at": (400, 30)}, "tall": {"size": (900, 300), "at": (600, 90)}}
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -55,7 +58,9 @@ def test_a_photo_of_a_digit_becomes_a_digit_of_mnist(test_set, examples, tmp_pat
     for k in range(6):
         photo(test_set.images[k], **PLACES[place]).save(tmp_path / f"{k}.png")
         image, done, *_ = fit_image(tmp_path / f"{k}.png", examples)
-        assert all(word in done for word in ("RGB -> grey", "inverted: images of the model are light on dark", "cropped to the ink"))
+        assert all(word in done
+                   for word in ("RGB -> grey", "inverted: images of the model are light on dark",
+                                "cropped to the ink"))
         fitted.append(image)
     fitted = torch.cat(fitted)
     assert fitted.shape == (6, 1, 28, 28)
@@ -63,7 +68,9 @@ def test_a_photo_of_a_digit_becomes_a_digit_of_mnist(test_set, examples, tmp_pat
     assert fitted[..., :2, :].max() < 0.05          # nothing of the paper is left
 
 
-def test_ink_is_fitted_into_the_box_and_its_centre_of_mass_into_the_middle(test_set, examples, tmp_path):
+def test_ink_is_fitted_into_the_box_and_its_centre_of_mass_into_the_middle(
+    test_set, examples, tmp_path
+):
     photo(test_set.images[2]).save(tmp_path / "one.png")
     image = fit_image(tmp_path / "one.png", examples)[0][0, 0]
     rows, columns = (torch.nonzero((image > 0.05).any(axis)).flatten() for axis in (1, 0))
@@ -103,8 +110,8 @@ def test_transparency_16_bits_and_animations_show_the_same_digit(test_set, examp
     Image.fromarray(65535 - bits.astype(np.uint16) * 200).save(tmp_path / "deep.png")
     frames = [Image.fromarray(255 - bits), Image.fromarray(255 - bits.T)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    kinds = {"black_on_nothing.png": "RGBA", "white_on_nothing.png": "RGBA", "deep.png": "16-bit grey",
-            "moving.gif": "the first of 2 frames"}
+    kinds = {"black_on_nothing.png": "RGBA", "white_on_nothing.png": "RGBA",
+             "deep.png": "16-bit grey", "moving.gif": "the first of 2 frames"}
     for name, kind in kinds.items():
         image, done, *_ = fit_image(tmp_path / name, examples)
         assert kind in done
@@ -136,8 +143,8 @@ def test_what_is_no_usable_image_is_an_error_of_one_line(examples, tmp_path):
     (tmp_path / "text.png").write_text("hello")
     Image.new("RGB", (1, 1), "red").save(tmp_path / "dot.png")
     Image.new("RGB", (50, 50), "white").save(tmp_path / "blank.png")
-    for name, message in {"text.png": "cannot be read as an image", "none.png": "is no file", "dot.png": "shows no ink",
-                          "blank.png": "shows no ink"}.items():
+    for name, message in {"text.png": "cannot be read as an image", "none.png": "is no file",
+                          "dot.png": "shows no ink", "blank.png": "shows no ink"}.items():
         with pytest.raises(InputError, match=message) as raised:
             fit_image(tmp_path / name, examples)
         assert "\n" not in str(raised.value)
@@ -153,16 +160,21 @@ def test_a_single_pixel_fills_the_image_of_a_model_without_ink(tmp_path):
 
 def test_a_mask_is_white_where_it_is_to_be_painted(tmp_path):
     rows, columns = torch.meshgrid(torch.arange(28), torch.arange(28), indexing="ij")
-    expected = {"left": columns < 14, "right": columns >= 14, "top": rows < 14, "bottom": rows >= 14}
+    expected = {"left": columns < 14, "right": columns >= 14, "top": rows < 14,
+                "bottom": rows >= 14}
     for half, painted in expected.items():
         assert torch.equal(fit_mask(half, 28).painted[0, 0], painted)
     Image.fromarray(np.uint8([[0, 255], [0, 0]])).save(tmp_path / "corner.png")
-    assert torch.equal(fit_mask(str(tmp_path / "corner.png"), 28).painted[0, 0], expected["right"] & expected["top"])
-    layer = Image.new("RGBA", (2, 2), (255, 255, 255, 0))               # as image editors export it: all white, most of it transparent
+    assert torch.equal(fit_mask(str(tmp_path / "corner.png"), 28).painted[0, 0],
+                       expected["right"] & expected["top"])
+    # as image editors export it: all white, most of it transparent
+    layer = Image.new("RGBA", (2, 2), (255, 255, 255, 0))
     layer.putpixel((1, 0), (255, 255, 255, 255))
     layer.save(tmp_path / "layer.png")
-    assert torch.equal(fit_mask(str(tmp_path / "layer.png"), 28).painted[0, 0], expected["right"] & expected["top"])
-    with pytest.raises(InputError, match=r"there is no mask middle: .* or left, right, top, bottom"):
+    assert torch.equal(fit_mask(str(tmp_path / "layer.png"), 28).painted[0, 0],
+                       expected["right"] & expected["top"])
+    with pytest.raises(InputError,
+                       match=r"there is no mask middle: .* or left, right, top, bottom"):
         fit_mask("middle", 28)
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(InputError, match=r"text\.png cannot be read"):
@@ -170,7 +182,9 @@ def test_a_mask_is_white_where_it_is_to_be_painted(tmp_path):
 
 
 def layered(colour, alpha, hole=None) -> Image.Image:
-    """28x28 of one colour (or an array of greys) with transparency `alpha`, and `hole` in the columns 14 to 27."""
+    """28x28 of one colour (or an array of greys) with transparency `alpha`, and `hole` in the
+    columns 14 to 27.
+    """
     grey = np.full((28, 28), colour, dtype=np.uint8) if isinstance(colour, int) else colour
     opacity = np.full((28, 28), alpha, dtype=np.uint8)
     opacity[8:20, 14:20] = alpha if hole is None else hole
@@ -183,10 +197,14 @@ PHOTOGRAPH = np.tile(np.arange(0, 252, 9, dtype=np.uint8), (28, 1))
 @pytest.mark.parametrize(("layer", "words"), [
     (layered(0, 255, hole=0), "its transparent pixels"),                # black with a hole
     (layered(255, 255, hole=0), "its transparent pixels"),              # a white page with a hole
-    (layered(PHOTOGRAPH, 255, hole=0), "its transparent pixels"),       # the photograph itself with a hole, as web services want it
-    (layered(255, 0, hole=255), "its white pixels"),                    # white strokes on a transparent layer
+    # the photograph itself with a hole, as web services want it
+    (layered(PHOTOGRAPH, 255, hole=0), "its transparent pixels"),
+    # white strokes on a transparent layer
+    (layered(255, 0, hole=255), "its white pixels"),
 ])
-def test_a_mask_in_transparency_alone_is_read_as_editors_and_services_mean_it(tmp_path, layer, words):
+def test_a_mask_in_transparency_alone_is_read_as_editors_and_services_mean_it(
+    tmp_path, layer, words
+):
     layer.save(tmp_path / "mask.png")
     expected = torch.zeros(28, 28, dtype=torch.bool)
     expected[8:20, 14:20] = True
@@ -200,7 +218,8 @@ def test_a_pixel_is_painted_where_any_painted_pixel_touches_it(tmp_path, side):
     pixels[side // 2, :] = 255                                          # a line one pixel wide
     Image.fromarray(pixels).save(tmp_path / "line.png")
     rows = fit_mask(str(tmp_path / "line.png"), 28).painted[0, 0].all(1)
-    touched = [k for k in range(28) if k * side < (side // 2 + 1) * 28 and (k + 1) * side > side // 2 * 28]
+    touched = [k for k in range(28) if k * side < (side // 2 + 1) * 28 and (k + 1) * side
+               > side // 2 * 28]
     assert rows.nonzero()[:, 0].tolist() == touched
 
 

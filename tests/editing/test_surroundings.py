@@ -1,4 +1,6 @@
-"""Photos, scans, forms and crops of digits (the scenes of benchmarks/photos.py) become digits of MNIST, and masks follow them."""
+"""Photos, scans, forms and crops of digits (the scenes of benchmarks/photos.py) become digits of
+MNIST, and masks follow them.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -16,13 +18,16 @@ from nanoldm.evaluation.metrics import extract
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import to_float
 
-specification = importlib.util.spec_from_file_location("photos", Path(__file__).parents[2] / "benchmarks" / "photos.py")
+specification = importlib.util.spec_from_file_location(
+    "photos", Path(__file__).parents[2] / "benchmarks" / "photos.py"
+)
 photos = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(photos)
 
 DIGITS = 10
 AROUND = {"desk": "a frame around it left out", "white frame": "a frame around it left out",
-          "scanner edge on one": "an edge around it left out", "printed box and": "a box around it left out"}
+          "scanner edge on one": "an edge around it left out",
+          "printed box and": "a box around it left out"}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,8 @@ def test_a_picture_of_a_digit_becomes_that_digit(name, test_set, examples, tmp_p
         found = fit_image(tmp_path / "picture.png", examples)
         fitted.append(found.image)
         done.append(found.done)
-    seen = extract(load_features("digits-v1").networks["classifier"], torch.cat(fitted))[1].argmax(1)
+    seen = extract(load_features("digits-v1").networks["classifier"],
+                   torch.cat(fitted))[1].argmax(1)
     assert (seen == test_set.labels[:DIGITS]).sum() >= DIGITS - 2
     for part, words in AROUND.items():
         if part in name:
@@ -58,7 +64,9 @@ def test_the_polarity_can_be_reversed_and_fitting_left_out(test_set, examples, t
     chosen, other = fit_image(file, examples), fit_image(file, examples, invert=True)
     assert "inverted" not in chosen.done
     assert "inverted, as asked" in other.done
-    plain, reversed_ = fit_image(file, examples, fit=False), fit_image(file, examples, fit=False, invert=True)
+    plain, reversed_ = fit_image(file, examples, fit=False), fit_image(
+        file, examples, fit=False, invert=True
+    )
     assert plain.done.endswith("112x112 grey -> resized to 28x28")
     assert torch.allclose(plain.image, 1 - reversed_.image, atol=2 / 255)
     assert (plain.image - chosen.image).abs().mean() < 0.2          # it was light on dark already
@@ -70,12 +78,18 @@ def test_the_polarity_can_be_reversed_and_fitting_left_out(test_set, examples, t
 def test_colours_are_inverted_only_when_asked(tmp_path):
     Image.new("RGB", (20, 20), (200, 30, 0)).save(tmp_path / "red.png")
     colour = torch.rand(8, 3, 16, 16)
-    assert fit_image(tmp_path / "red.png", colour, invert=True).image.mul(255).round()[0, :, 0, 0].tolist() == [55, 225, 255]
+    assert fit_image(
+        tmp_path / "red.png", colour, invert=True
+    ).image.mul(255).round()[0, :, 0, 0].tolist() == [55, 225, 255]
 
 
-@pytest.mark.parametrize("name", ["paper, evenly lit", "blackboard", "dark desk around", "printed box", "cropped to the ink"])
+@pytest.mark.parametrize("name",
+                         ["paper, evenly lit", "blackboard", "dark desk around", "printed box",
+                          "cropped to the ink"])
 def test_a_mask_of_the_picture_paints_what_it_marks_there(name, test_set, examples, tmp_path):
-    """The mask marks the ink itself: then what is painted must be where the fitted ink is, and nowhere else."""
+    """The mask marks the ink itself: then what is painted must be where the fitted ink is, and
+    nowhere else.
+    """
     file = tmp_path / "picture.png"
     for number in (0, 2, 4):
         image = photos.picture(name, test_set.images[number], number)
@@ -89,9 +103,12 @@ def test_a_mask_of_the_picture_paints_what_it_marks_there(name, test_set, exampl
         Image.fromarray((ink & inside).astype(np.uint8) * 255).save(tmp_path / "mask.png")
         painted, done = fit_mask(str(tmp_path / "mask.png"), 28, fitted)
         assert done.endswith("its white pixels, cropped as the picture")
-        bright, dark = fitted.image > 0.6, torch.nn.functional.max_pool2d(fitted.image, 3, 1, 1) < 0.05
+        bright, dark = fitted.image > 0.6, torch.nn.functional.max_pool2d(
+            fitted.image, 3, 1, 1
+        ) < 0.05
         assert painted[bright].float().mean() > 0.97
-        assert painted[dark].float().mean() < 0.03 or "desk" in name       # a part of the desk may be as dark and near
+        # a part of the desk may be as dark and near
+        assert painted[dark].float().mean() < 0.03 or "desk" in name
 
 
 def test_a_mask_of_a_photo_for_other_models_is_cropped_to_the_same_square(tmp_path):
@@ -112,7 +129,9 @@ def test_a_mask_of_a_photo_for_other_models_is_cropped_to_the_same_square(tmp_pa
         assert not painted[:, :8].any()
 
 
-def test_masks_of_another_shape_or_of_the_models_size_are_laid_over_the_fitted_image(test_set, examples, tmp_path):
+def test_masks_of_another_shape_or_of_the_models_size_are_laid_over_the_fitted_image(
+    test_set, examples, tmp_path
+):
     photos.picture("paper, evenly lit", test_set.images[0], 0).save(tmp_path / "picture.png")
     fitted = fit_image(tmp_path / "picture.png", examples)
     for size in ((28, 28), (56, 56)):

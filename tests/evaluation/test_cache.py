@@ -45,10 +45,9 @@ def test_a_stored_result_counts_only_under_its_own_key(folder):
     assert same(cached("b", compute), 1)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda content: content[:-1], lambda content: content[:-1] + b"\xff", lambda content: b""],
-)
+@pytest.mark.parametrize("damage",
+                         [lambda content: content[:-1], lambda content: content[:-1] + b"\xff",
+                          lambda content: b""])
 def test_a_damaged_file_is_computed_again_and_replaced(folder, damage):
     compute, file = Compute(), folder / "a.safetensors"
     cached("a", compute)

@@ -163,21 +163,10 @@ def test_the_choice_follows_its_rule(rows, expected):
 
 
 def test_a_table_without_a_choice_states_that():
-    report = {
-        "reference": row(100, 10),
-        "rows": [row(32, 9)],
-        "chosen": None,
-        "nfe": [32],
-        "metric": "frechet_test",
-        "batches": 10,
-        "real images": {"frechet_test": 1, "kernel_test": 0},
-        "images": 40,
-        "real_count": 30,
-        "model": "m",
-        "first_seed": 0,
-        "data": {"name": "d"},
-        "features": {"name": "f"},
-    }
+    report = {"reference": row(100, 10), "rows": [row(32, 9)], "chosen": None, "nfe": [32],
+              "metric": "frechet_test", "batches": 10,
+              "real images": {"frechet_test": 1, "kernel_test": 0}, "images": 40, "real_count": 30,
+              "model": "m", "first_seed": 0, "data": {"name": "d"}, "features": {"name": "f"}}
     text = table(report)
     assert f"no choice: all settings cost more than {MOST_NFE} NFE" in text
     assert "of 30 images, not comparable with 40" in text

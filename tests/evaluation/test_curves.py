@@ -81,11 +81,9 @@ def test_a_training_logs_the_denoising_error_of_both_weights_and_the_gates(train
 
 
 def test_a_column_is_one_metric_of_one_stage_with_lists_as_means():
-    records = [
-        {"stage": "denoiser", "step": 1, "loss": 2.0},
-        {"stage": "autoencoder", "step": 1, "loss": 9.0},
-        {"stage": "denoiser", "step": 5, "denoising_error": [1.0, 3.0]},
-        {"stage": "denoiser", "step": 7, "loss": 1.0},
-    ]
+    records = [{"stage": "denoiser", "step": 1, "loss": 2.0},
+               {"stage": "autoencoder", "step": 1, "loss": 9.0},
+               {"stage": "denoiser", "step": 5, "denoising_error": [1.0, 3.0]},
+               {"stage": "denoiser", "step": 7, "loss": 1.0}]
     assert column(records, "denoiser", "loss") == ([1, 7], [2.0, 1.0])
     assert column(records, "denoiser", "denoising_error") == ([5], [pytest.approx(2)])

@@ -30,9 +30,8 @@ def model(monkeypatch) -> LatentDiffusion:
     return deepcopy(LatentDiffusion.from_pretrained("mnist"))
 
 
-def first_failed(
-    model: LatentDiffusion, images: Tensor, until: str = "denoise from t = 75"
-) -> tuple[str | None, str]:
+def first_failed(model: LatentDiffusion, images: Tensor,
+                 until: str = "denoise from t = 75") -> tuple[str | None, str]:
     """The first failed check and its cause; later checks than `until` are not run."""
     network = load_features().networks["classifier"]
     for check, sheet in doctor.run_checks(model, images, network):

@@ -121,9 +121,8 @@ def test_ready_samples_are_judged_without_a_model_and_with_one(
     assert values[0] == values[1]
 
 
-def test_unusable_samples_and_options_are_errors(
-    tiny_reference, small_model, tmp_path, monkeypatch
-):
+def test_unusable_samples_and_options_are_errors(tiny_reference, small_model, tmp_path,
+                                                 monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, shape in {"none": (0, 8, 8), "few": (5, 8, 8), "large": (30, 28, 28)}.items():
         np.savez(f"{name}.npz", images=np.zeros(shape, np.uint8))

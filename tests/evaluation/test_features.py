@@ -25,15 +25,13 @@ def bundled():
 def test_the_bundled_classifier_recognises_the_test_set(bundled):
     found = accuracy(bundled.networks["classifier"], load("mnist")[1])
     assert found >= 0.994
-    assert found == pytest.approx(
-        bundled.facts["networks"]["classifier"]["test_accuracy"], abs=2e-4
-    )
+    assert found == pytest.approx(bundled.facts["networks"]["classifier"]["test_accuracy"],
+                                  abs=2e-4)
 
 
 def test_the_bundled_rotation_network_has_its_stated_accuracy(bundled):
-    found = accuracy(
-        bundled.networks["rotation"], load("mnist")[1].select(slice(0, None, 5)), "rotation"
-    )
+    found = accuracy(bundled.networks["rotation"], load("mnist")[1].select(slice(0, None, 5)),
+                     "rotation")
     assert found == pytest.approx(bundled.facts["networks"]["rotation"]["test_accuracy"], abs=0.015)
 
 
@@ -64,19 +62,13 @@ def test_an_altered_network_is_an_error_that_names_it(tmp_path):
         load_features(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "{}",
-        '{"name": "mine", "data": {}, "networks": {}}',
-        '{"data": {"name": "mnist"}, "networks": []}',
-    ],
-)
+@pytest.mark.parametrize("content",
+                         ["{}", '{"name": "mine", "data": {}, "networks": {}}',
+                          '{"data": {"name": "mnist"}, "networks": []}'])
 def test_a_foreign_description_of_networks_is_an_error_that_names_it(tmp_path, content):
     (tmp_path / "features.json").write_text(content)
-    with pytest.raises(
-        InputError, match=r"features\.json is not a configuration of nanoldm"
-    ) as error:
+    with pytest.raises(InputError,
+                       match=r"features\.json is not a configuration of nanoldm") as error:
         load_features(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -125,9 +117,8 @@ def test_features_from_the_command_line(nanoldm, digits):
 
 def test_rotate_turns_each_image_by_its_own_quarters():
     images, turns = torch.rand(5, 1, 6, 6, generator=generator(0)), torch.tensor([0, 3, 1, 2, 1])
-    expected = torch.stack(
-        [image.rot90(k, (1, 2)) for image, k in zip(images, turns.tolist(), strict=True)]
-    )
+    expected = torch.stack([image.rot90(k, (1, 2)) for image,
+                            k in zip(images, turns.tolist(), strict=True)])
     assert torch.equal(rotate(images, turns), expected)
 
 

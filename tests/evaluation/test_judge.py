@@ -49,13 +49,10 @@ def found(judge) -> dict[str, dict[str, float]]:
         ),
     }
     sets |= {f"noise {sigma}": noised(real, sigma) for sigma in (0.1, 0.2, 0.4)}
-    sets |= {
-        f"blur {sigma}": gaussian_blur(real, [9, 9], [sigma, sigma]) for sigma in (0.5, 1.0, 1.5)
-    }
-    sets |= {
-        f"ones {share}": torch.cat((ones[: N * share // 100], real[N * share // 100 :]))
-        for share in (25, 50, 100)
-    }
+    sets |= {f"blur {sigma}": gaussian_blur(real, [9, 9], [sigma, sigma])
+             for sigma in (0.5, 1.0, 1.5)}
+    sets |= {f"ones {share}": torch.cat((ones[: N * share // 100], real[N * share // 100 :]))
+             for share in (25, 50, 100)}
     return {name: judge.summarise(judge.observe(images)) for name, images in sets.items()}
 
 
@@ -84,30 +81,22 @@ def test_the_test_images_as_samples_are_the_floor(floor):
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("kind", ["noise", "blur", "ones"])
 def test_more_damage_is_more_distance_for_both_networks(found, kind, name):
-    distances = [
-        found["real"][name],
-        *(values[name] for damage, values in found.items() if damage.startswith(kind)),
-    ]
+    distances = [found["real"][name],
+                 *(values[name] for damage, values in found.items() if damage.startswith(kind))]
     assert len(distances) == 4
     assert all(1.5 * less < more for less, more in pairwise(distances))
 
 
 def test_a_network_without_labels_puts_all_damages_in_about_the_same_order(found):
-    ranks = [
-        torch.tensor([values[name] for values in found.values()]).argsort().argsort()
-        for name in BOTH
-    ]
+    ranks = [torch.tensor([values[name] for values in found.values()]).argsort().argsort()
+             for name in BOTH]
     assert torch.corrcoef(torch.stack(ranks).double())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("name", [*BOTH, "kernel_test", "rotation_kernel_test"])
 def test_reconstructions_lie_between_real_images_and_noisy_ones(found, name):
-    assert (
-        found["real"][name]
-        < found["reconstructions"][name]
-        < found["noise 0.2"][name]
-        < found["noise 0.4"][name]
-    )
+    assert (found["real"][name] < found["reconstructions"][name] < found["noise 0.2"][name]
+            < found["noise 0.4"][name])
 
 
 def test_damage_lowers_density_coverage_and_confidence(found):
@@ -143,11 +132,8 @@ def test_new_images_do_not_count_as_copies(found):
 def test_the_floors_enclose_everything_between_perfect_and_noise(judge, found):
     floors = judge.floors(N, 0)
     for name in BOTH:
-        damaged = [
-            values[name]
-            for damage, values in found.items()
-            if damage.startswith(("noise", "blur", "ones"))
-        ]
+        damaged = [values[name] for damage,
+                   values in found.items() if damage.startswith(("noise", "blur", "ones"))]
         assert floors["real images"][name] < min(damaged) < max(damaged) < floors["noise"][name]
     assert floors["noise"]["coverage"] == 0
     assert floors["noise"]["nearest_ratio"] > 2
@@ -160,11 +146,8 @@ def test_the_floors_enclose_everything_between_perfect_and_noise(judge, found):
 
 def test_the_floor_of_real_images_leaves_them_out_of_what_they_are_compared_with(judge):
     """Half of the training set: the distance to the other half is four times that to the whole."""
-    small = Judge(
-        load_features("digits-v1"),
-        judge.train_set.select(slice(2000)),
-        judge.test_set.select(slice(1000)),
-    )
+    small = Judge(load_features("digits-v1"), judge.train_set.select(slice(2000)),
+                  judge.test_set.select(slice(1000)))
     features = small.train.features["classifier"][torch.randperm(2000, generator=generator(3))]
     halves = metrics.frechet_distance(features[:1000], features[1000:])
     assert small.real_count(10_000) == 1000
@@ -177,14 +160,8 @@ def test_the_floor_of_real_images_leaves_them_out_of_what_they_are_compared_with
 def test_ten_thousand_ready_images_are_judged_on_the_command_line(nanoldm, cache, judge, floor):
     kept = {file: file.stat().st_mtime_ns for file in cache.rglob("*.safetensors")}
     save_npz(cache / "test.npz", judge.test_set.images)
-    done = nanoldm(
-        "evaluate",
-        "--samples",
-        cache / "test.npz",
-        "--out",
-        "ten-thousand",
-        env={**os.environ, "NANOLDM_DATA": str(cache)},
-    )
+    done = nanoldm("evaluate", "--samples", cache / "test.npz", "--out", "ten-thousand",
+                   env={**os.environ, "NANOLDM_DATA": str(cache)})
     assert done.returncode == 0, done.stderr
     report = json.loads((nanoldm.folder / "ten-thousand" / "report.json").read_text())
     assert report["judged"]["images"] == 10_000

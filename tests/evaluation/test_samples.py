@@ -57,12 +57,8 @@ def test_an_interrupted_generation_continues(tiny_pipeline, tmp_path, monkeypatc
     again = made("s.npz")
     assert again.missing == [4, 5, 6, 7, 8, 9]
     assert torch.equal(again.images(), made("whole.npz").images())
-    others = (
-        Sampling(steps=2, clamp=False),
-        Sampling("ddim", 2),
-        Sampling("ddim", 2, eta=0.5),
-        Sampling(steps=2, spacing="log-snr"),
-    )
+    others = (Sampling(steps=2, clamp=False), Sampling("ddim", 2), Sampling("ddim", 2, eta=0.5),
+              Sampling(steps=2, spacing="log-snr"))
     for other in others:
         assert made("s.npz", other).missing == list(range(10))
 
@@ -95,9 +91,7 @@ def test_the_cost_is_the_sum_over_missing_images(monkeypatch):
     monkeypatch.setattr(samples.time, "perf_counter", lambda: clock[0])
     denoiser = SimpleNamespace(schedule=NoiseSchedule())
     model = SimpleNamespace(images_per_batch=4, generate=generate, denoiser=denoiser)
-    parts = [
-        SimpleNamespace(model=model, missing=range(count), nfe=nfe)
-        for count, nfe in ((8, 5), (4, 1), (0, 9))
-    ]
+    parts = [SimpleNamespace(model=model, missing=range(count), nfe=nfe) for count,
+             nfe in ((8, 5), (4, 1), (0, 9))]
     assert samples.seconds(parts) == pytest.approx(2 * (1 + 2 * 5) + (1 + 2 * 1))
     assert samples.seconds(parts[2:]) == 0

@@ -1,4 +1,6 @@
-"""Clusters of the latents as pseudo-labels, from the recipe to the command line. Its user cannot choose labels."""
+"""Clusters of the latents as pseudo-labels, from the recipe to the command line. Its user cannot
+choose labels.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,8 @@ CLUSTERS = ("--diffusion.clusters", 4, "--diffusion.label_dropout", 0.1)
 
 @pytest.fixture(scope="module")
 def run(nanoldm, tiny_options):
-    finished = nanoldm("train", "mnist", *tiny_options, *CLUSTERS, "--steps", 12, "--out", "clusters")
+    finished = nanoldm("train", "mnist", *tiny_options, *CLUSTERS, "--steps", 12, "--out",
+                       "clusters")
     assert finished.returncode == 0, finished.stderr
     return nanoldm.folder / "clusters"
 
@@ -33,7 +36,7 @@ def run(nanoldm, tiny_options):
 def model(run) -> LatentDiffusion:
     found = LatentDiffusion.from_pretrained(run)
     with torch.no_grad():
-        found.denoiser.network.label.weight.mul_(200)            # after twelve steps it has learnt little
+        found.denoiser.network.label.weight.mul_(200)  # after twelve steps it has learnt little
         for parameter in found.denoiser.network.parameters():
             if not parameter.any() or parameter.abs().max() < 0.02:
                 parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
@@ -41,11 +44,13 @@ def model(run) -> LatentDiffusion:
 
 
 def test_clusters_are_learnt():
-    """Latents of two kinds without labels: conditioned on the cluster, the network is far better than without."""
+    """Latents of two kinds without labels: conditioned on the cluster, the network is far better
+    than without.
+    """
     latents = torch.tensor([1.0, -1.0]).repeat(64)[:, None, None].expand(-1, 4, 6).contiguous()
-    recipe = RECIPES["mnist-conditional"]().replace(
-        network={"width": 16, "heads": 2, "depth": 1}, diffusion={"prediction": "x0", "clusters": 2},
-        training={"learning_rate": 1e-2})
+    recipe = RECIPES["mnist-conditional"]().replace(network={"width": 16, "heads": 2, "depth": 1},
+                                                    diffusion={"prediction": "x0", "clusters": 2},
+                                                    training={"learning_rate": 1e-2})
     stage = denoiser_stage(recipe, ConvAE(8), cluster_count(2, len(latents)))
     assert stage.loss_module.denoiser.labels == 2
     give_latents(stage, recipe, latents, cluster_latents(latents, 2))
@@ -58,7 +63,7 @@ def test_clusters_are_learnt():
 
 def test_each_seed_has_a_cluster_and_all_occur(model):
     clusters = model.draw_labels(300)
-    assert torch.bincount(clusters, minlength=4).min() > 45       # 75 expected, standard deviation 7.5
+    assert torch.bincount(clusters, minlength=4).min() > 45  # 75 expected, standard deviation 7.5
     images = model.generate([7, 8], steps=5)
     assert torch.equal(images, model.generate([7, 8], steps=5))
     assert not torch.equal(images, model.generate([7, 8], -1, steps=5))      # without a cluster
@@ -77,11 +82,13 @@ def test_edits_use_no_clusters(model):
     """So that they depend on the image, and an inversion returns to it."""
     image = to_float(load("mnist")[1].resize(8).images[:1])
     for edit in (lambda **options: editing.img2img(model, image, 50, range(2), steps=3, **options),
-                 lambda **options: editing.inpaint(model, image, fit_mask("right", 8).painted, range(2), steps=3, **options),
+                 lambda **options: editing.inpaint(model, image, fit_mask("right", 8).painted,
+                                                   range(2), steps=3, **options),
                  lambda **options: editing.vary(model, image, 0.2, range(2), steps=3, **options)):
         assert torch.equal(edit().images, edit(labels=-1).images)
     x_T, back = editing.invert(model, image, steps=20)
-    assert (model.generate([5], -1, x_T=x_T, sampler="ddim", steps=20) - back.images).abs().max() < 1e-4
+    assert (model.generate([5], -1, x_T=x_T, sampler="ddim", steps=20)
+            - back.images).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(("images", "clusters"), [(1, 0), (60, 0), (300, 4)])
@@ -109,15 +116,17 @@ def test_its_images_are_judged_as_images_without_labels(model, tmp_path):
 
 
 def test_a_resumed_run_keeps_its_clusters_even_if_its_latents_change(run):
-    """Other threads or another torch change their last digits, and perhaps the number of a cluster."""
+    """Other threads or another torch change their last digits, and perhaps the number of a cluster.
+    """
     resumed = Run(run, RECIPES["mnist-fast"]())
     first, second = (resumed.load_or_make_clusters(torch.randn(288, 4, 6), 4, {}) for _ in range(2))
     assert torch.equal(first, second)
     assert torch.bincount(first).tolist() == [72] * 4
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-    ({"clusters": 6, "label_dropout": 0.1}, "a power of two, such as 4"), ({"clusters": 4}, "give label_dropout too")])
+@pytest.mark.parametrize(("fields", "message"),
+                         [({"clusters": 6, "label_dropout": 0.1}, "a power of two, such as 4"),
+                          ({"clusters": 4}, "give label_dropout too")])
 def test_impossible_clusters_are_errors(fields, message):
     with pytest.raises(ValueError, match=message):
         Diffusion(schedule="cosine", timesteps=100, prediction="v", **fields)

@@ -1,4 +1,6 @@
-"""Training with labels: batches that carry them, networks that learn them, data in which they are missing."""
+"""Training with labels: batches that carry them, networks that learn them, data in which they are
+    missing.
+"""
 
 import pytest
 import torch
@@ -23,7 +25,8 @@ def test_batches_carry_the_labels_of_their_images_and_drop_the_share_asked_for()
 
 def test_labels_leave_latents_timesteps_and_noise_of_a_batch_alone():
     latents, labels = torch.randn(50, 4, 2), torch.arange(50)
-    plain, labelled = (next(latent_batches(latents, 10, 100, 0, **options)) for options in ({}, {"labels": labels}))
+    plain, labelled = (next(latent_batches(latents, 10, 100, 0, **options))
+                       for options in ({}, {"labels": labels}))
     assert all(torch.equal(plain[name], labelled[name]) for name in ("x0", "t", "eps"))
     assert "label" not in plain
 
@@ -41,10 +44,15 @@ def test_a_recipe_with_labels_has_as_many_as_the_data_has_classes():
 
 
 def test_labels_are_learnt():
-    """Two classes, each one single latent: with the label the network can be far better than without."""
-    latents = torch.tensor([[1.0] * 6, [-1.0] * 6]).repeat(64, 1).view(128, 1, 6).expand(-1, 4, -1).contiguous()
-    recipe = RECIPES["mnist-conditional"]().replace(
-        network={"width": 16, "heads": 2, "depth": 1}, diffusion={"prediction": "x0"}, training={"learning_rate": 1e-2})
+    """Two classes, each one single latent: with the label the network can be far better than
+    without.
+    """
+    latents = torch.tensor(
+        [[1.0] * 6, [-1.0] * 6]
+    ).repeat(64, 1).view(128, 1, 6).expand(-1, 4, -1).contiguous()
+    recipe = RECIPES["mnist-conditional"]().replace(network={"width": 16, "heads": 2, "depth": 1},
+                                                    diffusion={"prediction": "x0"},
+                                                    training={"learning_rate": 1e-2})
     stage = denoiser_stage(recipe, ConvAE(8), 2)
     give_latents(stage, recipe, latents, torch.tensor([0, 1] * 64))
     list(stage.run(150))
@@ -63,9 +71,11 @@ def test_without_dropout_there_would_be_no_network_without_label():
         RECIPES["mnist-conditional"]().replace(diffusion={"label_dropout": 0})
 
 
-@pytest.mark.parametrize(("train", "test", "classes", "whole"), [
-    ([0, 1, 2], [0, 1], 3, True), ([0, 1], [0, 2], 3, True), ([0, 0], [0], 1, False), ([0, 1], [-1, -1], 2, False)])
+@pytest.mark.parametrize(("train", "test", "classes", "whole"),
+                         [([0, 1, 2], [0, 1], 3, True), ([0, 1], [0, 2], 3, True),
+                          ([0, 0], [0], 1, False), ([0, 1], [-1, -1], 2, False)])
 def test_classes_are_those_of_both_sets(train, test, classes, whole):
-    sets = [ImageSet(torch.zeros(len(labels), 1, 4, 4, dtype=torch.uint8), torch.tensor(labels)) for labels in (train, test)]
+    sets = [ImageSet(torch.zeros(len(labels), 1, 4, 4, dtype=torch.uint8), torch.tensor(labels))
+            for labels in (train, test)]
     assert class_count(*sets) == classes
     assert labelled(*sets) is whole

@@ -25,17 +25,21 @@ def train(recipe, folder):
 @pytest.fixture
 def moved(animals, animal_run, tmp_path):
     """(a copy of the run, a copy of its images in another place)."""
-    return shutil.copytree(animal_run, tmp_path / "run"), shutil.copytree(animals, tmp_path / "elsewhere")
+    return shutil.copytree(
+        animal_run, tmp_path / "run"
+    ), shutil.copytree(animals, tmp_path / "elsewhere")
 
 
 def test_images_that_moved_continue_the_run_and_are_recorded(animal_recipe, moved, capsys):
     run, elsewhere = moved
     weights = (run / "model" / "network" / "diffusion_pytorch_model.safetensors").read_bytes()
     train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
-    assert f"have moved from {animal_recipe.data.name} to folder:{elsewhere}" in capsys.readouterr().out
+    note = f"have moved from {animal_recipe.data.name} to folder:{elsewhere}"
+    assert note in capsys.readouterr().out
     for file in (run / "recipe.json", run / "model" / "recipe.json"):
         assert read_json(file)["data"]["name"] == f"folder:{elsewhere}"
-    assert (run / "model" / "network" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
+    assert (run / "model" / "network"
+            / "diffusion_pytorch_model.safetensors").read_bytes() == weights
     train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
     output = capsys.readouterr().out
     assert "is finished: nothing to do" in output
@@ -45,12 +49,15 @@ def test_images_that_moved_continue_the_run_and_are_recorded(animal_recipe, move
 def test_other_images_elsewhere_do_not_continue_the_run(animal_recipe, moved):
     run, elsewhere = moved
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
-    with pytest.raises(InputError, match=r"or their labels of folder:.*elsewhere are not those of folder:.*animals.*, with which"):
+    with pytest.raises(InputError, match=r"or their labels of folder:.*elsewhere are not those of "
+                       r"folder:.*animals.*, with which"):
         train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
 
 
 @pytest.mark.parametrize("part", ["training", "test"])
-def test_images_that_were_replaced_since_the_training_are_not_used_to_measure(part, animal_recipe, moved, capsys):
+def test_images_that_were_replaced_since_the_training_are_not_used_to_measure(
+    part, animal_recipe, moved, capsys
+):
     run, elsewhere = moved
     train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
     assert len(images_of(run)[1]) == 90
@@ -58,10 +65,13 @@ def test_images_that_were_replaced_since_the_training_are_not_used_to_measure(pa
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(files[9 if part == "test" else 0])
     assert images_of(run, f"folder:{elsewhere}")[0].name == f"folder:{elsewhere}"       # asked for
     own_test_set(run)
-    assert f"note: the {part} images or their labels of folder:{elsewhere} have changed since {run} was trained" in capsys.readouterr().out
+    what = f"the {part} images or their labels of folder:{elsewhere}"
+    assert f"note: {what} have changed since {run} was trained" in capsys.readouterr().out
     export(run, run.parent / "copy")
     for model in (run, run.parent / "copy"):
-        with pytest.raises(InputError, match=rf"the {part} images .* have changed since .* was trained: restore .*--data folder:"):
+        with pytest.raises(InputError,
+                           match=rf"the {part} images .* have changed since .* was trained: "
+                           r"restore .*--data folder:"):
             evaluate(str(model), Reference(tiny(run.parent), weak_features=True), n=20)
 
 
@@ -77,12 +87,16 @@ def test_replaced_test_images_do_not_continue_the_run_either(animal_recipe, move
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(sorted(elsewhere.rglob("*.png"))[9])
     same = Run(run, animal_recipe.replace(data={"name": f"folder:{elsewhere}"}))
     for continue_ in (same.train, same.forecast):
-        with pytest.raises(InputError, match=r"are not those of folder:.*animals.*, with which the run in .*run started"):
+        with pytest.raises(InputError,
+                           match=r"are not those of folder:.*animals.*, with which the run in "
+                           r".*run started"):
             continue_()
     assert read_json(run / "recipe.json")["data"]["name"] == animal_recipe.data.name
 
 
-def test_a_stopped_run_whose_images_moved_ends_with_the_same_weights(animal_recipe, animals, animal_run, tmp_path, monkeypatch):
+def test_a_stopped_run_whose_images_moved_ends_with_the_same_weights(
+    animal_recipe, animals, animal_run, tmp_path, monkeypatch
+):
     elsewhere = shutil.copytree(animals, tmp_path / "elsewhere")
 
     def stop(*_, **__):
@@ -98,7 +112,9 @@ def test_a_stopped_run_whose_images_moved_ends_with_the_same_weights(animal_reci
 
 
 @pytest.mark.parametrize("writes", [1, 2, 3])
-def test_a_kill_while_the_new_place_is_recorded_is_repaired_by_the_same_command(writes, animal_recipe, moved, monkeypatch, capsys):
+def test_a_kill_while_the_new_place_is_recorded_is_repaired_by_the_same_command(
+    writes, animal_recipe, moved, monkeypatch, capsys
+):
     run, elsewhere = moved
     recipe, left = animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), [writes]
 
@@ -113,12 +129,15 @@ def test_a_kill_while_the_new_place_is_recorded_is_repaired_by_the_same_command(
         train(recipe, run)
     monkeypatch.undo()
     train(recipe, run)
-    assert "is finished: nothing to do" in capsys.readouterr().out or writes == 2       # the model's recipe was ahead of the plan
+    # the model's recipe was ahead of the plan
+    assert "is finished: nothing to do" in capsys.readouterr().out or writes == 2
     assert images_of(run)[0].name == f"folder:{elsewhere}"
     assert read_json(run / "model" / "recipe.json")["data"]["name"] == f"folder:{elsewhere}"
 
 
-def test_the_same_images_are_held_out_where_a_folder_has_moved_and_none_of_others(animal_recipe, moved, tmp_path):
+def test_the_same_images_are_held_out_where_a_folder_has_moved_and_none_of_others(
+    animal_recipe, moved, tmp_path
+):
     _, elsewhere = moved
     run = train(animal_recipe.replace(data={"holdout": 20}), tmp_path / "held").path
     assert [len(part) for part in images_of(run, f"folder:{elsewhere}")[1:]] == [70, 20]
@@ -134,11 +153,15 @@ def test_images_of_other_channels_are_refused_before_any_work(animal_run, tmp_pa
         images_of(animal_run, f"folder:{tmp_path}")
 
 
-def test_missing_test_images_are_an_error_that_names_the_alternative(moved, animal_recipe, tmp_path):
+def test_missing_test_images_are_an_error_that_names_the_alternative(
+    moved, animal_recipe, tmp_path
+):
     run, elsewhere = moved
     train(animal_recipe.replace(data={"name": f"folder:{elsewhere}"}), run)
     shutil.rmtree(elsewhere)
-    with pytest.raises(InputError, match=r"run was trained on folder:.*elsewhere, which cannot be read .* instead of test:K"):
+    with pytest.raises(InputError,
+                       match=r"run was trained on folder:.*elsewhere, which cannot be read .* "
+                       r"instead of test:K"):
         own_test_set(run)
 
 
@@ -146,22 +169,30 @@ def test_feature_networks_belong_to_images_wherever_they_lie(animals, animal_run
     elsewhere = shutil.copytree(animals, tmp_path / "elsewhere")
     features = tmp_path / "features"
     train_features(Data(name=f"folder:{animals}", size=8), features, epochs=1)
-    report = evaluate(str(animal_run), Reference(features, True, f"folder:{elsewhere}"), n=20, out=tmp_path / "report")
+    report = evaluate(str(animal_run), Reference(features, True, f"folder:{elsewhere}"), n=20,
+                      out=tmp_path / "report")
     assert report["data"]["name"] == f"folder:{elsewhere}"
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(elsewhere / "cat" / "3.png")
-    with pytest.raises(InputError, match=r"networks features were trained on folder:.*animals.*, and this is folder:.*elsewhere"):
-        evaluate(str(animal_run), Reference(features, True, f"folder:{elsewhere}"), n=20, out=tmp_path / "report")
+    with pytest.raises(InputError,
+                       match=r"networks features were trained on folder:.*animals.*, and this is "
+                       r"folder:.*elsewhere"):
+        evaluate(str(animal_run), Reference(features, True, f"folder:{elsewhere}"), n=20,
+                 out=tmp_path / "report")
 
 
-def test_every_column_has_its_number_of_images_and_only_equal_numbers_are_compared(animals, animal_run, tmp_path, capsys):
+def test_every_column_has_its_number_of_images_and_only_equal_numbers_are_compared(
+    animals, animal_run, tmp_path, capsys
+):
     features = tmp_path / "features"
     train_features(Data(name=f"folder:{animals}", size=8), features, epochs=1)
     report = evaluate(str(animal_run), Reference(features, True), n=60, out=tmp_path / "report")
-    assert report["counts"] == {"real images": 45, "samples, as many as real images": 45, "test set": 10, "noise": 60,
-                                "reconstructions": 10}
+    assert report["counts"] == {"real images": 45, "samples, as many as real images": 45,
+                                "test set": 10, "noise": 60, "reconstructions": 10}
     output = " ".join(capsys.readouterr().out.split())
     for words in ("(60)", "(45)", "(10)", "compare figures of equal N alone"):
         assert words in output
-    few = evaluate(str(animal_run), Reference(features, True), n=20, out=tmp_path / "report")["metrics"]
-    assert report["metrics"]["frechet_train"]["samples, as many as real images"] != report["metrics"]["frechet_train"]["value"]
+    few = evaluate(str(animal_run), Reference(features, True), n=20,
+                   out=tmp_path / "report")["metrics"]
+    distance = report["metrics"]["frechet_train"]
+    assert distance["samples, as many as real images"] != distance["value"]
     assert few["frechet_train"]["value"] != report["metrics"]["frechet_train"]["value"]

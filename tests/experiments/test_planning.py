@@ -26,7 +26,9 @@ def clocked(monkeypatch):
 
 
 def plan_for(**changes):
-    recipe, data = RECIPES["mnist"]().replace(**changes), ImageSet(IMAGES, torch.zeros(len(IMAGES), dtype=torch.long))
+    recipe, data = RECIPES["mnist"]().replace(**changes), ImageSet(
+        IMAGES, torch.zeros(len(IMAGES), dtype=torch.long)
+    )
     first = autoencoder_stage(recipe, IMAGES)
     stages = Stages(first, denoiser_stage(recipe, first.loss_module.autoencoder, 0))
     return make_plan(recipe, stages, data, data, time.monotonic())
@@ -34,7 +36,9 @@ def plan_for(**changes):
 
 def wall_time(plan):
     previews = -(-plan.denoiser_steps // plan.preview_every)
-    return plan.autoencoder_steps * STEP["autoencoder"] + ENCODING + plan.denoiser_steps * STEP["denoiser"] + previews * PREVIEW
+    return plan.autoencoder_steps * STEP[
+        "autoencoder"
+    ] + ENCODING + plan.denoiser_steps * STEP["denoiser"] + previews * PREVIEW
 
 
 @pytest.mark.parametrize("budget", [30, 120, 1200, 36000])
@@ -52,17 +56,20 @@ def test_a_short_budget_does_not_go_to_the_autoencoder_alone(clocked):
 
 def test_a_long_budget_gives_the_autoencoder_its_epochs_or_enough_steps_and_no_more(clocked):
     assert plan_for(budget=36000)[0].autoencoder_steps == 1000 > 10 * (2560 // 128)
-    assert plan_for(budget=36000, autoencoder_training={"epochs": 100})[0].autoencoder_steps == 100 * (2560 // 128)
-    assert plan_for(budget=36000, autoencoder_training={"steps": 3})[0].autoencoder_steps == 3      # meant so
+    assert plan_for(
+        budget=36000, autoencoder_training={"epochs": 100}
+    )[0].autoencoder_steps == 100 * (2560 // 128)
+    # meant so
+    assert plan_for(budget=36000, autoencoder_training={"steps": 3})[0].autoencoder_steps == 3
 
 
 def test_epochs_of_few_images_that_make_too_few_steps_are_announced_with_the_option_to_set(clocked):
     recipe = RECIPES["mnist"]()
-    text = describe(recipe, *plan_for())        # 200 steps of the autoencoder, 2,000 of the denoiser
-    assert "200 steps of the autoencoder are too few to learn much: few images make short epochs: give --ae-epochs 50 for" in text
+    text = describe(recipe, *plan_for())  # 200 steps of the autoencoder, 2,000 of the denoiser
+    assert re.search("200 steps of the autoencoder are too few .*: give --ae-epochs 50", text)
     assert "of the denoiser are too few" not in text
     text = describe(recipe.replace(training={"epochs": 3}), *plan_for(training={"epochs": 3}))
-    assert "30 steps of the denoiser are too few to learn much: few images make short epochs: give --epochs 200 for" in text
+    assert re.search("30 steps of the denoiser are too few .*: give --epochs 200", text)
     chosen = {"autoencoder_training": {"steps": 7}, "training": {"steps": 7}}
     assert "too few" not in describe(recipe.replace(**chosen), *plan_for(**chosen))
 
@@ -92,14 +99,17 @@ def test_a_budget_that_is_too_short_is_an_error(clocked):
         plan_for(budget=3)
 
 
-@pytest.mark.parametrize(("seconds", "end"), [(60, r"until about \d\d:\d\d\)"), (86400 * 2, r"until about \d\d \w+, \d\d:\d\d\)")])
+@pytest.mark.parametrize(("seconds", "end"),
+                         [(60, r"until about \d\d:\d\d\)"),
+                          (86400 * 2, r"until about \d\d \w+, \d\d:\d\d\)")])
 def test_the_end_of_a_run_of_days_has_a_date(clocked, seconds, end):
     assert re.search(end, describe(RECIPES["mnist"](), plan_for()[0], seconds))
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Muon"])
 def test_a_stage_that_was_timed_trains_as_if_it_had_not_been(optimizer):
-    recipe = RECIPES["mnist"]().replace(training={"optimizer": optimizer}, network={"width": 32, "depth": 1})
+    recipe = RECIPES["mnist"]().replace(training={"optimizer": optimizer},
+                                        network={"width": 32, "depth": 1})
     latents, digests = torch.randn(512, 4, 6), []
     for timed in (False, True):
         stage = denoiser_stage(recipe, ConvAE(8), 0)

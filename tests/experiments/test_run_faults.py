@@ -1,4 +1,6 @@
-"""Faults of runs: models removed or mixed, checkpoints altered, starts killed, variables of launchers."""
+"""Faults of runs: models removed or mixed, checkpoints altered, starts killed, variables of
+launchers.
+"""
 
 import json
 import shutil
@@ -27,9 +29,10 @@ def train(recipe, folder):
 @pytest.fixture(scope="module")
 def recipe(digits):
     """With clusters and Muon."""
-    return RECIPES["mnist-fast"]().replace(
-        network={"patch": 1, "width": 48}, data={"name": f"folder:{digits}", "size": 8}, training={"steps": 12},
-        autoencoder_training={"epochs": 1})
+    return RECIPES["mnist-fast"]().replace(network={"patch": 1, "width": 48},
+                                           data={"name": f"folder:{digits}", "size": 8},
+                                           training={"steps": 12},
+                                           autoencoder_training={"epochs": 1})
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +82,14 @@ def take_the_model_of_another(run, other):
     shutil.copytree(other.model, run.model)
 
 
-DAMAGES = (remove_model, truncate_network, remove_recipe, take_the_schedule_of_another, take_the_model_of_another)
+DAMAGES = (remove_model, truncate_network, remove_recipe, take_the_schedule_of_another,
+           take_the_model_of_another)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_the_damaged_model_of_a_finished_run_is_made_again_from_its_checkpoints(run, other, recipe, capsys, damage):
+def test_the_damaged_model_of_a_finished_run_is_made_again_from_its_checkpoints(
+    run, other, recipe, capsys, damage
+):
     before = weights(run)
     damage(run, other)
     train(recipe, run.path)
@@ -103,13 +109,15 @@ def test_a_finished_run_without_checkpoints_has_nothing_to_do(run, recipe, capsy
 @pytest.mark.parametrize("part", [AUTOENCODER, NETWORK])
 def test_weights_of_another_model_of_equal_shape_are_an_error(run, other, part):
     shutil.copy(other.path / part, run.path / part)
-    with pytest.raises(InputError, match=r"mixes two models \(network was trained with another autoencoder\)"):
+    with pytest.raises(InputError,
+                       match=r"mixes two models \(network was trained with another autoencoder\)"):
         LatentDiffusion.from_pretrained(run.path)
 
 
 def test_the_autoencoder_of_another_bundled_model_is_an_error(tmp_path):
     folder = shutil.copytree(BUNDLED / "mnist", tmp_path / "model")
-    shutil.copytree(BUNDLED / "mnist-conditional" / "autoencoder", folder / "autoencoder", dirs_exist_ok=True)
+    shutil.copytree(BUNDLED / "mnist-conditional" / "autoencoder", folder / "autoencoder",
+                    dirs_exist_ok=True)
     with pytest.raises(InputError, match="mixes two models"):
         LatentDiffusion.from_pretrained(folder)
 
@@ -117,7 +125,8 @@ def test_the_autoencoder_of_another_bundled_model_is_an_error(tmp_path):
 def test_the_schedule_of_another_model_is_an_error(run):
     file = run.model / "scheduler" / "scheduler_config.json"
     write_json(file, read_json(file) | {"prediction_type": "epsilon"})
-    with pytest.raises(InputError, match=r"mixes two models \(network was trained with another schedule\)"):
+    with pytest.raises(InputError,
+                       match=r"mixes two models \(network was trained with another schedule\)"):
         LatentDiffusion.from_pretrained(run.path)
 
 
@@ -138,16 +147,18 @@ def with_a_moment_less(tensors):
 
 
 def with_nan(tensors):
-    return {name: tensor * float("nan") if name.startswith("ema") and tensor.is_floating_point() else tensor
-            for name, tensor in tensors.items()}
+    return {name: tensor * float("nan") if name.startswith("ema") and tensor.is_floating_point()
+            else tensor for name, tensor in tensors.items()}
 
 
 def unchanged(tensors):
     return tensors
 
 
-@pytest.mark.parametrize(("alter", "step"), [(unchanged, "-5"), (unchanged, "0"), (unchanged, "13"), (unchanged, "11"), (unchanged, "many"),
-                                             (without_optimizer, "12"), (with_a_moment_less, "12"), (with_nan, "12")])
+@pytest.mark.parametrize(("alter", "step"),
+                         [(unchanged, "-5"), (unchanged, "0"), (unchanged, "13"), (unchanged, "11"),
+                          (unchanged, "many"), (without_optimizer, "12"),
+                          (with_a_moment_less, "12"), (with_nan, "12")])
 def test_an_altered_checkpoint_is_an_error_that_names_the_file(run, recipe, alter, step):
     file = run.checkpoint("denoiser")
     tensors, metadata = load_tensors(file)
@@ -168,10 +179,12 @@ def test_a_start_that_was_killed_before_it_wrote_its_recipe_starts_again(recipe,
 
 def test_a_damaged_log_ends_neither_a_run_nor_its_model(run, recipe, nanoldm):
     lines = run.metrics.read_bytes().splitlines()
-    damaged = b"\n".join([b"[1, 2]", b'{"stage": 3}', b"\xff\xfe", b'{"stage": "denoiser", "step": 1e400}', *lines, b'{"half'])
+    damaged = b"\n".join([b"[1, 2]", b'{"stage": 3}', b"\xff\xfe",
+                          b'{"stage": "denoiser", "step": 1e400}', *lines, b'{"half'])
     run.metrics.write_bytes(damaged)
     (run.model / "metrics.jsonl").write_bytes(damaged)
-    for command in (["info", run.path], ["export", run.path, run.path.parent / "exported"], ["curves", run.path]):
+    for command in (["info", run.path], ["export", run.path, run.path.parent / "exported"],
+                    ["curves", run.path]):
         done = nanoldm(*command)
         assert (done.returncode, done.stderr) == (0, "")
         assert "damaged in line 1 and 4 others" in done.stdout
@@ -187,25 +200,30 @@ def test_several_processes_of_a_launcher_are_an_error(recipe, tmp_path, monkeypa
     assert not (tmp_path / "run").exists()
 
 
-LARGE = [("autoencoder", "levels", 10**6), ("autoencoder", "image_size", 10**9), ("autoencoder", "hidden_channels", 10**9),
-         ("network", "depth", 10**9), ("network", "width", 10**9), ("network", "tokens", 10**12), ("network", "labels", 10**9),
-         ("network", "heads", -1), ("network", "depth", "4"), ("scheduler", "num_train_timesteps", 10**12),
-         ("scheduler", "num_train_timesteps", True)]
+LARGE = [("autoencoder", "levels", 10**6), ("autoencoder", "image_size", 10**9),
+         ("autoencoder", "hidden_channels", 10**9), ("network", "depth", 10**9),
+         ("network", "width", 10**9), ("network", "tokens", 10**12), ("network", "labels", 10**9),
+         ("network", "heads", -1), ("network", "depth", "4"),
+         ("scheduler", "num_train_timesteps", 10**12), ("scheduler", "num_train_timesteps", True)]
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(),
+                    reason="needs Linux's account of memory")
 def test_a_configuration_does_not_decide_how_much_memory_is_taken(finished, tmp_path):
     for k, (part, key, value) in enumerate(LARGE):
         model = shutil.copytree(finished[0] / "model", tmp_path / f"{k:02d}")
         file = model / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
         file.write_text(json.dumps(read_json(file) | {key: value}))
-    code = ("import sys; from pathlib import Path; from nanoldm import LatentDiffusion, InputError\n"
-            "for folder in sorted(Path(sys.argv[1]).iterdir()):\n"
-            "    try: LatentDiffusion.from_pretrained(folder)\n"
-            "    except InputError as error: print(error)\n"
-            "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])")
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    code = (
+        "import sys; from pathlib import Path; from nanoldm import LatentDiffusion, "
+        "InputError\nfor folder in sorted(Path(sys.argv[1]).iterdir()):\n    try: "
+        "LatentDiffusion.from_pretrained(folder)\n    except InputError as error: "
+        "print(error)\nprint(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True,
+                          text=True, timeout=120)
     *messages, peak = done.stdout.splitlines()
     assert len(messages) == len(LARGE), done.stderr
-    assert all("config" in message or "safetensors" in message or "mixes two models" in message for message in messages)
+    assert all("config" in message or "safetensors" in message or "mixes two models" in message
+               for message in messages)
     assert int(peak) < 1_200_000

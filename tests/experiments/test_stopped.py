@@ -39,23 +39,30 @@ def stop_in_rotation(data, out, monkeypatch) -> None:
             train_features(data, out, epochs=2)
 
 
-def test_feature_networks_that_were_finished_are_taken_and_the_rest_is_trained(data, tmp_path, monkeypatch, capsys):
+def test_feature_networks_that_were_finished_are_taken_and_the_rest_is_trained(
+    data, tmp_path, monkeypatch, capsys
+):
     whole = train_features(data, tmp_path / "whole", epochs=2)
     stop_in_rotation(data, tmp_path / "stopped", monkeypatch)
     assert [file.name for file in (tmp_path / "stopped").iterdir()] == ["classifier.safetensors"]
     stop_in(monkeypatch, "classifier")                                  # would be trained again
     again = train_features(data, tmp_path / "stopped", epochs=2)
     assert "classifier: finished before" in capsys.readouterr().out
-    assert again.facts["networks"] == whole.facts["networks"]           # accuracies, and the SHA-256 of equal files
+    # accuracies, and the SHA-256 of equal files
+    assert again.facts["networks"] == whole.facts["networks"]
     assert train_features(data, tmp_path / "stopped", epochs=2).facts == again.facts
     assert "is complete. Use it" in capsys.readouterr().out
     with pytest.raises(InputError, match="exists: give the name of a new folder"):
         train_features(data, tmp_path / "stopped", epochs=3)
 
 
-def test_feature_networks_of_other_options_or_a_users_folder_are_not_gone_on_with(data, tmp_path, monkeypatch):
+def test_feature_networks_of_other_options_or_a_users_folder_are_not_gone_on_with(
+    data, tmp_path, monkeypatch
+):
     stop_in_rotation(data, tmp_path / "stopped", monkeypatch)
-    with pytest.raises(InputError, match=r"classifier\.safetensors was trained on other images, or with other epochs"):
+    with pytest.raises(InputError,
+                       match=r"classifier\.safetensors was trained on other images, or with other "
+                       r"epochs"):
         train_features(data, tmp_path / "stopped", epochs=3)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
@@ -63,7 +70,9 @@ def test_feature_networks_of_other_options_or_a_users_folder_are_not_gone_on_wit
         train_features(data, tmp_path / "mine", epochs=2)
 
 
-def test_an_export_leaves_out_what_is_being_written_and_what_a_killed_one_left(trained_run, tmp_path):
+def test_an_export_leaves_out_what_is_being_written_and_what_a_killed_one_left(
+    trained_run, tmp_path
+):
     run = shutil.copytree(trained_run, tmp_path / "run")
     (run / "model" / f"{TEMPORARY}{os.getpid()}-ab.tmp").write_text("half")
     dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -74,7 +83,9 @@ def test_an_export_leaves_out_what_is_being_written_and_what_a_killed_one_left(t
     assert not list((tmp_path / "exported").rglob("*.tmp"))
 
 
-def test_an_export_that_is_there_already_is_left_alone_and_another_is_refused(trained_run, tmp_path):
+def test_an_export_that_is_there_already_is_left_alone_and_another_is_refused(
+    trained_run, tmp_path
+):
     for _ in range(2):
         export(trained_run, tmp_path / "exported")
     with pytest.raises(InputError, match="exists: give the name of a new folder"):
@@ -82,7 +93,8 @@ def test_an_export_that_is_there_already_is_left_alone_and_another_is_refused(tr
 
 
 def test_an_export_that_fails_leaves_nothing(trained_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("nanoldm.experiments.model_card.write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("nanoldm.experiments.model_card.write_text",
+                        lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         export(trained_run, tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []

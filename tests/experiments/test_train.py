@@ -20,7 +20,8 @@ from nanoldm.utils.files import load_tensors
 
 def weights(run):
     """What identifies a trained model: the digests of its two weight files, as stored."""
-    return [load_tensors(file)[1]["sha256"] for file in sorted((run / "model").rglob("*.safetensors"))]
+    return [load_tensors(file)[1]["sha256"]
+            for file in sorted((run / "model").rglob("*.safetensors"))]
 
 
 def records(run):
@@ -30,15 +31,19 @@ def records(run):
 def start(nanoldm, *arguments):
     """The command in the background."""
     command = [sys.executable, "-m", "nanoldm", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=nanoldm.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=nanoldm.folder, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(run, stage, step, process):
     """Return as soon as the log of `run` has reached a step of a stage."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
-        if any(f'"stage": "{stage}"' in line and int(re.search(r'"step": (\d+)', line)[1]) >= step for line in lines):
+        lines = (
+            run / "metrics.jsonl"
+        ).read_text().splitlines() if (run / "metrics.jsonl").exists() else []
+        if any(f'"stage": "{stage}"' in line and int(re.search(r'"step": (\d+)', line)[1]) >= step
+               for line in lines):
             return
         time.sleep(0.01)
     raise AssertionError(f"{stage} did not reach step {step}")
@@ -58,13 +63,15 @@ def test_a_run_leaves_recipe_metrics_pictures_and_a_model(trained_run):
 
 def test_the_first_loss_is_1_because_the_network_starts_by_predicting_zero(trained_run):
     first = next(record for record in records(trained_run) if record["stage"] == "denoiser")
-    values = 256 * 4 * 6                                # one batch of latents: the standard error of the mean of eps^2
+    values = 256 * 4 * 6  # one batch of latents: the standard error of the mean of eps^2
     assert abs(first["loss"] - 1) < 4 * (2 / values) ** 0.5
 
 
 def test_training_lowers_both_losses_on_images_it_has_not_seen(trained_run):
-    first = {record["stage"]: record["loss"] for record in reversed(records(trained_run)) if "loss" in record}
-    tests = {record["stage"]: record["test_loss"] for record in records(trained_run) if "test_loss" in record}
+    first = {record["stage"]: record["loss"] for record in reversed(records(trained_run))
+             if "loss" in record}
+    tests = {record["stage"]: record["test_loss"] for record in records(trained_run)
+             if "test_loss" in record}
     assert tests["autoencoder"] < first["autoencoder"]
     assert tests["denoiser"] < 0.8 * first["denoiser"]
 
@@ -81,7 +88,9 @@ def test_latents_of_the_training_set_are_normalised_by_the_saved_statistics(trai
     assert pipeline.clip_sample_range == pytest.approx(latents.abs().max().item(), rel=1e-6)
 
 
-def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one(nanoldm, tiny_options, trained_run):
+def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one(
+    nanoldm, tiny_options, trained_run
+):
     run, moments = nanoldm.folder / "killed", random.Random(time.time_ns())
     arguments = ("train", "mnist", *tiny_options, "--steps", 40, "--out", run.name)
     for stage, steps in (("autoencoder", (1, 3)), ("denoiser", (1, 10)), ("denoiser", (15, 30))):
@@ -95,27 +104,33 @@ def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one
     assert finished.returncode == 0, finished.stderr
     assert int(re.search(r"denoiser: continuing from step (\d+) of 40", finished.stdout)[1]) >= 1
     assert weights(run) == weights(trained_run)
-    logged, expected = ([(record["stage"], record["step"]) for record in records(folder)] for folder in (run, trained_run))
+    logged, expected = ([(record["stage"], record["step"]) for record in records(folder)]
+                        for folder in (run, trained_run))
     assert logged == expected
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_is_the_same_training(nanoldm, tiny_options, trained_run):
-    finished = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", "compiled", "--compile")
+    finished = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", "compiled",
+                       "--compile")
     assert finished.returncode == 0, finished.stderr
-    losses, expected = ([record["loss"] for record in records(folder) if record["stage"] == "denoiser" and "loss" in record]
+    losses, expected = ([record["loss"] for record in records(folder) if record["stage"]
+                         == "denoiser" and "loss" in record]
                         for folder in (nanoldm.folder / "compiled", trained_run))
     assert losses == pytest.approx(expected, abs=1e-4)
 
 
 def test_compiling_without_a_compiler_is_an_error_before_the_run_begins(nanoldm, tiny_options):
-    failed = nanoldm("train", "mnist", *tiny_options, "--out", "no-compiler", "--compile", env=os.environ | {"CXX": "no-such-compiler"})
+    failed = nanoldm("train", "mnist", *tiny_options, "--out", "no-compiler", "--compile",
+                     env=os.environ | {"CXX": "no-such-compiler"})
     assert failed.returncode == 2
-    assert "--compile needs a C++ compiler and there is no no-such-compiler: install it" in failed.stderr
+    assert "needs a C++ compiler and there is no no-such-compiler: install it" in failed.stderr
     assert not (nanoldm.folder / "no-compiler").exists()
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(nanoldm, tiny_options, trained_run):
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(
+    nanoldm, tiny_options, trained_run
+):
     run = nanoldm.folder / "interrupted"
     arguments = ("train", "mnist", *tiny_options, "--steps", 40, "--out", run.name)
     process = start(nanoldm, *arguments)
@@ -123,7 +138,8 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(nanoldm, tiny_o
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    stopped = int(re.search(r"denoiser stopped at step (\d+) of 40, checkpoint saved: the same command continues", stderr)[1])
+    stopped = int(re.search(r"denoiser stopped at step (\d+) of 40, checkpoint saved: the same "
+                            r"command continues", stderr)[1])
     assert "Traceback" not in stderr
     again = nanoldm(*arguments)
     assert f"continuing from step {stopped} of 40" in again.stdout
@@ -138,7 +154,9 @@ def test_a_finished_run_says_so_and_is_left_alone(nanoldm, tiny_options, trained
     assert {file: file.stat().st_mtime_ns for file in trained_run.rglob("*")} == before
 
 
-def test_another_recipe_in_the_same_folder_is_an_error_and_the_difference_named(nanoldm, tiny_options, trained_run):
+def test_another_recipe_in_the_same_folder_is_an_error_and_the_difference_named(
+    nanoldm, tiny_options, trained_run
+):
     failed = nanoldm("train", "mnist", *tiny_options, "--steps", 41, "--out", trained_run.name)
     assert failed.returncode == 2
     assert "training.steps 40 there, 41 here" in failed.stderr
@@ -147,7 +165,8 @@ def test_another_recipe_in_the_same_folder_is_an_error_and_the_difference_named(
 def test_other_images_under_the_same_name_are_an_error(nanoldm, digits, tmp_path):
     for number, file in enumerate(sorted(digits.rglob("*.png"))[:40]):
         (tmp_path / f"{number}.png").write_bytes(file.read_bytes())
-    arguments = ("train", "mnist", "--data", f"folder:{tmp_path}", "--size", 8, "--ae-epochs", 1, "--steps", 1, "--out", "changing")
+    arguments = ("train", "mnist", "--data", f"folder:{tmp_path}", "--size", 8, "--ae-epochs", 1,
+                 "--steps", 1, "--out", "changing")
     assert nanoldm(*arguments).returncode == 0
     (tmp_path / "0.png").unlink()
     failed = nanoldm(*arguments)
@@ -165,11 +184,14 @@ def test_a_folder_that_is_not_a_run_is_an_error_and_untouched(nanoldm, tmp_path)
 
 @pytest.mark.parametrize("recipe", ["mnist-64", "mnist-additive", "mnist-fast"])
 def test_the_other_recipes_train_and_sample(nanoldm, tiny_options, recipe):
-    size = {"8": "16"} if recipe == "mnist-fast" else {}        # whose patches need two tokens a side
-    trained = nanoldm("train", recipe, *(size.get(option, option) for option in tiny_options), "--steps", 3)
+    size = {"8": "16"} if recipe == "mnist-fast" else {}  # whose patches need two tokens a side
+    trained = nanoldm("train", recipe, *(size.get(option, option) for option in tiny_options),
+                      "--steps", 3)
     assert trained.returncode == 0, trained.stderr
     drawn = nanoldm("sample", f"runs/{recipe}", "--n", 2, "--steps", 3, "--out", f"{recipe}.png")
     assert drawn.returncode == 0, drawn.stderr
     pipeline = LatentDiffusion.from_pretrained(nanoldm.folder / "runs" / recipe)
     assert (type(pipeline.denoiser.network).__name__, pipeline.autoencoder.latent_channels) == {
-        "mnist-64": ("DiffusionNet", 64), "mnist-additive": ("Transformer", 6), "mnist-fast": ("DiffusionNet", 8)}[recipe]
+        "mnist-64": ("DiffusionNet", 64), "mnist-additive": ("Transformer", 6),
+        "mnist-fast": ("DiffusionNet", 8)
+    }[recipe]

@@ -37,12 +37,16 @@ def test_decode_gives_the_raw_output_of_the_last_layer():
     z = torch.stack([tokens[:, 7 * row : 7 * row + 7] for row in range(7)], 1).permute(0, 3, 1, 2)
     h = F.relu(F.conv_transpose2d(z, first.weight, first.bias, stride=2, padding=1))
     assert h.shape == (2, 32, 14, 14)
-    torch.testing.assert_close(autoencoder.decode(tokens), F.conv_transpose2d(h, second.weight, second.bias, stride=2, padding=1))
+    torch.testing.assert_close(autoencoder.decode(tokens),
+                               F.conv_transpose2d(h, second.weight, second.bias, stride=2,
+                                                  padding=1))
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 5), (6, 3)])
 def test_a_token_changes_the_pixels_around_its_own_place_alone(row, column):
-    """A 4x4 kernel of stride 2 and padding 1 spreads place i over 2i-1 ... 2i+2; twice: over 4i-3 ... 4i+6."""
+    """A 4x4 kernel of stride 2 and padding 1 spreads place i over 2i-1 ... 2i+2; twice: over 4i-3
+    ... 4i+6.
+    """
     autoencoder, tokens = ConvAE(), torch.zeros(1, 49, 6)
     before = autoencoder.decode(tokens)
     tokens[0, 7 * row + column] = 100
@@ -67,7 +71,8 @@ def test_statistics_make_the_tokens_of_digits_mean_0_and_standard_deviation_1_pe
         raw = autoencoder.encode_raw(digits)
         autoencoder.set_statistics(raw)
         tokens = autoencoder.encode(digits)
-    torch.testing.assert_close(tokens, (raw - raw.mean((0, 1))) / raw.std((0, 1)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(tokens, (raw - raw.mean((0, 1))) / raw.std((0, 1)), atol=1e-5,
+                               rtol=1e-5)
     torch.testing.assert_close(tokens.mean((0, 1)), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(tokens.std((0, 1)), torch.ones(6), atol=1e-4, rtol=0)
     assert (raw.mean((0, 1)).abs() > 1e-3).any()                       # they were not so before
@@ -88,7 +93,8 @@ def test_setting_statistics_again_changes_nothing(digits):
     autoencoder.set_statistics(autoencoder.encode_raw(digits))
     mean, std = autoencoder.latent_mean.clone(), autoencoder.latent_std.clone()
     autoencoder.set_statistics(autoencoder.encode_raw(digits))
-    torch.testing.assert_close((autoencoder.latent_mean, autoencoder.latent_std), (mean, std), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close((autoencoder.latent_mean, autoencoder.latent_std), (mean, std),
+                               atol=1e-6, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -153,21 +159,25 @@ def test_colour_images_of_32x32_use_all_three_channels():
     for channel in range(3):
         without = images.clone()
         without[:, channel] = 0
-        assert (autoencoder.encode(without) - tokens).abs().amax((0, 2)).min() > 1e-3      # at every token
+        # at every token
+        assert (autoencoder.encode(without) - tokens).abs().amax((0, 2)).min() > 1e-3
     logits = autoencoder(images)
     assert logits.shape == images.shape
     assert torch.equal(logits, autoencoder.decode(tokens))
 
 
 def test_a_seed_gives_the_reference_the_weights_that_it_always_gave():
-    """Initialised in the order of the data's way: else runs of earlier versions could not be repeated."""
+    """Initialised in the order of the data's way: else runs of earlier versions could not be
+    repeated.
+    """
     shape = dict(kernel_size=4, stride=2, padding=1)
     with seeded(3):
         layers = [nn.Conv2d(1, 32, **shape), nn.Conv2d(32, 6, **shape),
                   nn.ConvTranspose2d(6, 32, **shape), nn.ConvTranspose2d(32, 1, **shape)]
     with seeded(3):
         autoencoder = ConvAE()
-    for expected, layer in zip(layers, [*autoencoder.encoder[::2], *autoencoder.decoder[::2]], strict=True):
+    for expected, layer in zip(layers, [*autoencoder.encoder[::2], *autoencoder.decoder[::2]],
+                               strict=True):
         assert torch.equal(layer.weight, expected.weight)
         assert torch.equal(layer.bias, expected.bias)
 
@@ -189,7 +199,9 @@ def test_a_decoder_that_gives_zero_costs_ln_2_per_pixel(digits):
 
 def test_thirty_steps_reconstruct_digits_better_than_their_mean_image(digits):
     autoencoder = ConvAE()
-    loss, optimizer = ReconstructionLoss(autoencoder), torch.optim.Adam(autoencoder.parameters(), lr=1e-2)
+    loss, optimizer = ReconstructionLoss(autoencoder), torch.optim.Adam(
+        autoencoder.parameters(), lr=1e-2
+    )
     for _ in range(30):
         optimizer.zero_grad()
         loss(digits).backward()

@@ -47,7 +47,8 @@ def test_the_time_embedding_is_its_formula(dim):
     half = dim // 2
     angles = [[t * 10000 ** (-i / (half - 1)) for i in range(half)] for t in range(100)]
     expected = torch.tensor([[*map(math.sin, row), *map(math.cos, row)] for row in angles])
-    torch.testing.assert_close(SinusoidalTimeEmbedding(dim)(torch.arange(100)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(SinusoidalTimeEmbedding(dim)(torch.arange(100)), expected, atol=1e-5,
+                               rtol=0)
 
 
 @pytest.mark.parametrize("dim", [0, 2, 3, 7])
@@ -74,10 +75,13 @@ def test_a_new_block_is_the_identity_for_every_conditioning():
 def test_a_block_is_adaln_zero_by_hand():
     block, x, c = awaken(small_block()), randn(4, 9, 16), randn(4, 16, key=1)
     vectors = F.linear(c / (1 + (-c).exp()), block.modulation[1].weight, block.modulation[1].bias)
-    gamma_1, beta_1, alpha_1, gamma_2, beta_2, alpha_2 = (vectors[:, None, 16 * i : 16 * (i + 1)] for i in range(6))
+    gamma_1, beta_1, alpha_1, gamma_2, beta_2, alpha_2 = (
+        vectors[:, None, 16 * i : 16 * (i + 1)] for i in range(6)
+    )
 
     def normalise(x):
-        return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+        return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0)
+                                                 + 1e-5).sqrt()
 
     h = x + alpha_1 * block.attention(normalise(x) * (1 + gamma_1) + beta_1)
     expected = h + alpha_2 * block.mlp(normalise(h) * (1 + gamma_2) + beta_2)
@@ -101,7 +105,9 @@ def test_each_image_of_a_batch_is_modulated_by_its_own_conditioning():
 
 @pytest.mark.parametrize("other_gate", [5, 2], ids=["attention", "mlp"])
 def test_dropout_falls_on_each_sublayer(other_gate):
-    """With the other gate shut the change of x is alpha times the sublayer, each element of which is dropped or doubled at p = 1/2."""
+    """With the other gate shut the change of x is alpha times the sublayer, each element of which
+    is dropped or doubled at p = 1/2.
+    """
     block, x, c = awaken(small_block(dropout=0.5)), randn(200, 9, 16), randn(200, 16, key=1)
     shut = slice(other_gate * 16, (other_gate + 1) * 16)
     block.modulation[1].weight.data[shut], block.modulation[1].bias.data[shut] = 0, 0
@@ -117,22 +123,30 @@ def test_dropout_falls_on_each_sublayer(other_gate):
 
 
 def test_the_network_starts_at_zero():
-    assert torch.equal(DiffusionNet()(randn(2, 49, 6), torch.tensor([0, 99])), torch.zeros(2, 49, 6))
+    assert torch.equal(DiffusionNet()(randn(2, 49, 6), torch.tensor([0, 99])),
+                       torch.zeros(2, 49, 6))
 
 
 def test_the_reference_network_has_the_parameters_of_the_specification():
     width, hidden, channels = 128, 512, 6
     time = linear(width, 512) + linear(512, width)
-    block = 4 * linear(width, width) + linear(width, hidden) + linear(hidden, width) + linear(width, 6 * width)
+    block = 4 * linear(width, width) + linear(width, hidden) + linear(hidden, width) + linear(
+        width, 6 * width
+    )
     final = linear(width, 2 * width) + linear(width, channels)
-    assert parameters(DiffusionNet()) == linear(channels, width) + time + 4 * block + final == 1_353_734
+    assert parameters(DiffusionNet()) == linear(channels,
+                                                width) + time + 4 * block + final == 1_353_734
 
 
 def test_the_plain_transformer_has_norms_with_weights_in_place_of_modulation():
     width, hidden, channels = 128, 512, 6
     time = linear(width, 512) + linear(512, width)
-    block = 4 * linear(width, width) + linear(width, hidden) + linear(hidden, width) + 2 * (2 * width)
-    assert parameters(Transformer()) == linear(channels, width) + time + 4 * block + 2 * width + linear(width, channels)
+    block = 4 * linear(
+        width, width
+    ) + linear(width, hidden) + linear(hidden, width) + 2 * (2 * width)
+    assert parameters(
+        Transformer()
+    ) == linear(channels, width) + time + 4 * block + 2 * width + linear(width, channels)
 
 
 def test_the_network_is_its_parts_in_the_order_of_the_specification():
@@ -144,7 +158,8 @@ def test_the_network_is_its_parts_in_the_order_of_the_specification():
     modulation = network.final_modulation[1]
     scale, shift = F.linear(F.silu(c), modulation.weight, modulation.bias)[:, None].chunk(2, -1)
     x = F.layer_norm(x, (16,)) * (1 + scale) + shift
-    torch.testing.assert_close(network(x_t, t), F.linear(x, network.out_proj.weight, network.out_proj.bias))
+    torch.testing.assert_close(network(x_t, t),
+                               F.linear(x, network.out_proj.weight, network.out_proj.bias))
 
 
 def test_the_time_changes_a_block_once_its_modulation_is_not_zero():
@@ -161,15 +176,20 @@ def test_every_parameter_learns_once_the_zero_layers_are_not_zero(kind):
     network = awaken(small_network(kind))
     output = network(randn(8, 9, 3), torch.arange(1, 99, 13))
     (output * randn(8, 9, 3, key=1)).sum().backward()
-    assert [name for name, parameter in network.named_parameters() if (parameter.grad == 0).any()] == []
+    assert [name for name,
+            parameter in network.named_parameters() if (parameter.grad == 0).any()] == []
 
 
 @pytest.mark.parametrize("kind", [DiffusionNet, Transformer])
 def test_at_the_start_the_gradient_reaches_the_output_layer_alone(kind):
-    """The "Zero" of zero initialisation: the first step moves out_proj, and everything else follows."""
+    """The "Zero" of zero initialisation: the first step moves out_proj, and everything else
+    follows.
+    """
     network = small_network(kind)
     (network(randn(8, 9, 3), torch.arange(8)) - randn(8, 9, 3, key=1)).square().mean().backward()
-    assert {name for name, parameter in network.named_parameters() if parameter.grad.any()} == {"out_proj.weight", "out_proj.bias"}
+    assert {
+        name for name, parameter in network.named_parameters() if parameter.grad.any()
+    } == {"out_proj.weight", "out_proj.bias"}
 
 
 @pytest.mark.parametrize("kind", [DiffusionNet, Transformer])

@@ -46,7 +46,8 @@ def test_no_label_is_label_minus_one(kind):
     network, (x_t, t) = awake(kind, labels=5), inputs()
     torch.testing.assert_close(network(x_t, t), network(x_t, t, torch.full((4,), -1)))
     shared = torch.tensor([70])
-    torch.testing.assert_close(network(x_t, shared, torch.full((4,), 2)), network(x_t, shared, torch.tensor([2])))
+    torch.testing.assert_close(network(x_t, shared, torch.full((4,), 2)),
+                               network(x_t, shared, torch.tensor([2])))
 
 
 @KINDS
@@ -62,14 +63,19 @@ def test_labels_and_position_leave_the_initial_weights_of_a_plain_network_alone(
     with seeded(7):
         plain = NETWORKS[kind](**SIZES).state_dict()
     assert not any(name.startswith(("label", "position")) for name in plain)
-    assert {*awake(kind, labels=2, position="rope+learned").state_dict()} - plain.keys() == {"label.weight", "position"}
+    assert {
+        *awake(kind, labels=2, position="rope+learned").state_dict()
+    } - plain.keys() == {"label.weight", "position"}
 
 
 @KINDS
 def test_only_learned_positions_show_the_network_where_a_token_is(kind):
-    """Identical tokens are all answered alike by rotary positions, whose attention sees nothing but differences."""
+    """Identical tokens are all answered alike by rotary positions, whose attention sees nothing but
+    differences.
+    """
     x_t, t = torch.ones(1, 9, 3), torch.tensor([30])
-    spread = {position: awake(kind, position=position)(x_t, t).std(1).max().item() for position in ("rope", "rope+learned")}
+    spread = {position: awake(kind, position=position)(x_t, t).std(1).max().item()
+              for position in ("rope", "rope+learned")}
     assert spread["rope"] < 1e-6
     assert spread["rope+learned"] > 1e-3
 

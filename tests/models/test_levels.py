@@ -17,7 +17,9 @@ def digits():
 
 def test_three_levels_halve_the_side_rounding_up_and_come_back_to_it():
     """28 -> 14 -> 7 -> 4, with 32, 64 and `latent_channels` channels."""
-    autoencoder, images = ConvAE(levels=3, latent_channels=16), torch.rand(2, 1, 28, 28, generator=generator(0))
+    autoencoder, images = ConvAE(levels=3, latent_channels=16), torch.rand(
+        2, 1, 28, 28, generator=generator(0)
+    )
     shapes, h = [], images
     for layer in autoencoder.encoder:
         h = layer(h)
@@ -32,7 +34,8 @@ def test_three_levels_halve_the_side_rounding_up_and_come_back_to_it():
 
 def test_more_levels_than_halve_anything_are_an_error():
     assert ConvAE(levels=5).tokens == 1
-    with pytest.raises(InputError, match="6 levels are too many for images of 28x28: choose at most 5"):
+    with pytest.raises(InputError,
+                       match="6 levels are too many for images of 28x28: choose at most 5"):
         ConvAE(levels=6)
 
 
@@ -44,5 +47,7 @@ def test_the_tokens_that_cover_a_pixel_are_those_that_change_with_it(levels, dig
         row, column = torch.randint(28, (2,), generator=place).tolist()
         pixel = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
         pixel[..., row, column] = True
-        changed = (autoencoder.encode(digits[:1].masked_fill(pixel, 1e4)) - before).abs().amax(2, keepdim=True) > 0
+        changed = (
+            autoencoder.encode(digits[:1].masked_fill(pixel, 1e4)) - before
+        ).abs().amax(2, keepdim=True) > 0
         assert torch.equal(autoencoder.tokens_covering(pixel), changed)

@@ -21,7 +21,8 @@ def test_layer_norm_is_its_formula():
     norm.gamma.data, norm.beta.data = randn(8, key=1), randn(8, key=2)
     mean = x.mean(-1, keepdim=True)
     variance = (x - mean).square().mean(-1, keepdim=True)
-    torch.testing.assert_close(norm(x), norm.gamma * (x - mean) / (variance + 1e-5).sqrt() + norm.beta)
+    torch.testing.assert_close(norm(x),
+                               norm.gamma * (x - mean) / (variance + 1e-5).sqrt() + norm.beta)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -32,7 +33,8 @@ def test_layer_norm_and_its_gradients_are_those_of_torch(affine):
         theirs.load_state_dict({"weight": ours.gamma.data, "bias": ours.beta.data})
     x, weights = randn(4, 5, 8).requires_grad_(), randn(4, 5, 8, key=3)
     torch.testing.assert_close(ours(x), theirs(x))
-    gradients = [torch.autograd.grad((norm(x) * weights).sum(), [x, *norm.parameters()]) for norm in (ours, theirs)]
+    gradients = [torch.autograd.grad((norm(x) * weights).sum(), [x, *norm.parameters()])
+                 for norm in (ours, theirs)]
     assert len(gradients[0]) == (3 if affine else 1)
     torch.testing.assert_close(*gradients)
 

@@ -18,7 +18,9 @@ def test_a_patch_holds_the_tokens_of_its_square_row_by_row(patch, rows, channels
     side = patch * rows
     x = torch.arange(2 * side**2 * channels).view(2, side**2, channels)
     merged = patchify(x, patch)
-    image, patches = x.view(2, side, side, channels), merged.view(2, rows, rows, patch, patch, channels)
+    image, patches = x.view(2, side, side, channels), merged.view(
+        2, rows, rows, patch, patch, channels
+    )
     for row in range(side):
         for column in range(side):
             there = patches[:, row // patch, column // patch, row % patch, column % patch]
@@ -41,5 +43,6 @@ def test_a_network_with_patches_is_one_of_fewer_wider_tokens(kind):
 
 @pytest.mark.parametrize(("tokens", "patch"), [(49, 2), (16, 3), (12, 2), (4, 4)])
 def test_tokens_that_cannot_be_cut_into_patches_are_an_error(tokens, patch):
-    with pytest.raises(InputError, match=f"{tokens} tokens cannot be cut into {patch}x{patch} patches"):
+    with pytest.raises(InputError,
+                       match=f"{tokens} tokens cannot be cut into {patch}x{patch} patches"):
         NETWORKS["DiffusionNet"](tokens=tokens, patch=patch, **SIZES)

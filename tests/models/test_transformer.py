@@ -35,7 +35,8 @@ def test_rope_is_the_specification_pair_by_pair():
     rotated = RoPE(8, 49)(x)
     for batch in range(2):
         for head in range(3):
-            torch.testing.assert_close(rotated[batch, head], rotate_naively(x[batch, head]), atol=1e-5, rtol=0)
+            torch.testing.assert_close(rotated[batch, head], rotate_naively(x[batch, head]),
+                                       atol=1e-5, rtol=0)
 
 
 def test_rope_rotates_a_shorter_sequence_as_the_beginning_of_a_longer_one():
@@ -45,14 +46,16 @@ def test_rope_rotates_a_shorter_sequence_as_the_beginning_of_a_longer_one():
 
 def test_products_of_rotated_queries_and_keys_depend_on_the_distance_only():
     rope, q, k = RoPE(32, 49), randn(32), randn(32, key=1)
-    products = rope(q.expand(49, 32)) @ rope(k.expand(49, 32)).T      # [i, j]: the same q at position i, the same k at j
+    # [i, j]: the same q at position i, the same k at j
+    products = rope(q.expand(49, 32)) @ rope(k.expand(49, 32)).T
     torch.testing.assert_close(products[1:, 1:], products[:-1, :-1], atol=1e-4, rtol=0)
-    assert products[0].std() > 0.1                                    # and on the distance they do depend
+    assert products[0].std() > 0.1  # and on the distance they do depend
 
 
 def test_rope_preserves_the_norm_of_every_pair():
     x = randn(49, 32)
-    torch.testing.assert_close(RoPE(32, 49)(x).unflatten(-1, (-1, 2)).norm(dim=-1), x.unflatten(-1, (-1, 2)).norm(dim=-1))
+    torch.testing.assert_close(RoPE(32, 49)(x).unflatten(-1, (-1, 2)).norm(dim=-1),
+                               x.unflatten(-1, (-1, 2)).norm(dim=-1))
 
 
 def test_rope_leaves_position_zero_alone():
@@ -86,8 +89,10 @@ def test_attention_is_its_formula_on_rotated_queries_and_keys():
 def torch_attention(attention, width, heads):
     """torch's own module with the same weights; it knows no positions."""
     theirs = nn.MultiheadAttention(width, heads, batch_first=True)
-    theirs.load_state_dict({"in_proj_weight": attention.qkv.weight, "in_proj_bias": attention.qkv.bias,
-                            "out_proj.weight": attention.out.weight, "out_proj.bias": attention.out.bias})
+    theirs.load_state_dict({"in_proj_weight": attention.qkv.weight,
+                            "in_proj_bias": attention.qkv.bias,
+                            "out_proj.weight": attention.out.weight,
+                            "out_proj.bias": attention.out.bias})
     return lambda x: theirs(x, x, x, need_weights=False)[0]
 
 
@@ -116,7 +121,9 @@ def test_attention_knows_the_order_of_tokens_by_its_rotation_alone():
 def test_every_token_attends_to_every_other():
     """No mask: the output at each token has a gradient at each token of the input."""
     attention = MHA(8, 2, tokens=6)
-    jacobian = torch.autograd.functional.jacobian(lambda x: attention(x)[0].sum(-1), randn(1, 6, 8))[:, 0]    # (to, from, width)
+    # (to, from, width)
+    jacobian = torch.autograd.functional.jacobian(lambda x: attention(x)[0].sum(-1),
+                                                  randn(1, 6, 8))[:, 0]
     assert (jacobian.norm(dim=-1) > 1e-6).all()
 
 
@@ -151,7 +158,9 @@ def test_a_block_whose_sublayers_give_zero_is_the_identity():
 
 @pytest.mark.parametrize("silent", ["attention.out", "mlp.2"])
 def test_dropout_of_a_block_falls_on_each_sublayer(silent):
-    """With the other sublayer silent, each element of the change of x is dropped or doubled at p = 1/2."""
+    """With the other sublayer silent, each element of the change of x is dropped or doubled at p =
+    1/2.
+    """
     block, x = TransformerBlock(16, heads=2, tokens=10, hidden=32, dropout=0.5), randn(50, 10, 16)
     for parameter in block.get_submodule(silent).parameters():
         nn.init.zeros_(parameter)
@@ -159,7 +168,9 @@ def test_dropout_of_a_block_falls_on_each_sublayer(silent):
     large = undisturbed.abs() > 0.1
     ratio = ((block.train()(x) - x) / undisturbed)[large]
     torch.testing.assert_close(ratio, 2.0 * (ratio > 1), atol=1e-3, rtol=0)
-    assert (ratio > 1).float().mean().item() == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(len(ratio)))
+    assert (ratio > 1).float().mean().item() == pytest.approx(
+        0.5, abs=5 * 0.5 / math.sqrt(len(ratio))
+    )
 
 
 def small_transformer():
@@ -167,7 +178,8 @@ def small_transformer():
 
 
 def test_the_plain_transformer_starts_at_zero():
-    assert torch.equal(small_transformer()(randn(2, 9, 3), torch.tensor([0, 99])), torch.zeros(2, 9, 3))
+    assert torch.equal(small_transformer()(randn(2, 9, 3), torch.tensor([0, 99])),
+                       torch.zeros(2, 9, 3))
 
 
 def test_the_plain_transformer_adds_the_time_to_the_tokens_once_before_its_blocks():

@@ -34,6 +34,8 @@ def test_models_with_labels_generate_the_digits_they_are_conditioned_on(name):
 
 
 def test_the_fast_one_with_labels_needs_no_guidance():
-    model, labels = LatentDiffusion.from_pretrained("mnist-fast-conditional"), [k % 10 for k in range(200)]
+    model, labels = LatentDiffusion.from_pretrained("mnist-fast-conditional"), [
+        k % 10 for k in range(200)
+    ]
     images = model.generate(range(200), labels=labels)
     assert (probabilities_of(images).argmax(1) == torch.tensor(labels)).double().mean() >= 0.95

@@ -22,7 +22,8 @@ def images():
 def noise(seeds, count=1):
     """The noise of the pipeline: `count` times (B, 49, 6), row k from the stream of seeds[k]."""
     streams = [generator(seed) for seed in seeds]
-    return [torch.stack([torch.randn(49, 6, generator=stream) for stream in streams]) for _ in range(count)]
+    return [torch.stack([torch.randn(49, 6, generator=stream) for stream in streams])
+            for _ in range(count)]
 
 
 def encode(pipeline, images):
@@ -77,7 +78,9 @@ def test_an_image_depends_on_its_own_seed_alone(tiny_pipeline, monkeypatch, step
 
 def test_fewer_steps_evaluate_the_network_less_often(tiny_pipeline):
     calls = []
-    hook = tiny_pipeline.denoiser.network.register_forward_hook(lambda module, arguments, output: calls.append(arguments[1].tolist()))
+    hook = tiny_pipeline.denoiser.network.register_forward_hook(
+        lambda module, arguments, output: calls.append(arguments[1].tolist())
+    )
     tiny_pipeline.generate([0, 1], steps=4)
     tiny_pipeline.generate([0])
     hook.remove()
@@ -89,22 +92,29 @@ def test_without_clamp_generate_is_ddpm_run_by_hand(tiny_pipeline):
     denoiser, (x_T, *fresh) = tiny_pipeline.denoiser, noise([8, 9], 100)
     noises = iter(fresh)
     with torch.inference_mode():
-        *_, (x, _) = ddpm(denoiser, x_T, denoiser.schedule, list(reversed(range(100))), lambda: next(noises))
+        *_, (x, _) = ddpm(denoiser, x_T, denoiser.schedule, list(reversed(range(100))),
+                          lambda: next(noises))
     assert torch.equal(tiny_pipeline.generate([8, 9], clamp=False), tiny_pipeline.decode(x))
     assert next(noises, None) is None
     assert (tiny_pipeline.generate([8, 9]) - tiny_pipeline.decode(x)).abs().max() > 50 * GREY_LEVEL
 
 
 def test_without_clamp_denoising_is_the_update_of_the_specification(tiny_pipeline, images):
-    """x_t-1 = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(1 - beta_t) + sqrt(beta_t) z, in 64 bits, with the cosine table by hand."""
+    """x_t-1 = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(1 - beta_t) + sqrt(beta_t) z, in 64
+    bits, with the cosine table by hand.
+    """
     f = [math.cos((t / 100 + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(101)]
     start, (eps, *fresh) = 60, noise([4, 5, 6], 61)
-    x = (f[start + 1] / f[0]) ** 0.5 * encode(tiny_pipeline, images).double() + (1 - f[start + 1] / f[0]) ** 0.5 * eps
+    x = (f[start + 1] / f[0]) ** 0.5 * encode(tiny_pipeline, images).double() + (
+        1 - f[start + 1] / f[0]
+    ) ** 0.5 * eps
     for t, z in zip(range(start, -1, -1), [*fresh, torch.zeros(1)], strict=True):
         beta = 1 - f[t + 1] / f[t]
         with torch.inference_mode():
             predicted = tiny_pipeline.denoiser.network(x.float(), torch.full((3,), t)).double()
-        x = (x - beta / (1 - f[t + 1] / f[0]) ** 0.5 * predicted) / (1 - beta) ** 0.5 + beta**0.5 * z
+        x = (
+            x - beta / (1 - f[t + 1] / f[0]) ** 0.5 * predicted
+        ) / (1 - beta) ** 0.5 + beta**0.5 * z
     result = tiny_pipeline.denoise_from(images, start, [4, 5, 6], clamp=False)[1]
     assert (result - tiny_pipeline.decode(x.float())).abs().max() < 1e-3
 
@@ -127,7 +137,8 @@ def test_a_trajectory_does_not_switch_gradients_off_for_its_reader(tiny_pipeline
 
 
 def test_images_that_come_out_can_be_trained_on(tiny_pipeline, images):
-    made = [tiny_pipeline.generate([0], steps=2), tiny_pipeline.reconstruct(images), *tiny_pipeline.denoise_from(images, 1, [0, 1, 2])]
+    made = [tiny_pipeline.generate([0], steps=2), tiny_pipeline.reconstruct(images),
+            *tiny_pipeline.denoise_from(images, 1, [0, 1, 2])]
     for batch in made:
         weight = torch.ones(1, requires_grad=True)
         (batch * weight).sum().backward()
@@ -150,9 +161,12 @@ def test_noised_images_are_alpha_x0_plus_sigma_eps(tiny_pipeline, images, t):
 
 
 @pytest.mark.parametrize(("t", "steps"), [(0, None), (30, None), (75, 3), (90, 1)])
-def test_a_network_that_knows_the_noise_brings_the_reconstruction_back(tiny_pipeline, images, t, steps):
+def test_a_network_that_knows_the_noise_brings_the_reconstruction_back(
+    tiny_pipeline, images, t, steps
+):
     schedule, x0 = tiny_pipeline.denoiser.schedule, encode(tiny_pipeline, images)
-    oracle = LatentDiffusion(tiny_pipeline.autoencoder, Denoiser(Oracle(schedule, x0), schedule), float(x0.abs().max()))
+    oracle = LatentDiffusion(tiny_pipeline.autoencoder, Denoiser(Oracle(schedule, x0), schedule),
+                             float(x0.abs().max()))
     _, result = oracle.denoise_from(images, t, [1, 2, 3], steps=steps)
     assert (result - oracle.reconstruct(images)).abs().max() < 1e-3
 
@@ -164,9 +178,11 @@ def test_batches_do_not_matter_for_denoising_either(tiny_pipeline, images, monke
     assert all((a - b).abs().max() <= GREY_LEVEL for a, b in zip(whole, parts, strict=True))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"seeds": []}, "no seeds"), ({"seeds": [3, -1]}, "-1"), ({"seeds": [0], "steps": 0}, "1 to 100"),
-    ({"seeds": [0], "steps": 101}, "1 to 100"), ({"seeds": [0], "steps": -5}, "1 to 100")])
+@pytest.mark.parametrize(("arguments", "message"),
+                         [({"seeds": []}, "no seeds"), ({"seeds": [3, -1]}, "-1"),
+                          ({"seeds": [0], "steps": 0}, "1 to 100"),
+                          ({"seeds": [0], "steps": 101}, "1 to 100"),
+                          ({"seeds": [0], "steps": -5}, "1 to 100")])
 def test_seeds_and_steps_that_do_not_exist_are_errors(tiny_pipeline, arguments, message):
     with pytest.raises(InputError, match=message):
         tiny_pipeline.generate(**arguments)
@@ -174,10 +190,12 @@ def test_seeds_and_steps_that_do_not_exist_are_errors(tiny_pipeline, arguments, 
         next(tiny_pipeline.trajectory(**arguments))
 
 
-@pytest.mark.parametrize(("t", "seeds", "steps", "message"), [
-    (100, [1, 2, 3], None, "timestep 100 .* 0 to 99"), (-1, [1, 2, 3], None, "timestep -1 .* 0 to 99"),
-    (10, [1, 2], None, "3 images .* not 2"), (10, [], None, "no seeds"), (10, [1, -2, 3], None, "-2"),
-    (10, [1, 2, 3], 12, "1 to 11"), (10, [1, 2, 3], 0, "1 to 11")])
+@pytest.mark.parametrize(("t", "seeds", "steps", "message"),
+                         [(100, [1, 2, 3], None, "timestep 100 .* 0 to 99"),
+                          (-1, [1, 2, 3], None, "timestep -1 .* 0 to 99"),
+                          (10, [1, 2], None, "3 images .* not 2"), (10, [], None, "no seeds"),
+                          (10, [1, -2, 3], None, "-2"), (10, [1, 2, 3], 12, "1 to 11"),
+                          (10, [1, 2, 3], 0, "1 to 11")])
 def test_what_cannot_be_denoised_is_an_error(tiny_pipeline, images, t, seeds, steps, message):
     with pytest.raises(InputError, match=message):
         tiny_pipeline.denoise_from(images, t, seeds, steps=steps)

@@ -80,7 +80,9 @@ def test_from_a_low_timestep_there_are_no_more_steps_than_timesteps(folder, star
 
 def test_one_setting_is_changed_and_the_others_stay():
     assert OWN.changed(steps=5) == Sampling("ab2", 5, "log-snr")
-    assert OWN.changed(clamp=False, guidance=2.0) == Sampling("ab2", 7, "log-snr", clamp=False, guidance=2.0)
+    assert OWN.changed(clamp=False, guidance=2.0) == Sampling(
+        "ab2", 7, "log-snr", clamp=False, guidance=2.0
+    )
     assert OWN.changed(steps=None, spacing=None, sampler=None) == OWN.changed() == OWN
 
 
@@ -88,11 +90,15 @@ def test_a_named_sampler_starts_from_its_own_defaults():
     assert OWN.changed(sampler="ddim") == Sampling("ddim")
     assert OWN.changed(sampler="ab2") == Sampling("ab2")
     assert OWN.changed(sampler="ddim", steps=20, eta=1.0) == Sampling("ddim", 20, eta=1.0)
-    assert Sampling("ddim", eta=0.5, guidance=2.0).changed(sampler="heun") == Sampling("heun", guidance=2.0)
+    assert Sampling(
+        "ddim", eta=0.5, guidance=2.0
+    ).changed(sampler="heun") == Sampling("heun", guidance=2.0)
 
 
 def test_a_setting_with_another_name_is_an_error_with_the_names():
-    with pytest.raises(InputError, match="unknown sampling setting 'grid': choose one of sampler, steps, spacing"):
+    with pytest.raises(InputError,
+                       match="unknown sampling setting 'grid': choose one of sampler, steps, "
+                       "spacing"):
         OWN.changed(grid="shifted")
 
 
@@ -108,7 +114,8 @@ def test_resolved_settings_have_the_timesteps_of_the_schedule():
     assert Sampling(timesteps=(60, 3)).resolved(COSINE).timesteps == (60, 3)
     assert Sampling("ab3", 12, "shifted").resolved(COSINE).merged is None
     merged = Sampling("ddim", 90, "log-snr").resolved(COSINE)
-    assert merged.merged == f"note: 90 steps with log-snr spacing visit {len(merged.timesteps)} timesteps"
+    count = len(merged.timesteps)
+    assert merged.merged == f"note: 90 steps with log-snr spacing visit {count} timesteps"
     with pytest.raises(InputError, match="divides by alpha"):
         Sampling("ddpm").resolved(RECTIFIED)
 
@@ -118,7 +125,8 @@ def test_a_sampler_may_be_a_function(tiny_pipeline):
         yield from ddim(denoise, x_T, schedule, timesteps, noise)
 
     images = tiny_pipeline.generate([3], sampler=mine, timesteps=[99, 50, 10, 0])
-    assert torch.equal(images, tiny_pipeline.generate([3], sampler="ddim", timesteps=[99, 50, 10, 0]))
+    assert torch.equal(images,
+                       tiny_pipeline.generate([3], sampler="ddim", timesteps=[99, 50, 10, 0]))
     assert tiny_pipeline.choose(sampler=mine).name == "mine"
     assert tiny_pipeline.choose(sampler=mine, steps=5).nfe(COSINE) == 5
 
@@ -129,11 +137,14 @@ def test_inpainting_has_settings_of_its_own():
     assert inpainting_settings(NoiseSchedule("cosine", 10)).steps == 10
 
 
-DAMAGED = ({"steps": 0}, {"steps": 101}, {"steps": 8.5}, {"steps": "8"}, {"sampler": "euler"}, {"sampler": 3}, {"sampler": ["ab2"]},
-           {"spacing": "karras"}, {"spacing": None}, {"steps": True}, {"steps": 8.0})
+DAMAGED = ({"steps": 0}, {"steps": 101}, {"steps": 8.5}, {"steps": "8"}, {"sampler": "euler"},
+           {"sampler": 3}, {"sampler": ["ab2"]}, {"spacing": "karras"}, {"spacing": None},
+           {"steps": True}, {"steps": 8.0})
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"sampler": "ab2"}', *(json.dumps(STORED | change) for change in DAMAGED)])
+@pytest.mark.parametrize("content",
+                         ["{", "[]", "{}", '{"sampler": "ab2"}',
+                          *(json.dumps(STORED | change) for change in DAMAGED)])
 def test_a_damaged_or_foreign_file_is_an_error_with_its_name(folder, content):
     (folder / FILE).write_text(content)
     for read in (LatentDiffusion.from_pretrained, lambda path: load_settings(path, COSINE)):
@@ -147,7 +158,9 @@ def test_settings_must_fit_the_timesteps_of_their_model(tiny_pipeline, tmp_path)
     denoiser = Denoiser(tiny_pipeline.denoiser.network, NoiseSchedule("cosine", 10))
     LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 3.0).save_pretrained(tmp_path)
     save_settings(tmp_path, OWN.changed(steps=11))
-    with pytest.raises(InputError, match=r"sampling\.json is not a configuration of nanoldm \(11 steps do not fit"):
+    with pytest.raises(InputError,
+                       match=r"sampling\.json is not a configuration of nanoldm \(11 steps do not "
+                       r"fit"):
         load_settings(tmp_path, denoiser.schedule)
 
 
@@ -158,9 +171,11 @@ def test_denoise_and_evaluate_use_them(nanoldm, trained_run, tiny_features, tmp_
     shutil.copytree(trained_run, tmp_path / "run")
     save_settings(tmp_path / "run" / "model", OWN)
     for t in (75, 3):
-        done = nanoldm("denoise", tmp_path / "run", "--t", t, "--n", 2, "--out", tmp_path / "back.png", "--threads", 1)
+        done = nanoldm("denoise", tmp_path / "run", "--t", t, "--n", 2, "--out",
+                       tmp_path / "back.png", "--threads", 1)
         assert done.returncode == 0, done.stderr
-    judged = nanoldm("evaluate", tmp_path / "run", "--n", 20, "--features", tiny_features, "--out", tmp_path / "judged")
+    judged = nanoldm("evaluate", tmp_path / "run", "--n", 20, "--features", tiny_features, "--out",
+                     tmp_path / "judged")
     assert judged.returncode == 0, judged.stderr
     facts = read_json(tmp_path / "judged" / "report.json")["judged"]
     assert (facts["sampler"], facts["spacing"]) == ("ab2", "log-snr")
@@ -170,12 +185,14 @@ def test_denoise_and_evaluate_use_them(nanoldm, trained_run, tiny_features, tmp_
 def test_sample_denoise_and_img2img_use_them_and_other_edits_do_not(nanoldm, trained_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
-    commands = {"sample": (), "denoise": ("--t", 75, "--n", 2), "img2img": ("test:0", "--t", 75, "--n", 2),
+    commands = {"sample": (), "denoise": ("--t", 75, "--n", 2),
+                "img2img": ("test:0", "--t", 75, "--n", 2),
                 "inpaint": ("test:0", "--mask", "right", "--n", 2), "vary": ("test:0", "--n", 2)}
     given = ("--sampler", "ab2", "--steps", 7, "--spacing", "log-snr")
 
     def make(command, *options):
-        done = nanoldm(command, run, *commands[command], "--out", tmp_path / "made.png", "--threads", 1, *options)
+        done = nanoldm(command, run, *commands[command], "--out", tmp_path / "made.png",
+                       "--threads", 1, *options)
         assert done.returncode == 0, done.stderr
         return (tmp_path / "made.png").read_bytes()
 

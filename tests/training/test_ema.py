@@ -42,11 +42,14 @@ def test_after_many_steps_it_is_the_plain_average_of_the_specification():
 
 
 def test_the_average_needs_no_gradient():
-    assert not any(parameter.requires_grad for parameter in EMA(nn.Linear(2, 2), 0.999).module.parameters())
+    assert not any(parameter.requires_grad
+                   for parameter in EMA(nn.Linear(2, 2), 0.999).module.parameters())
 
 
 def test_a_power_function_weighs_step_i_by_its_power_and_keeps_its_share_of_the_run():
-    """weights_i in proportion to i^g on average over a long run: the mean step is (g + 1) / (g + 2) of the whole."""
+    """weights_i in proportion to i^g on average over a long run: the mean step is (g + 1) / (g + 2)
+    of the whole.
+    """
     module = nn.Linear(1, 1, bias=False)
     ema = EMA(module, power=6.94)
     for k in range(1, 2001):

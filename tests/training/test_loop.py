@@ -12,7 +12,8 @@ from nanoldm.utils.seeding import generator, seeded
 
 
 class Regression(nn.Module):
-    """Squared error of a small network with dropout: anything that returns a loss can be trained."""
+    """Squared error of a small network with dropout: anything that returns a loss can be trained.
+    """
 
     def __init__(self, dropout: float = 0.0):
         super().__init__()
@@ -38,19 +39,21 @@ def adamw(model):
 
 
 def same(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    return all(torch.equal(a, b) for a,
+               b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
 
 
 def test_a_step_is_forward_backward_clip_update_written_by_hand():
     ours, theirs = Regression(), Regression()
-    steps = list(fit(ours, batches(), [adamw(ours)], steps=5, learning_rate=rate, gradient_clip=0.5))
+    steps = list(fit(ours, batches(), [adamw(ours)], steps=5, learning_rate=rate,
+                     gradient_clip=0.5))
 
     optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.01)
     for number, batch in enumerate(itertools.islice(batches(), 5)):
         loss = theirs(**batch)
         gradients = torch.autograd.grad(loss, list(theirs.parameters()))
         norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
-        assert norm > 0.5                                                   # so that clipping is tested
+        assert norm > 0.5  # so that clipping is tested
         for parameter, gradient in zip(theirs.parameters(), gradients, strict=True):
             parameter.grad = gradient * 0.5 / norm
         optimizer.param_groups[0]["lr"] = 0.01 / (1 + number)
@@ -65,14 +68,18 @@ def test_a_step_is_forward_backward_clip_update_written_by_hand():
 
 def test_without_a_limit_gradients_are_not_clipped():
     clipped, free = Regression(), Regression()
-    large, none = ([step.grad_norm for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate, gradient_clip=clip)]
-                   for model, clip in ((clipped, 1e9), (free, None)))
+    large, none = ([step.grad_norm
+                    for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate,
+                                    gradient_clip=clip)] for model,
+                   clip in ((clipped, 1e9), (free, None)))
     assert large == none
     assert same(clipped, free)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_run_resumed_from_its_checkpoint_has_the_weights_of_an_unbroken_one_bit_for_bit(tmp_path, dropout):
+def test_a_run_resumed_from_its_checkpoint_has_the_weights_of_an_unbroken_one_bit_for_bit(
+    tmp_path, dropout
+):
     whole, path = Regression(dropout), tmp_path / "state.safetensors"
     whole_ema = EMA(whole, 0.9)
     list(fit(whole, batches(), [adamw(whole)], steps=9, learning_rate=rate, ema=whole_ema, seed=1))
@@ -83,11 +90,12 @@ def test_a_run_resumed_from_its_checkpoint_has_the_weights_of_an_unbroken_one_bi
     save_checkpoint(path, 4, first, [optimizer], ema)
 
     second = Regression(dropout)
-    nn.init.zeros_(second.net[0].weight)                                    # everything must come from the file
-    torch.rand(7)                                                           # nor does global randomness matter
+    nn.init.zeros_(second.net[0].weight)  # everything must come from the file
+    torch.rand(7)  # nor does global randomness matter
     ema, optimizer = EMA(second, 0.9), adamw(second)
     start = load_checkpoint(path, second, [optimizer], ema)
-    list(fit(second, batches(start), [optimizer], steps=9, start=start, learning_rate=rate, ema=ema, seed=1))
+    list(fit(second, batches(start), [optimizer], steps=9, start=start, learning_rate=rate, ema=ema,
+             seed=1))
     assert start == 4
     assert same(second, whole)
     assert same(ema.module, whole_ema.module)
@@ -120,15 +128,19 @@ def test_a_truncated_checkpoint_is_an_error_by_name(tmp_path):
 def test_a_module_is_trained_where_it_lies_whatever_device_accelerate_chose(monkeypatch):
     from accelerate import PartialState
     PartialState()
-    monkeypatch.setitem(PartialState._shared_state, "device", torch.device("meta"))      # as if another GPU, or one beside this CPU
+    # as if another GPU, or one beside this CPU
+    monkeypatch.setitem(PartialState._shared_state, "device", torch.device("meta"))
     model = Regression()
-    loss = [step.loss.item() for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate)]
+    loss = [step.loss.item()
+            for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate)]
     assert len(loss) == 3
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
 
 
 def test_random_numbers_for_the_cpu_leave_gpus_alone(monkeypatch):
-    """torch would start, and read, every GPU of the machine: also those that are full, or somebody else's."""
+    """torch would start, and read, every GPU of the machine: also those that are full, or somebody
+        else's.
+    """
     def touched(*_):
         raise AssertionError("a GPU was touched")
 

@@ -44,7 +44,7 @@ def test_singular_values_come_close_to_one_and_their_directions_stay(shape):
     assert values.min() > 0.3
     assert values.max() < 1.3
     U, _, Vh = torch.linalg.svd(matrices, full_matrices=False)
-    turned = U.mT @ found @ Vh.mT                               # diagonal in the matrix's own directions
+    turned = U.mT @ found @ Vh.mT  # diagonal in the matrix's own directions
     assert (turned - torch.diag_embed(turned.diagonal(dim1=1, dim2=2))).abs().max() < 1e-3
 
 
@@ -65,7 +65,8 @@ def test_hidden_matrices_are_updated_as_by_torchs_muon():
             p.requires_grad_(name == "net.blocks.0.weight")
     start = ours.net.blocks[0].weight.detach().clone()
     steps(muon(ours), ours)
-    steps([torch.optim.Muon([theirs.net.blocks[0].weight], lr=1e-2, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")], theirs)
+    steps([torch.optim.Muon([theirs.net.blocks[0].weight], lr=1e-2, weight_decay=0.01,
+                            adjust_lr_fn="match_rms_adamw")], theirs)
     moved, expected = ours.net.blocks[0].weight - start, theirs.net.blocks[0].weight - start
     assert (moved - expected).norm() < 0.03 * expected.norm()
 
@@ -83,12 +84,16 @@ def test_state_survives_a_checkpoint(tmp_path):
 
 
 def test_only_the_matrices_of_attention_and_feed_forward_use_muon():
-    """Embeddings, projections to and from the tokens, and modulations, which start at zero, use AdamW; so does an autoencoder."""
-    loss = DenoisingLoss(Denoiser(DiffusionNet(width=16, depth=2, heads=2, hidden=32, labels=3), NoiseSchedule()))
+    """Embeddings, projections to and from the tokens, and modulations, which start at zero, use
+    AdamW; so does an autoencoder.
+    """
+    loss = DenoisingLoss(Denoiser(DiffusionNet(width=16, depth=2, heads=2, hidden=32, labels=3),
+                                  NoiseSchedule()))
     matrices = loss.denoiser.network.matrices()
     optimizers = make_optimizers("Muon", loss, 1e-3, matrices)
     assert [type(optimizer) for optimizer in optimizers] == [Muon, torch.optim.AdamW]
     hidden, rest = (optimizer.param_groups[0]["params"] for optimizer in optimizers)
-    assert len(hidden) == 2 * 4                                   # qkv, out and the two of the MLP in each block
+    assert len(hidden) == 2 * 4  # qkv, out and the two of the MLP in each block
     assert len(hidden) + len(rest) == len(list(loss.parameters()))
-    assert [type(optimizer) for optimizer in make_optimizers("Muon", ConvAE(), 1e-3)] == [torch.optim.AdamW]
+    assert [type(optimizer)
+            for optimizer in make_optimizers("Muon", ConvAE(), 1e-3)] == [torch.optim.AdamW]

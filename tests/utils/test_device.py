@@ -22,7 +22,8 @@ from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import to_float
 from nanoldm.utils.seeding import generator
 
-needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+needs_compiler = pytest.mark.skipif(not shutil.which("g++"),
+                                    reason="torch.compile needs a C++ compiler")
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +46,15 @@ def relative_error(product, exact):
 def test_after_it_products_are_float32_products():
     a, b = torch.randn(2, 300, 300, generator=torch.Generator().manual_seed(1))
     exact = a.double() @ b.double()
-    assert relative_error(a.bfloat16().double() @ b.bfloat16().double(), exact) > 1e-4      # what the switch could have meant
+    # what the switch could have meant
+    assert relative_error(a.bfloat16().double() @ b.bfloat16().double(), exact) > 1e-4
     prepare_torch("cpu")
     assert relative_error(a @ b, exact) < 1e-5
 
 
 def test_a_processor_that_rounds_products_keeps_the_exact_library(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: a.bfloat16().mm(b.bfloat16()).to(a.dtype) if a.dtype == torch.float32
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a,
+                        b: a.bfloat16().mm(b.bfloat16()).to(a.dtype) if a.dtype == torch.float32
                         else a.mm(b))
     assert not use_onednn()
     assert torch.get_float32_matmul_precision() == "highest"
@@ -64,7 +67,8 @@ torch.set_num_threads(1)
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for turn in range(5):
-    if turn == 1:                       # the first must ask for memory in any case; after some turns glibc learns to keep it by itself
+    # the first must ask for memory in any case; after some turns glibc learns to keep it by itself
+    if turn == 1:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     tensors = [torch.ones(1_000_000) for _ in range(50)]
     del tensors
@@ -74,17 +78,21 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is on Linux")
 def test_memory_that_tensors_leave_is_used_again():
-    faults = {how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
-              for how in ("return", "keep")}
+    faults = {how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True,
+                                      text=True, check=True).stdout) for how in ("return", "keep")}
     assert faults["return"] > 20_000                        # 200 MB are 50,000 pages
     assert faults["keep"] < faults["return"] / 5
 
 
 @needs_compiler
 def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
-    """From trained weights: from random ones two runs differ after 60 steps even if only the number of threads differs."""
+    """From trained weights: from random ones two runs differ after 60 steps even if only the
+    number of threads differs.
+    """
     model = LatentDiffusion.from_pretrained("mnist")
-    latents, schedule = model.encode(to_float(load("mnist")[0].images[:800])), model.denoiser.schedule
+    latents, schedule = model.encode(
+        to_float(load("mnist")[0].images[:800])
+    ), model.denoiser.schedule
 
     def batches():
         for step, index in batch_indices(len(latents), 8, seed=0):
@@ -93,14 +101,17 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
 
     def losses(compiled=False):
         loss = DenoisingLoss(Denoiser(deepcopy(model.denoiser.network), schedule))
-        module, optimizers = torch.compile(loss) if compiled else loss, make_optimizers("AdamW", loss, 1e-4)
-        steps = fit(module, batches(), optimizers, steps=200, learning_rate=lambda step: 1e-4, gradient_clip=1.0)
+        module, optimizers = torch.compile(loss) if compiled else loss, make_optimizers(
+            "AdamW", loss, 1e-4
+        )
+        steps = fit(module, batches(), optimizers, steps=200, learning_rate=lambda step: 1e-4,
+                    gradient_clip=1.0)
         return torch.stack([step.loss for step in steps])
 
     with monkeypatch.context() as patch:
         patch.setattr(transformer, "attention", F.scaled_dot_product_attention)
         plain = losses()
-    assert plain.std() > 1e-3                               # the batches differ, so that the comparison means something
+    assert plain.std() > 1e-3  # the batches differ, so that the comparison means something
     prepare_torch("cpu")
     torch.testing.assert_close(losses(), plain, rtol=0, atol=1e-4)
     torch.testing.assert_close(losses(compiled=True), plain, rtol=0, atol=1e-4)
@@ -109,7 +120,8 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
 @needs_compiler
 def test_without_a_compiler_compiling_is_an_error(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(InputError, match=r"compile needs a C\+\+ compiler and there is no no-such-compiler"):
+    with pytest.raises(InputError,
+                       match=r"compile needs a C\+\+ compiler and there is no no-such-compiler"):
         check_compiler("cpu")
     monkeypatch.setenv("CXX", "g++")
     check_compiler("cpu")
@@ -118,7 +130,9 @@ def test_without_a_compiler_compiling_is_an_error(monkeypatch):
         raise RuntimeError("no headers")
 
     monkeypatch.setattr(torch, "compile", fail)
-    with pytest.raises(InputError, match=r"compile does not work here \(no headers\): install a compiler for cpu, or leave compile out"):
+    with pytest.raises(InputError,
+                       match=r"compile does not work here \(no headers\): install a compiler for "
+                       r"cpu, or leave compile out"):
         check_compiler("cpu")
 
 
@@ -134,9 +148,10 @@ def test_matrix_products_on_a_gpu_keep_their_precision(monkeypatch):
     assert prepare_torch("cuda") == torch.device("cuda")
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"threads": 0}, "threads 0: choose a number from 1 to 1024"), ({"threads": 10**11}, "from 1 to 1024"),
-    ({"device": "cpu:foo"}, "device cpu:foo does not exist")])
+@pytest.mark.parametrize(("options", "message"),
+                         [({"threads": 0}, "threads 0: choose a number from 1 to 1024"),
+                          ({"threads": 10**11}, "from 1 to 1024"),
+                          ({"device": "cpu:foo"}, "device cpu:foo does not exist")])
 def test_what_torch_would_choke_on_is_an_error(options, message):
     with pytest.raises(InputError, match=message):
         prepare_torch(**options)

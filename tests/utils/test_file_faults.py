@@ -1,4 +1,6 @@
-"""Files in the world: written by two at once, left by a kill, on full disks and on Windows; weights that are none."""
+"""Files in the world: written by two at once, left by a kill, on full disks and on Windows; weights
+    that are none.
+"""
 
 import errno
 import os
@@ -16,7 +18,8 @@ from nanoldm.utils.paths import cache_folder, check_apart, user_path
 
 
 def test_the_files_of_others_are_never_taken_for_ours(tmp_path):
-    names = ["report.txt.tmp", "other.tmp", ".report.txt.tmp", f"{TEMPORARY}not-a-process.tmp", f"{TEMPORARY}{os.getpid()}-ab.tmp"]
+    names = ["report.txt.tmp", "other.tmp", ".report.txt.tmp", f"{TEMPORARY}not-a-process.tmp",
+             f"{TEMPORARY}{os.getpid()}-ab.tmp"]
     for name in names:
         (tmp_path / name).write_text("a user's own")
     write_text(tmp_path / "report.txt", "new")
@@ -51,8 +54,9 @@ def test_an_error_of_writing_names_the_file_and_not_a_temporary_one(tmp_path):
 
 def test_equal_tensors_make_equal_files(tmp_path):
     for name in "ab":
-        code = ("import sys, torch; from pathlib import Path; from nanoldm.utils.files import save_tensors;"
-                "save_tensors(Path(sys.argv[1]), {'w': torch.arange(3.0), 'b': torch.ones(2, dtype=torch.bfloat16)}, step='1', more='ü')")
+        code = ("import sys, torch; from pathlib import Path; from nanoldm.utils.files import "
+                "save_tensors;save_tensors(Path(sys.argv[1]), {'w': torch.arange(3.0), 'b': "
+                "torch.ones(2, dtype=torch.bfloat16)}, step='1', more='ü')")
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert load_tensors(tmp_path / "a")[1]["more"] == "ü"
@@ -61,7 +65,8 @@ def test_equal_tensors_make_equal_files(tmp_path):
 @pytest.mark.parametrize("weights", [
     {"weight": torch.full((2, 3), float("nan")), "bias": torch.zeros(2)},
     {"weight": torch.ones(2, 3), "bias": torch.tensor([0, float("inf")])},
-    {"weight": torch.full((2, 3), 1e300, dtype=torch.float64), "bias": torch.zeros(2)},         # infinite in float32
+    # infinite in float32
+    {"weight": torch.full((2, 3), 1e300, dtype=torch.float64), "bias": torch.zeros(2)},
     {"weight": torch.ones(2, 3, dtype=torch.complex64), "bias": torch.zeros(2)},
     {"weight": torch.ones(2, 3, dtype=torch.int8), "bias": torch.zeros(2)},
     {"weight": torch.ones(2, 3, dtype=torch.bool), "bias": torch.zeros(2)},
@@ -75,7 +80,8 @@ def test_numbers_that_are_no_weights_are_rejected(tmp_path, weights):
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_of_another_precision_are_converted(tmp_path, kind):
     source, target = nn.Linear(3, 2), nn.Linear(3, 2)
-    save_tensors(tmp_path / "layer.safetensors", {name: tensor.to(kind) for name, tensor in source.state_dict().items()})
+    save_tensors(tmp_path / "layer.safetensors",
+                 {name: tensor.to(kind) for name, tensor in source.state_dict().items()})
     load_module(target, tmp_path / "layer.safetensors")
     torch.testing.assert_close(target.weight, source.weight, atol=1e-2, rtol=1e-2)
 
@@ -139,7 +145,8 @@ def test_two_files_of_one_command_must_be_two(tmp_path):
 
 def test_a_missing_home_is_an_error_for_paths_and_not_for_the_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("NANOLDM_DATA")
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)           # as where neither $HOME nor a user is known
+    # as where neither $HOME nor a user is known
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
     with pytest.raises(InputError, match=r"~/photo\.png: there is no such home folder"):
         user_path("~/photo.png")
     assert cache_folder().name == "nanoldm-cache"

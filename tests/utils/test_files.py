@@ -20,14 +20,10 @@ from nanoldm.utils.files import (
 )
 from nanoldm.utils.paths import check_target
 
-TENSORS = {
-    "matrix": torch.tensor([[1.5, -0.0, float("inf")], [1e-45, float("nan"), 2.0]]),
-    "count": torch.arange(5),
-    "half": torch.tensor([1 / 3, -2.5], dtype=torch.bfloat16),
-    "mask": torch.tensor([True, False]),
-    "scalar": torch.tensor(7.0),
-    "empty": torch.empty(0, 3),
-}
+TENSORS = {"matrix": torch.tensor([[1.5, -0.0, float("inf")], [1e-45, float("nan"), 2.0]]),
+           "count": torch.arange(5), "half": torch.tensor([1 / 3, -2.5], dtype=torch.bfloat16),
+           "mask": torch.tensor([True, False]), "scalar": torch.tensor(7.0),
+           "empty": torch.empty(0, 3)}
 
 
 def raw(tensor):
@@ -87,7 +83,8 @@ def test_one_flipped_bit_in_the_data_is_noticed(saved, place):
 def test_a_text_file_or_a_folder_is_not_a_safetensors_file(tmp_path):
     path = tmp_path / "notes.safetensors"
     path.write_text("these are my notes, and they are longer than a header\n")
-    with pytest.raises(InputError, match=r"notes\.safetensors is truncated or not a safetensors file"):
+    with pytest.raises(InputError,
+                       match=r"notes\.safetensors is truncated or not a safetensors file"):
         load_tensors(path)
     with pytest.raises(InputError, match=tmp_path.name):
         load_tensors(tmp_path)
@@ -106,7 +103,9 @@ def test_a_module_is_filled_from_its_file(tmp_path):
     assert torch.equal(target.bias, source.bias)
 
 
-@pytest.mark.parametrize("module", [nn.Linear(3, 4), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))])
+@pytest.mark.parametrize("module",
+                         [nn.Linear(3, 4), nn.Linear(3, 2, bias=False),
+                          nn.Sequential(nn.Linear(3, 2))])
 def test_weights_of_another_shape_or_other_names_do_not_fit(tmp_path, module):
     save_tensors(tmp_path / "layer.safetensors", nn.Linear(3, 2).state_dict())
     with pytest.raises(InputError, match=r"layer\.safetensors does not fit"):
@@ -116,7 +115,9 @@ def test_weights_of_another_shape_or_other_names_do_not_fit(tmp_path, module):
 def test_the_digest_ignores_order_layout_and_gradient():
     a, b = torch.arange(6.0).view(2, 3), torch.ones(2)
     assert digest({"a": a, "b": b}) == digest({"b": b, "a": a})
-    assert digest({"a": a}) == digest({"a": a.T.contiguous().T}) == digest({"a": a.clone().requires_grad_()})
+    assert digest({"a": a}) == digest(
+        {"a": a.T.contiguous().T}
+    ) == digest({"a": a.clone().requires_grad_()})
 
 
 @pytest.mark.parametrize("other", [
@@ -170,10 +171,14 @@ def test_a_block_that_fails_leaves_the_old_file_or_none(tmp_path, error):
 def test_json_comes_back_as_it_was(tmp_path):
     content = {"name": "größe", "nested": {"none": None, "list": [1, 2.5, True]}}
     write_json(tmp_path / "a.json", content)
-    assert read_json(tmp_path / "a.json") == content == json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert read_json(tmp_path / "a.json") == content == json.loads(
+        (tmp_path / "a.json").read_text(encoding="utf-8")
+    )
 
 
-@pytest.mark.parametrize("content", [b"", b'{"steps": 3', b"steps = 3", b'{"a": "\xff\xfe"}', b"[1, 2]", b"null"])
+@pytest.mark.parametrize("content",
+                         [b"", b'{"steps": 3', b"steps = 3", b'{"a": "\xff\xfe"}', b"[1, 2]",
+                          b"null"])
 def test_json_that_is_broken_or_no_object_is_an_error_with_its_name(tmp_path, content):
     path = tmp_path / "plan.json"
     path.write_bytes(content)

@@ -17,7 +17,9 @@ def noise(count, channels=1, size=28):
 
 
 def tile(picture, row, column, size, scale):
-    """The image at (row, column) of a grid whose images have lines of one pixel around them: (size, size, 3) bytes."""
+    """The image at (row, column) of a grid whose images have lines of one pixel around them: (size,
+    size, 3) bytes.
+    """
     pixels = np.asarray(picture)[::scale, ::scale]
     top, left = 1 + row * (size + 1), 1 + column * (size + 1)
     return pixels[top : top + size, left : left + size]
@@ -27,7 +29,8 @@ def as_bytes(image):
     return image.mul(255).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
-@pytest.mark.parametrize(("channels", "size", "scale"), [(1, 28, 3), (3, 28, 3), (1, 12, 7), (3, 96, 1)])
+@pytest.mark.parametrize(("channels", "size", "scale"),
+                         [(1, 28, 3), (3, 28, 3), (1, 12, 7), (3, 96, 1)])
 def test_a_grid_holds_the_images_row_by_row_in_whole_multiples_of_their_size(channels, size, scale):
     images = noise(6, channels, size)
     picture = pictures.grid(images, columns=2)
@@ -35,17 +38,21 @@ def test_a_grid_holds_the_images_row_by_row_in_whole_multiples_of_their_size(cha
     for k, image in enumerate(images):
         assert np.array_equal(tile(picture, k // 2, k % 2, size, scale), as_bytes(image))
     pixels = np.asarray(picture)
-    assert np.array_equal(pixels, np.kron(pixels[::scale, ::scale], np.ones((scale, scale, 1), dtype=np.uint8)))
+    assert np.array_equal(pixels,
+                          np.kron(pixels[::scale, ::scale],
+                                  np.ones((scale, scale, 1), dtype=np.uint8)))
 
 
 @pytest.mark.parametrize(("count", "channels", "columns"), [(6, 1, 3), (7, 3, 4), (2, 1, 5)])
 def test_a_grid_is_that_of_torchvision(count, channels, columns):
     images = noise(count, channels)
-    theirs = make_grid(images, nrow=columns, padding=1, pad_value=0.5).mul(255).round().byte().permute(1, 2, 0).numpy()
+    theirs = make_grid(images, nrow=columns, padding=1,
+                       pad_value=0.5).mul(255).round().byte().permute(1, 2, 0).numpy()
     assert np.array_equal(np.asarray(pictures.grid(images, columns))[::3, ::3], theirs)
 
 
-@pytest.mark.parametrize(("count", "columns", "rows"), [(4, 2, 2), (5, 3, 2), (16, 4, 4), (17, 5, 4)])
+@pytest.mark.parametrize(("count", "columns", "rows"),
+                         [(4, 2, 2), (5, 3, 2), (16, 4, 4), (17, 5, 4)])
 def test_a_grid_is_as_square_as_possible(count, columns, rows):
     width, height = pictures.grid(noise(count)).size
     assert (width // (29 * 3), height // (29 * 3)) == (columns, rows)
@@ -76,7 +83,8 @@ def find(sheet, picture):
     """(x, y) of a picture in a sheet."""
     sheet, picture = np.asarray(sheet), np.asarray(picture)
     height, width = picture.shape[:2]
-    return [(x, y) for y in range(len(sheet) - height + 1) for x in range(sheet.shape[1] - width + 1)
+    return [(x, y) for y in range(len(sheet) - height + 1)
+            for x in range(sheet.shape[1] - width + 1)
             if np.array_equal(sheet[y : y + height, x : x + width], picture)]
 
 
@@ -85,7 +93,9 @@ def test_captions_stand_over_their_pictures_and_nothing_overlaps(across):
     first, second = pictures.grid(noise(4)), pictures.grid(noise(2))
     sheet = pictures.captioned([("first", first), ("second", second)], across)
     [(x1, y1)], [(x2, y2)] = find(sheet, first), find(sheet, second)
-    apart, along = ((x2 - x1, y2 - y1), (first.width, 0)) if across else ((y2 - y1, x2 - x1), (first.height, 0))
+    apart, along = (
+        (x2 - x1, y2 - y1), (first.width, 0)
+    ) if across else ((y2 - y1, x2 - x1), (first.height, 0))
     assert apart[0] > along[0]
     assert apart[1] == along[1]
     for x, y in ((x1, y1), (x2, y2)):
@@ -96,7 +106,8 @@ def test_captions_stand_over_their_pictures_and_nothing_overlaps(across):
 def test_a_sheet_is_as_large_as_its_parts():
     part = Image.new("RGB", (200, 50), "red")
     one = pictures.captioned([("a", part)])
-    below, across = (pictures.captioned([("a", part), ("b", part)], across=across) for across in (False, True))
+    below, across = (pictures.captioned([("a", part), ("b", part)], across=across)
+                     for across in (False, True))
     assert one.width == below.width == 200
     assert one.height == across.height > 50
     assert below.height >= 2 * one.height
@@ -109,7 +120,9 @@ def test_a_caption_that_is_wider_than_its_picture_makes_room():
     assert wide.width > 5 * narrow.width
 
 
-@pytest.mark.parametrize(("name", "kind"), [("a.png", "PNG"), ("b.GIF", "GIF"), ("c.jpg", "JPEG"), ("d.jpeg", "JPEG"), ("e.webp", "WEBP")])
+@pytest.mark.parametrize(("name", "kind"),
+                         [("a.png", "PNG"), ("b.GIF", "GIF"), ("c.jpg", "JPEG"), ("d.jpeg", "JPEG"),
+                          ("e.webp", "WEBP")])
 def test_a_picture_is_saved_in_the_format_of_its_name(tmp_path, name, kind):
     pictures.save(pictures.grid(noise(4)), tmp_path / name)
     with Image.open(tmp_path / name) as picture:
@@ -135,9 +148,11 @@ def test_an_unknown_ending_is_an_error_with_the_known_ones(tmp_path, name):
 
 def test_a_gif_has_the_frames_in_order_and_holds_the_last(tmp_path):
     greys = [0, 120, 255]
-    pictures.save_gif([Image.new("RGB", (20, 10), (grey, grey, grey)) for grey in greys], tmp_path / "a.gif", milliseconds=50, hold=700)
+    pictures.save_gif([Image.new("RGB", (20, 10), (grey, grey, grey)) for grey in greys],
+                      tmp_path / "a.gif", milliseconds=50, hold=700)
     with Image.open(tmp_path / "a.gif") as animation:
-        assert (animation.n_frames, animation.size, animation.info["loop"]) == (3, (20, 10), 0)      # 0: for ever
+        # 0: for ever
+        assert (animation.n_frames, animation.size, animation.info["loop"]) == (3, (20, 10), 0)
         for k, (grey, duration) in enumerate(zip(greys, [50, 50, 700], strict=True)):
             animation.seek(k)
             assert animation.info["duration"] == duration

@@ -10,7 +10,8 @@ from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import check_memory, free_memory, gigabytes, short, within
 
 
-@pytest.mark.parametrize(("number", "text"), [(7, "7"), (-12, "-12"), (10**40, "10^40"), (-(10**300), "-10^300")])
+@pytest.mark.parametrize(("number", "text"),
+                         [(7, "7"), (-12, "-12"), (10**40, "10^40"), (-(10**300), "-10^300")])
 def test_a_number_of_any_length_can_be_named(number, text):
     assert short(number) == text
 
@@ -24,7 +25,9 @@ def test_a_number_within_its_bounds_is_itself():
 
 def test_more_memory_than_there_is_is_an_error_with_both_sizes():
     check_memory(1, "a byte", "take none")
-    with pytest.raises(InputError, match=r"memory for the moon: about 1,000 TB needed, [\d.]+ GB free: take less"):
+    with pytest.raises(InputError,
+                       match=r"memory for the moon: about 1,000 TB needed, [\d.]+ GB free: take "
+                       r"less"):
         check_memory(1e15, "the moon", "take less")
     assert gigabytes(3.21e9) == "3.2 GB"
 
@@ -33,6 +36,8 @@ def test_more_memory_than_there_is_is_an_error_with_both_sizes():
 def test_a_limit_that_the_user_set_counts():
     import resource
     code = "from nanoldm.utils.limits import free_memory; print(free_memory())"
-    free = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))).stdout
+    free = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+    ).stdout
     assert 0 < float(free) < 2**30 < free_memory()

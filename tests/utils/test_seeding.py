@@ -9,12 +9,15 @@ SEEDS = 200_000
 
 
 def test_of_200_000_seeds_no_two_share_a_stream():
-    first = [int(torch.empty(1, dtype=torch.int64).random_(generator=generator(seed))) for seed in range(SEEDS)]
-    assert len(set(first)) == SEEDS         # of 63 bits each: two equal ones by chance have a probability of 2e-9
+    first = [int(torch.empty(1, dtype=torch.int64).random_(generator=generator(seed)))
+             for seed in range(SEEDS)]
+    # of 63 bits each: two equal ones by chance have a probability of 2e-9
+    assert len(set(first)) == SEEDS
 
 
 def test_seeds_that_32_bits_cannot_tell_apart_give_different_noise():
-    assert not torch.equal(torch.randn(4, generator=generator(14375)), torch.randn(4, generator=generator(53572)))
+    assert not torch.equal(torch.randn(4, generator=generator(14375)),
+                           torch.randn(4, generator=generator(53572)))
     assert generator(14375).initial_seed() != generator(53572).initial_seed()
 
 

@@ -1,4 +1,6 @@
-"""Names of strangers, where they leave: nothing in them acts on a terminal, a picture, Markdown, a shell or Python."""
+"""Names of strangers, where they leave: nothing in them acts on a terminal, a picture, Markdown, a
+    shell or Python.
+"""
 
 import ast
 import io
@@ -16,8 +18,9 @@ from nanoldm.evaluation.report import printed
 from nanoldm.utils import images as pictures
 from nanoldm.utils.text import code, label, markdown, plain, python, shell
 
-NAMES = ["[/x]", "[bold]a", r"$\foo$", "$", "a\nb", "\x1b[31mred\x1b[0m", "a\rb", "`tick`", "``", "_hidden", "*b*", "<script>", "a b", "'",
-         '"', "\\", ":smile:", "größe", "\u202egnp.exe", "\x00", "日本語", "\udcff"]
+NAMES = ["[/x]", "[bold]a", r"$\foo$", "$", "a\nb", "\x1b[31mred\x1b[0m", "a\rb", "`tick`", "``",
+         "_hidden", "*b*", "<script>", "a b", "'", '"', "\\", ":smile:", "größe", "\u202egnp.exe",
+         "\x00", "日本語", "\udcff"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,7 +37,9 @@ def test_a_shell_and_python_read_a_name_as_it_was_shown(name):
     assert "\n" not in python(name)
 
 
-@pytest.mark.parametrize(("name", "fenced"), [("a", "`a`"), ("a`b", "`` a`b ``"), ("```", "```` ``` ````"), ("a\nb", r"`a\nb`")])
+@pytest.mark.parametrize(("name", "fenced"),
+                         [("a", "`a`"), ("a`b", "`` a`b ``"), ("```", "```` ``` ````"),
+                          ("a\nb", r"`a\nb`")])
 def test_code_in_markdown_ends_where_it_should(name, fenced):
     assert code(name) == fenced
 
@@ -56,7 +61,8 @@ def test_a_table_shows_a_name_whatever_markup_it_holds(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_curves_and_captions_of_any_name_are_plotted(name):
-    records = [{"stage": "denoiser", "step": step, "seconds": 1.0, "loss": 1 / step, "test_loss": 1 / step} for step in (1, 2)]
+    records = [{"stage": "denoiser", "step": step, "seconds": 1.0, "loss": 1 / step,
+                "test_loss": 1 / step} for step in (1, 2)]
     assert charts.training({name: records}).width > 100
     assert pictures.captioned([(name, Image.new("RGB", (9, 9)))]).height > 9
 

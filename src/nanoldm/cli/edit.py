@@ -53,7 +53,8 @@ class Inpaint(ResultSeeds, EditOptions):
 
     model: ModelName
     image: ImageName
-    # An image file, white where pixels are generated; or left, right, top or bottom for that half. A
+    # An image file, white where pixels are generated; or left, right, top or bottom for that half.
+    # A
     # mask of the shape of the image file is cropped like the image; others are resized to it.
     mask: Annotated[str, arg(metavar="MASK")]
     # Input, mask and results, as a picture.
@@ -75,8 +76,8 @@ class Inpaint(ResultSeeds, EditOptions):
 class Interpolate(EditOptions):
     """Generate the images between two seeds or two images.
 
-    Images are inverted first. Default settings: all timesteps of ddim. Between seeds --sampler can choose another deterministic
-    sampler.
+    Images are inverted first. Default settings: all timesteps of ddim. Between seeds --sampler can
+    choose another deterministic sampler.
 
     Example: nanoldm interpolate mnist-fast --seeds 3,7 --frames 9
 
@@ -104,9 +105,8 @@ class Interpolate(EditOptions):
         from nanoldm.pipeline.labels import labels_of
 
         if (self.seeds is None) == (self.images is None):
-            raise InputError(
-                "an interpolation needs two ends: give either --seeds 3,7 or --images A.png B.png"
-            )
+            raise InputError("an interpolation needs two ends: give either --seeds 3,7 or --images "
+                             "A.png B.png")
         seeds = None if self.seeds is None else parse_seeds(None, None, self.seeds, 2)
         labels = labels_of(self.model, self.label) or [-1]
         if len(labels) > 1:

@@ -26,21 +26,17 @@ from nanoldm.utils.terminal import interruptible, open_streams, safe_output
 from nanoldm.utils.text import plain
 
 # Group -> command -> module; the class has the name of the command.
-GROUPS = {
-    "create": {"train": "train", "sample": "sample", "denoise": "sample"},
-    "edit": dict.fromkeys(("img2img", "inpaint", "interpolate", "invert", "vary"), "edit"),
-    "measure": dict.fromkeys(("evaluate", "compare", "doctor", "curves", "features"), "measure"),
-    "manage": {"recipes": "recipes", "info": "models", "export": "models"},
-}
+GROUPS = {"create": {"train": "train", "sample": "sample", "denoise": "sample"},
+          "edit": dict.fromkeys(("img2img", "inpaint", "interpolate", "invert", "vary"), "edit"),
+          "measure": dict.fromkeys(("evaluate", "compare", "doctor", "curves", "features"),
+                                   "measure"),
+          "manage": {"recipes": "recipes", "info": "models", "export": "models"}}
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 # Reasons of an OSError that lie in a given path, not in the machine
-PATH_ERRORS = {
-    getattr(errno, name)
-    for name in (
-        *("ENAMETOOLONG", "ELOOP", "ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "EACCES", "EPERM"),
-        *("EROFS", "EINVAL", "EILSEQ", "EXDEV", "ENOTEMPTY"),
-    )
-}
+PATH_ERRORS = {getattr(errno, name)
+               for name in (*("ENAMETOOLONG", "ELOOP", "ENOENT", "ENOTDIR", "EISDIR", "EEXIST",
+                              "EACCES", "EPERM"),
+                            *("EROFS", "EINVAL", "EILSEQ", "EXDEV", "ENOTEMPTY"))}
 LONGEST_NUMBER = 30  # digits
 NARROWEST = 40  # columns of a terminal
 # Options whose value may be a name of digits
@@ -54,11 +50,8 @@ def find_command(name: str) -> type:
 
 def overview() -> str:
     """The help of `nanoldm`: all commands by group, one line each."""
-    lines = [
-        "usage: nanoldm COMMAND [options]",
-        "",
-        "Latent diffusion small enough to read in an afternoon.",
-    ]
+    lines = ["usage: nanoldm COMMAND [options]", "",
+             "Latent diffusion small enough to read in an afternoon."]
     for group, names in GROUPS.items():
         summaries = {name: find_command(name).__doc__.splitlines()[0] for name in names}
         lines += ["", f"{group}:", *(f"  {name:<12} {text}" for name, text in summaries.items())]
@@ -83,7 +76,9 @@ def check_arguments(arguments: list[str]) -> None:
 
 def expanded(argument: str) -> str:
     """An argument with ~ as the home folder, also in --out=~/x. Raises InputError if unknown."""
-    name, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    name, equals, value = argument.partition("=") if argument.startswith("--") else (
+        "", "", argument
+    )
     return f"{name}{equals}{user_path(value)}" if value.startswith("~") else argument
 
 
@@ -122,9 +117,7 @@ def parse_options(name: str, command: type, arguments: list[str], defaults: dict
     except SystemExit as stop:
         if stop.code in (0, None):  # --help
             raise
-        raise InputError(
-            f"{one_line(explanation.getvalue())}; see nanoldm {name} --help"
-        ) from None
+        raise InputError(f"{one_line(explanation.getvalue())}; see nanoldm {name} --help") from None
 
 
 def one_line(box: str) -> str:
@@ -164,24 +157,17 @@ def explain(error: Exception, command: str = "") -> tuple[str, int]:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         given = error.errno in PATH_ERRORS
-        fix = (
-            "give a path that exists and that you may use"
-            if given
-            else "make room or raise the limit, and give the command again"
-        )
+        fix = ("give a path that exists and that you may use" if given
+               else "make room or raise the limit, and give the command again")
         return f"{place}{error.strerror or reason}: {fix}", 2 if given else 1
     if "Too many open files" in reason:  # a RuntimeError of torch
         return f"{reason[:300]}: raise the limit (ulimit -n), and give the command again", 1
     memory = "allocate memory|out of memory|not enough memory|bad_alloc|map segment"
     if isinstance(error, MemoryError) or re.search(memory, reason):
-        return (
-            f"there is not enough memory ({reason[:150] or 'MemoryError'}): use fewer images, a "
-            "smaller batch, network or size, or close other programs"
-        ), 1
-    return (
-        f"{type(error).__name__}: {reason[:300]} (unexpected: run it again with NANOLDM_TRACEBACK=1 "
-        "and report the output)"
-    ), 1
+        return (f"there is not enough memory ({reason[:150] or 'MemoryError'}): use fewer images, "
+                "a smaller batch, network or size, or close other programs"), 1
+    return (f"{type(error).__name__}: {reason[:300]} (unexpected: run it again with "
+            "NANOLDM_TRACEBACK=1 and report the output)"), 1
 
 
 def main() -> None:

@@ -36,7 +36,8 @@ class ReferenceOptions(Machine):
     features: Annotated[str, arg(metavar="NAME")] = "digits-v1"
     # Accept feature networks with a low accuracy.
     weak_features: Flag = False
-    # Measure with these images instead of those of the model's training: mnist, ..., or folder:PATH,
+    # Measure with these images instead of those of the model's training: mnist, ..., or
+    # folder:PATH,
     # also if that folder has moved or changed.
     data: Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")] = None
 
@@ -58,9 +59,7 @@ class Evaluate(SamplingOptions, ReferenceOptions):
     """
 
     # A bundled name, a run folder or an exported folder (default: mnist-fast, unless --samples).
-    model: Positional[
-        Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="")]
-    ] = None
+    model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="")]] = None
     # Measure these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), and
     # optionally `labels`.
     samples: File = None
@@ -70,7 +69,8 @@ class Evaluate(SamplingOptions, ReferenceOptions):
     seed: int = 0
     # Folder for report.json, report.html, pictures and samples (default: evaluation/NAME).
     out: Folder = None
-    # Compile the denoiser first (torch.compile, needs a C++ compiler): useful for thousands of images.
+    # Compile the denoiser first (torch.compile, needs a C++ compiler): useful for thousands of
+    # images.
     compile: Flag = False
 
     def run(self) -> None:
@@ -78,24 +78,17 @@ class Evaluate(SamplingOptions, ReferenceOptions):
 
         changed = self.changes() != SamplingOptions().changes()
         if self.samples and (changed or self.n is not None or self.compile):
-            raise InputError(
-                "samples are generated already: leave out --n, --compile and sampling options"
-            )
+            raise InputError("samples are generated already: leave out --n, --compile and sampling "
+                             "options")
         name = self.model or (None if self.samples else DEFAULT_MODEL)
         self.prepare()
         model = None if name is None else self.load(name)
         if self.compile:
             model.compile()
         settings = None if self.samples else model.settings.changed(**self.changes())
-        evaluate(
-            model,
-            self.reference(),
-            samples=self.samples,
-            n=IMAGES if self.n is None else self.n,
-            seed=self.seed,
-            settings=settings,
-            out=self.out,
-        )
+        evaluate(model, self.reference(), samples=self.samples,
+                 n=IMAGES if self.n is None else self.n, seed=self.seed, settings=settings,
+                 out=self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +98,8 @@ class Compare(ReferenceOptions):
     Measures the Frechet distance against NFE, as a table and a picture. All settings use the same
     seeds. Samples are kept: a second call, or one after Ctrl-C, generates only what is missing. The
     choice is the smallest NFE, at most 16, whose distance is not above that of the full-length
-    default sampler by more than its interval (the nearest of several); if there is none, the nearest
-    of at most 16.
+    default sampler by more than its interval (the nearest of several); if there is none, the
+    nearest of at most 16.
 
     Example: nanoldm compare runs/mnist-fast --save
     """
@@ -205,9 +198,8 @@ class Features(Machine):
         from nanoldm.evaluation.feature_training import train_features
 
         if self.size is not None and not 4 <= self.size <= LARGEST_SIZE:
-            raise InputError(
-                f"size {short(self.size)}: give a side of 4 to {LARGEST_SIZE} pixels, such as 28"
-            )
+            raise InputError(f"size {short(self.size)}: give a side of 4 to {LARGEST_SIZE} pixels, "
+                             "such as 28")
         data = Data(name=absolute(self.data), size=self.size)
         out = self.out or Path("features") / Path(data.name.removeprefix("folder:")).name
         options = dict(epochs=self.epochs, seed=self.seed, device=self.prepare())

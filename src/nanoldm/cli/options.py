@@ -29,11 +29,9 @@ Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 Flag = Annotated[bool, FlagCreatePairsOff]
 # "" means not given: tyro would read the text "None" of an optional option as None.
 LabelText = Annotated[str, arg(metavar="LABEL", help_behavior_hint="")]
-ModelName = Positional[
-    Annotated[
-        str, arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")
-    ]
-]
+ModelName = Positional[Annotated[str,
+                                 arg(metavar="MODEL",
+                                     help="A bundled name, a run folder or an exported folder.")]]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -104,9 +102,8 @@ def parse_duration(name: str, text: str) -> float:
     parts = zip(match.groups(), units, strict=True) if match else ()
     seconds = sum(float(part or 0) * seconds for part, (_, seconds) in parts)
     if not 0 < seconds <= LONGEST:
-        raise InputError(
-            f"{name} {text}: give a time such as 90s, 20m or 1h30m, at most {LONGEST // 3600}h"
-        )
+        raise InputError(f"{name} {text}: give a time such as 90s, 20m or 1h30m, at most "
+                         f"{LONGEST // 3600}h")
     return seconds
 
 
@@ -121,9 +118,8 @@ def parse_interval(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text.strip())
     if not match:
-        raise InputError(
-            f"guidance_interval {text}: give the lowest and the highest timestep, such as 20-80"
-        )
+        raise InputError(f"guidance_interval {text}: give the lowest and the highest timestep, "
+                         "such as 20-80")
     return int(match[1]), int(match[2])
 
 

@@ -38,23 +38,18 @@ def table() -> str:
         text = inspect.getdoc(RECIPES[name])
         facts = notes(text)
         sheet.add_row(name, text.splitlines()[0], facts.get("Time", ""), facts.get("Score", ""))
-    return printed(
-        sheet,
-        "\nTime: of the whole recipe on two cores. Score: Frechet distance to the test set, 10,000 "
-        "samples; after 20 min 49.9 of mnist, 0.21 of real images.",
-        "One recipe: nanoldm recipes NAME. All its fields: nanoldm train NAME --help.",
-    )
+    return printed(sheet,
+                   "\nTime: of the whole recipe on two cores. Score: Frechet distance to the test "
+                   "set, 10,000 samples; after 20 min 49.9 of mnist, 0.21 of real images.",
+                   "One recipe: nanoldm recipes NAME. All its fields: nanoldm train NAME --help.")
 
 
 def describe(name: str) -> str:
     """A recipe's description and its fields that differ from the reference. Raises InputError."""
     make = find_recipe(name)
     ours, theirs = (fields(recipe()) for recipe in (make, RECIPES["mnist"]))
-    changed = {
-        field: f"{value}  (mnist: {theirs[field]})"
-        for field, value in ours.items()
-        if value != theirs[field]
-    }
+    changed = {field: f"{value}  (mnist: {theirs[field]})" for field,
+               value in ours.items() if value != theirs[field]}
     parts = [f"{name}: {inspect.getdoc(make)}"]
     if changed:
         parts.append(f"Differs from mnist in:\n{aligned(changed)}")

@@ -71,7 +71,8 @@ class Sample(SamplingOptions, Machine):
         if given is None and model.classes:
             given = model.draw_labels(seeds)
         images = model.generate(seeds, given, settings=settings, progress=True)
-        self.write(images, rows, model.conditioning(seeds, given, settings) if model.classes else None)
+        self.write(images, rows,
+                   model.conditioning(seeds, given, settings) if model.classes else None)
         if self.trajectory:
             count = min(len(seeds), IMAGES_IN_GIF)
             part = None if given is None else given[:count]
@@ -108,10 +109,8 @@ class Sample(SamplingOptions, Machine):
 
         steps = model.trajectory(seeds, labels, settings=settings)
         total = len(settings.timesteps)
-        frames = [
-            captioned([("x_t", grid(x)), ("estimate of x0", grid(x0))], across=True)
-            for x, x0 in tqdm(steps, desc="trajectory", total=total, unit="step", delay=1)
-        ]
+        frames = [captioned([("x_t", grid(x)), ("estimate of x0", grid(x0))], across=True) for x,
+                  x0 in tqdm(steps, desc="trajectory", total=total, unit="step", delay=1)]
         save_gif(frames, self.trajectory)
         print(f"wrote {self.trajectory}: {len(frames)} steps of {len(seeds)} images")
 
@@ -151,9 +150,8 @@ class Denoise(SamplingOptions, Machine):
         if len(images) < self.n:
             raise InputError(f"n {self.n}: the model has only {len(images)} test images")
         labels = known_labels(test.labels[: self.n], model.classes)
-        noised, result = model.denoise_from(
-            images, self.t, seeds, labels, settings=settings, progress=True
-        )
+        noised, result = model.denoise_from(images, self.t, seeds, labels, settings=settings,
+                                            progress=True)
         rows = {"test images": images, "reconstructed": model.reconstruct(images)}
         save_rows(rows | {f"noised to t = {self.t}": noised, "denoised": result}, self.out)
         print(f"wrote {self.out}: {self.n} test images, noised to t = {self.t} and denoised")

@@ -13,14 +13,9 @@ from nanoldm.experiments.recipes import RECIPES, find_recipe
 from nanoldm.utils.errors import InputError
 
 # Short option -> field
-SHORT = {
-    "--epochs": "--training.epochs",
-    "--steps": "--training.steps",
-    "--ae-epochs": "--autoencoder_training.epochs",
-    "--data": "--data.name",
-    "--size": "--data.size",
-    "--holdout": "--data.holdout",
-}
+SHORT = {"--epochs": "--training.epochs", "--steps": "--training.steps",
+         "--ae-epochs": "--autoencoder_training.epochs", "--data": "--data.name",
+         "--size": "--data.size", "--holdout": "--data.holdout"}
 LENGTHS = ("--budget", "--training.epochs", "--training.steps")
 
 
@@ -32,7 +27,8 @@ class Train(Machine):
 
     Other settings: nanoldm train mnist --network.depth 6 --training.learning_rate 1e-3 --dry-run
 
-    RECIPE is one of `nanoldm recipes`. Every field of the recipe is an option, shown with its value.
+    RECIPE is one of `nanoldm recipes`. Every field of the recipe is an option, shown with its
+    value.
     Short forms: --epochs and --steps (--training...), --ae-epochs (--autoencoder_training.epochs),
     --data, --size and --holdout (--data...).
     """
@@ -63,9 +59,8 @@ def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     if not arguments or arguments[0].startswith("-"):
         if arguments and arguments[0] in ("--help", "-h"):
             return arguments, {"recipe": RECIPES["mnist-fast"]()}
-        raise InputError(
-            f"train needs a recipe: nanoldm train RECIPE, such as {', '.join(RECIPES)}"
-        )
+        raise InputError("train needs a recipe: nanoldm train RECIPE, such as "
+                         f"{', '.join(RECIPES)}")
     name, *options = arguments
     recipe, full = find_recipe(name)(), []
     for option in options:
@@ -73,7 +68,8 @@ def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         full += [SHORT.get(flag, flag) + equals + value]
     given = [length for length in LENGTHS if any(o.split("=")[0] == length for o in full)]
     if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} all set the length of the training: give one of them")
+        raise InputError(f"{' and '.join(given)} all set the length of the training: give one of "
+                         "them")
     if "--training.epochs" in given:
         recipe = recipe.replace(training={"steps": None})
     return seconds(full), {"recipe": recipe}

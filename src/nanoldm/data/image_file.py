@@ -14,7 +14,8 @@ from nanoldm.utils.terminal import quiet
 from nanoldm.utils.text import one_line
 
 # Other formats of Pillow may start programs (EPS), or are not images.
-FORMATS = ["AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP"]
+FORMATS = ["AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF",
+           "WEBP"]
 MOST_PIXELS = 64_000_000  # of one image; a small file may claim any number
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # PNG chunks that decide how the image looks

@@ -180,10 +180,8 @@ def find_images(folder: Path, skipped: Counter) -> list[Path]:
     """The image files below `folder`, sorted; `skipped` counts others. Raises InputError."""
     files = list(walk(folder))
     images = sorted(filter(is_image, files))
-    skipped.update(
-        (file.suffix.lower() or "without an ending") if file.is_file() else "broken links"
-        for file in set(files) - set(images)
-    )
+    skipped.update((file.suffix.lower() or "without an ending") if file.is_file()
+                   else "broken links" for file in set(files) - set(images))
     if not images:
         kinds = ", ".join(sorted(suffixes()))
         where = "there, or in one subfolder for each class"

@@ -15,12 +15,10 @@ from nanoldm.utils.errors import InputError
 FOLDER = Path(__file__).parents[1] / "bundled" / "mnist"
 
 # shape and MD5 of the uncompressed file (bundled/mnist/README.md)
-FILES = {
-    "train-images-idx3-ubyte": ((60000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
-    "train-labels-idx1-ubyte": ((60000,), "a25bea736e30d166cdddb491f175f624"),
-    "t10k-images-idx3-ubyte": ((10000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
-    "t10k-labels-idx1-ubyte": ((10000,), "27ae3e4e09519cfbb04c329615203637"),
-}
+FILES = {"train-images-idx3-ubyte": ((60000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
+         "train-labels-idx1-ubyte": ((60000,), "a25bea736e30d166cdddb491f175f624"),
+         "t10k-images-idx3-ubyte": ((10000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
+         "t10k-labels-idx1-ubyte": ((10000,), "27ae3e4e09519cfbb04c329615203637")}
 
 
 def read_idx(path: Path, shape: tuple[int, ...], md5: str) -> Tensor:

@@ -13,15 +13,13 @@ TRAIN_OR_TEST = ({"train": True}, {"train": False})
 
 # name -> torchvision class, arguments of the training set, arguments of the test set
 SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "fashion-mnist": ("FashionMNIST", *TRAIN_OR_TEST),
-    "kmnist": ("KMNIST", *TRAIN_OR_TEST),
+    "fashion-mnist": ("FashionMNIST", *TRAIN_OR_TEST), "kmnist": ("KMNIST", *TRAIN_OR_TEST),
     "qmnist": ("QMNIST", {"what": "train"}, {"what": "test10k"}),
     "emnist-digits": ("EMNIST", *({"split": "digits"} | part for part in TRAIN_OR_TEST)),
     "emnist-letters": ("EMNIST", *({"split": "letters"} | part for part in TRAIN_OR_TEST)),
     "emnist-balanced": ("EMNIST", *({"split": "balanced"} | part for part in TRAIN_OR_TEST)),
-    "cifar10": ("CIFAR10", *TRAIN_OR_TEST),
-    "cifar100": ("CIFAR100", *TRAIN_OR_TEST),
-    "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
+    "cifar10": ("CIFAR10", *TRAIN_OR_TEST), "cifar100": ("CIFAR100", *TRAIN_OR_TEST),
+    "svhn": ("SVHN", {"split": "train"}, {"split": "test"})
 }
 
 
@@ -40,11 +38,9 @@ def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     except MemoryError:
         raise
     except Exception as error:  # torchvision raises many kinds for downloads, archives, packages
-        raise InputError(
-            f"could not read or download {name} in {root} ({one_line(error)}): check the network, "
-            "delete a broken download, install a package it names, or use the data set mnist or "
-            "folder:PATH"
-        ) from None
+        raise InputError(f"could not read or download {name} in {root} ({one_line(error)}): check "
+                         "the network, delete a broken download, install a package it names, or "
+                         "use the data set mnist or folder:PATH") from None
 
 
 def image_set(dataset: Any, class_name: str) -> ImageSet:

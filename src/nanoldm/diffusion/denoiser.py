@@ -1,4 +1,5 @@
-"""A denoiser estimates x0 and eps from x_t. Wrappers (guidance, clamping) have the same interface."""
+"""A denoiser estimates x0 and eps from x_t. Wrappers (guidance, clamping) have the same interface.
+"""
 
 from typing import NamedTuple
 
@@ -33,14 +34,12 @@ class Denoiser(nn.Module):
     def __init__(self, network: nn.Module, schedule: NoiseSchedule, prediction: str = "epsilon"):
         super().__init__()
         if prediction not in PREDICTIONS:
-            raise InputError(
-                f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}"
-            )
+            raise InputError(f"unknown prediction {prediction!r}: choose one of "
+                             f"{', '.join(PREDICTIONS)}")
         if prediction == "epsilon" and schedule.zero_terminal_snr:
-            raise InputError(
-                "epsilon does not determine x0 where alpha is 0, the noisiest timestep of this "
-                "schedule: choose x0, v or flow, or the cosine or linear schedule"
-            )
+            raise InputError("epsilon does not determine x0 where alpha is 0, the noisiest "
+                             "timestep of this schedule: choose x0, v or flow, or the cosine or "
+                             "linear schedule")
         self.network, self.schedule, self.prediction = network, schedule, prediction
 
     @property

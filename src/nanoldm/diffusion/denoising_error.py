@@ -13,13 +13,8 @@ LOG_SNRS = tuple(k - 5.5 for k in range(11, -1, -1))
 
 
 @torch.inference_mode()
-def denoising_error(
-    denoiser: nn.Module,
-    x0: Tensor,
-    eps: Tensor,
-    limit: float,
-    log_snrs: tuple[float, ...] = LOG_SNRS,
-) -> list[float]:
+def denoising_error(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float,
+                    log_snrs: tuple[float, ...] = LOG_SNRS) -> list[float]:
     """Mean squared error of the clamped estimate of x0 at each of `log_snrs`.
 
     x0, eps: (B, tokens, channels), the same for every network that is compared. The value is

@@ -19,13 +19,8 @@ class Guided(nn.Module):
         None: all timesteps.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        label: Tensor,
-        scale: float = 1.0,
-        interval: tuple[int, int] | None = None,
-    ):
+    def __init__(self, denoiser: Denoiser, label: Tensor, scale: float = 1.0,
+                 interval: tuple[int, int] | None = None):
         super().__init__()
         self.denoiser, self.label, self.scale = denoiser, label, scale
         self.schedule = denoiser.schedule

@@ -8,13 +8,8 @@ from nanoldm.diffusion.samplers.transition import Denoise, transitions
 from nanoldm.diffusion.schedule import NoiseSchedule
 
 
-def invert(
-    denoise: Denoise,
-    x0: Tensor,
-    schedule: NoiseSchedule,
-    timesteps: Sequence[int],
-    iterations: int = 3,
-) -> Iterator[Tensor]:
+def invert(denoise: Denoise, x0: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
+           iterations: int = 3) -> Iterator[Tensor]:
     """Run the steps of `ddim` backwards, from clean x0 (B, ...) to noise.
 
     Yields x_t at each of `timesteps` (given in descending order, as to `ddim`), lowest first. The

@@ -25,23 +25,19 @@ class DenoisingLoss(nn.Module):
     def __init__(self, denoiser: Denoiser, weighting: str = "uniform"):
         super().__init__()
         if weighting not in WEIGHTINGS:
-            raise InputError(
-                f"unknown loss weighting {weighting!r}: choose one of {', '.join(WEIGHTINGS)}"
-            )
+            raise InputError(f"unknown loss weighting {weighting!r}: choose one of "
+                             f"{', '.join(WEIGHTINGS)}")
         if weighting == "min-snr" and denoiser.schedule.zero_terminal_snr:
-            raise InputError(
-                f"min-snr gives the noisiest timestep of the {denoiser.schedule.kind} schedule "
-                "the weight 0, because its SNR is 0: choose uniform"
-            )
+            raise InputError(f"min-snr gives the noisiest timestep of the {denoiser.schedule.kind} "
+                             "schedule the weight 0, because its SNR is 0: choose uniform")
         self.denoiser, self.weighting = denoiser, weighting
 
-    def forward(
-        self, x0: Tensor, t: Tensor, eps: Tensor, label: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x0: Tensor, t: Tensor, eps: Tensor, label: Tensor | None = None) -> Tensor:
         prediction = PREDICTIONS[self.denoiser.prediction]
         alpha, sigma = (expand(level, x0) for level in self.denoiser.schedule(t))
         output = self.denoiser.output(corrupt(x0, eps, alpha, sigma), t, label)
-        error = (output - prediction.target(x0, eps, alpha, sigma)).square()   # (B, tokens, channels)
+        # (B, tokens, channels)
+        error = (output - prediction.target(x0, eps, alpha, sigma)).square()
         if self.weighting == "min-snr":
             weight = ((alpha / sigma) ** 2).clamp(max=GAMMA)
             error = error * weight * prediction.gain(alpha, sigma) ** 2

@@ -55,11 +55,9 @@ def rectified(timesteps: int) -> tuple[Tensor, Tensor]:
 
 
 # kind -> alpha_t and sigma_t for t = 0 ... T-1, float64
-TABLES = {
-    "cosine": lambda timesteps: preserve_variance(cosine_betas(timesteps)),
-    "linear": lambda timesteps: preserve_variance(linear_betas(timesteps)),
-    "rectified": rectified,
-}
+TABLES = {"cosine": lambda timesteps: preserve_variance(cosine_betas(timesteps)),
+          "linear": lambda timesteps: preserve_variance(linear_betas(timesteps)),
+          "rectified": rectified}
 
 
 class NoiseSchedule(nn.Module):
@@ -81,7 +79,9 @@ class NoiseSchedule(nn.Module):
         self.kind, self.timesteps = kind, timesteps
         alpha, sigma = TABLES[kind](timesteps)
         # Row t + 1 holds timestep t: row 0 is the clean level.
-        alpha, sigma = torch.cat((torch.ones(1), alpha.float())), torch.cat((torch.zeros(1), sigma.float()))
+        alpha, sigma = torch.cat(
+            (torch.ones(1), alpha.float())
+        ), torch.cat((torch.zeros(1), sigma.float()))
         self.register_buffer("alpha", alpha, persistent=False)
         self.register_buffer("sigma", sigma, persistent=False)
 

@@ -6,9 +6,8 @@ from torch import Tensor
 DISTRIBUTIONS = ("uniform", "logit-normal")
 
 
-def sample_noise_levels(
-    x0: Tensor, timesteps: int, stream: torch.Generator, distribution: str = "uniform"
-) -> dict[str, Tensor]:
+def sample_noise_levels(x0: Tensor, timesteps: int, stream: torch.Generator,
+                        distribution: str = "uniform") -> dict[str, Tensor]:
     """One timestep "t" (B,) and one noise "eps" of the shape of x0 (B, ...) per latent.
 
     distribution: "uniform" on 0 ... timesteps - 1, or "logit-normal", which prefers the middle

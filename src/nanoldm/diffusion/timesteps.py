@@ -19,9 +19,8 @@ def trailing(start: int, steps: int) -> list[int]:
     Raises InputError unless 1 <= steps <= start + 1.
     """
     if not 1 <= steps <= start + 1:
-        raise InputError(
-            f"{steps} steps do not fit between timestep {start} and clean: choose 1 to {start + 1}"
-        )
+        raise InputError(f"{steps} steps do not fit between timestep {start} and clean: choose 1 "
+                         f"to {start + 1}")
     return [round((start + 1) * (steps - i) / steps) - 1 for i in range(steps)]
 
 
@@ -35,14 +34,14 @@ def log_snr(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
         return [start]
     if steps == len(first) + 1:
         return [start, 0]
-    even = torch.linspace(
-        values[start - len(first)], values[0], steps - len(first), dtype=torch.float64
-    )
+    even = torch.linspace(values[start - len(first)], values[0], steps - len(first),
+                          dtype=torch.float64)
     return first + nearest(values, even)
 
 
 def shifted(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
-    """Evenly spaced in flow time tau, then shifted to noise (Esser et al. 2024, 2403.03206, eq. 23).
+    """Evenly spaced in flow time tau, then shifted to noise (Esser et al. 2024, 2403.03206, eq.
+    23).
 
         tau = sigma / (alpha + sigma)        tau' = s tau / (1 + (s - 1) tau)        s = SHIFT
     """
@@ -64,12 +63,8 @@ def nearest(values: Tensor, wanted: Tensor) -> list[int]:
     return sorted(set(found), reverse=True)
 
 
-def sampling_timesteps(
-    schedule: NoiseSchedule,
-    steps: int | None = None,
-    start: int | None = None,
-    spacing: str = "trailing",
-) -> list[int]:
+def sampling_timesteps(schedule: NoiseSchedule, steps: int | None = None, start: int | None = None,
+                       spacing: str = "trailing") -> list[int]:
     """The timesteps of `steps` sampling steps.
 
     steps: 1 ... start + 1 (default: all). The log-snr and shifted spacings may return fewer,

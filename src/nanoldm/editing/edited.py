@@ -28,7 +28,5 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 def check_one(images: Tensor) -> None:
     if len(images) != 1:
-        raise InputError(
-            f"{len(images)} images: give one at a time, (1, C, S, S); on the command line a file, "
-            "or such as test:3"
-        )
+        raise InputError(f"{len(images)} images: give one at a time, (1, C, S, S); on the command "
+                         "line a file, or such as test:3")

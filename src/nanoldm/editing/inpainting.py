@@ -40,15 +40,8 @@ class Known(nn.Module):
         return Estimate.from_x0(x0, x_t, alpha, sigma)
 
 
-def inpaint(
-    model: LatentDiffusion,
-    image: Tensor,
-    mask: Tensor,
-    seeds: Seeds,
-    labels: Labels = -1,
-    progress: bool = False,
-    **settings: Any,
-) -> Edited:
+def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Seeds, labels: Labels = -1,
+            progress: bool = False, **settings: Any) -> Edited:
     """Generate the pixels where `mask` (1, 1, S, S) is True, once per seed.
 
     The other pixels are unchanged, bit for bit.
@@ -58,23 +51,15 @@ def inpaint(
     check_one(image)
     check_mask(mask, image)
     chosen = inpainting_settings(model.denoiser.schedule).changed(**settings)
-    own = model.generate(
-        seeds,
-        labels,
-        wrap=lambda denoise: Known(denoise, model, image, mask),
-        progress=progress,
-        settings=chosen,
-    )
+    own = model.generate(seeds, labels, wrap=lambda denoise: Known(denoise, model, image, mask),
+                         progress=progress, settings=chosen)
     images = torch.where(mask, own, image)
     known, masked = (torch.broadcast_to(part, own.shape) for part in (~mask, mask))
     original, copy = image.expand_as(own), model.reconstruct(image)
-    errors = {
-        "known pixels before they are replaced, from the input": difference(
-            own[known], original[known]
-        ),
-        "their reconstruction (the floor)": difference(copy[known[:1]], image[known[:1]]),
-        "generated pixels, from the input": difference(own[masked], original[masked]),
-    }
+    errors = {"known pixels before they are replaced, from the input": difference(own[known],
+                                                                                  original[known]),
+              "their reconstruction (the floor)": difference(copy[known[:1]], image[known[:1]]),
+              "generated pixels, from the input": difference(own[masked], original[masked])}
     grey = torch.where(mask, torch.full_like(image, 0.5), image)
     return Edited(images, errors, {"input": image, "mask (grey)": grey, "results": images})
 
@@ -85,9 +70,7 @@ def check_mask(mask: Tensor, image: Tensor) -> None:
     if mask.dtype != torch.bool or mask.shape != shape:
         raise InputError(f"the mask is {mask.dtype} {tuple(mask.shape)}: give bool {shape}")
     if mask.all():
-        raise InputError(
-            "the mask covers everything: leave some pixels black, or generate whole images with "
-            "nanoldm sample"
-        )
+        raise InputError("the mask covers everything: leave some pixels black, or generate whole "
+                         "images with nanoldm sample")
     if not mask.any():
         raise InputError("the mask covers nothing: make the pixels white that are to be generated")

@@ -31,20 +31,13 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     rows = (x.flatten(1).cpu().double() for x in (a, b))  # Apple GPUs have no float64
     angle = F.cosine_similarity(*rows, dim=1).clamp(-1, 1).acos()
     straight = angle.sin() < 1e-6
-    weights = (
-        torch.where(straight, part, (part * angle).sin() / angle.sin()) for part in (1 - share, share)
-    )
+    weights = (torch.where(straight, part, (part * angle).sin() / angle.sin())
+               for part in (1 - share, share))
     return sum(expand(weight.to(x), x) * x for weight, x in zip(weights, (a, b), strict=True))
 
 
-def interpolate(
-    model: LatentDiffusion,
-    ends: Sequence[int] | Tensor,
-    frames: int = 9,
-    label: int | str = -1,
-    progress: bool = False,
-    **settings: Any,
-) -> Edited:
+def interpolate(model: LatentDiffusion, ends: Sequence[int] | Tensor, frames: int = 9,
+                label: int | str = -1, progress: bool = False, **settings: Any) -> Edited:
     """Images between two ends by slerp of their x_T (DDIM: arXiv 2010.02502, section 5.3).
 
     ends: two seeds, or two images (2, C, S, S), which are inverted without a label.
@@ -58,35 +51,25 @@ def interpolate(
     within("frames", frames, 2, MOST_FRAMES)
     inverting = isinstance(ends, Tensor)
     chosen = deterministic_settings(inverting, **settings)
-    x_T = (
-        invert_images(model, ends, chosen, progress=progress)
-        if inverting
-        else model.noise(ends)
-    )
+    x_T = (invert_images(model, ends, chosen, progress=progress) if inverting
+           else model.noise(ends))
     path = torch.cat([slerp(x_T[:1], x_T[1:], k / (frames - 1)) for k in range(frames)])
     images = model.generate(frames, label, x_T=path, progress=progress, settings=chosen)
     moved = (images[1:] - images[:-1]).square().mean((1, 2, 3))
-    errors = {
-        "from frame to frame, mean": moved.mean().item(),
-        "from frame to frame, largest": moved.max().item(),
-        "largest / mean (1: even)": (moved.max() / moved.mean()).item(),
-    }
+    errors = {"from frame to frame, mean": moved.mean().item(),
+              "from frame to frame, largest": moved.max().item(),
+              "largest / mean (1: even)": (moved.max() / moved.mean()).item()}
     if inverting:
         for name, k in (("first", 0), ("last", -1)):
             errors[f"{name} frame, from its input"] = difference(images[k], ends[k])
-        errors["reconstruction of the inputs (the floor)"] = difference(model.reconstruct(ends), ends)
+        errors["reconstruction of the inputs (the floor)"] = difference(
+            model.reconstruct(ends), ends
+        )
     return Edited(images, errors, {"from one end to the other": images})
 
 
-def vary(
-    model: LatentDiffusion,
-    image: Tensor,
-    strength: float,
-    seeds: Seeds,
-    labels: Labels = -1,
-    progress: bool = False,
-    **settings: Any,
-) -> Edited:
+def vary(model: LatentDiffusion, image: Tensor, strength: float, seeds: Seeds, labels: Labels = -1,
+         progress: bool = False, **settings: Any) -> Edited:
     """Variations of one image: its x_T, moved by slerp towards the x_T of each seed.
 
     img2img keeps coarse shapes and generates details; here all features change together.
@@ -96,18 +79,15 @@ def vary(
     """
     check_one(image)
     if not 0 <= strength <= 1:
-        raise InputError(
-            f"strength {strength:g}: choose a number from 0 (the image itself) to 1 (another image)"
-        )
+        raise InputError(f"strength {strength:g}: choose a number from 0 (the image itself) to 1 "
+                         "(another image)")
     chosen = deterministic_settings(**settings)
     x_T, fresh = invert_images(model, image, chosen, progress=progress), model.noise(seeds)
     start = slerp(x_T.expand_as(fresh), fresh, strength)
     images = model.generate(seeds, labels, x_T=start, progress=progress, settings=chosen)
     copy = model.reconstruct(image)
-    errors = {
-        "variations, from the input": difference(images, image),
-        "variations, from their mean (spread)": images.var(0, correction=0).mean().item(),
-        "reconstruction, from the input (the floor)": difference(copy, image),
-    }
+    errors = {"variations, from the input": difference(images, image),
+              "variations, from their mean (spread)": images.var(0, correction=0).mean().item(),
+              "reconstruction, from the input (the floor)": difference(copy, image)}
     shown = {"input": image, "reconstruction": copy}
     return Edited(images, errors, shown | {f"variations of strength {strength:g}": images})

@@ -26,26 +26,17 @@ def deterministic_settings(inverting: bool = True, **settings: Any) -> Sampling:
     """
     chosen = inversion_settings().changed(**settings)
     if chosen.sampler in ANCESTRAL or chosen.eta:
-        raise InputError(
-            f"{chosen.name} adds noise, and one x_T must give one image: choose ddim (with eta 0), "
-            "heun, dpm++2m or ab4"
-        )
+        raise InputError(f"{chosen.name} adds noise, and one x_T must give one image: choose ddim "
+                         "(with eta 0), heun, dpm++2m or ab4")
     if inverting and chosen.sampler != "ddim":
-        raise InputError(
-            f"inversion reverses steps of ddim, which {chosen.name} does not follow: leave out the "
-            "sampler"
-        )
+        raise InputError(f"inversion reverses steps of ddim, which {chosen.name} does not follow: "
+                         "leave out the sampler")
     return chosen
 
 
 @torch.no_grad()
-def invert_images(
-    model: LatentDiffusion,
-    images: Tensor,
-    settings: Sampling,
-    iterations: int = ITERATIONS,
-    progress: bool = False,
-) -> Tensor:
+def invert_images(model: LatentDiffusion, images: Tensor, settings: Sampling,
+                  iterations: int = ITERATIONS, progress: bool = False) -> Tensor:
     """Images (N, C, S, S) -> x_T (N, tokens, channels), without labels and guidance.
 
     x0 is clamped as in sampling: both directions follow one vector field, and the fixed point does
@@ -66,13 +57,8 @@ def invert_images(
 
 
 @torch.no_grad()
-def invert(
-    model: LatentDiffusion,
-    images: Tensor,
-    iterations: int = ITERATIONS,
-    progress: bool = False,
-    **settings: Any,
-) -> tuple[Tensor, Edited]:
+def invert(model: LatentDiffusion, images: Tensor, iterations: int = ITERATIONS,
+           progress: bool = False, **settings: Any) -> tuple[Tensor, Edited]:
     """Images (N, C, S, S) -> (x_T (N, tokens, channels), the images generated from it).
 
     Both directions are without labels. The errors measure how exact the inversion is.
@@ -89,10 +75,9 @@ def invert(
         parts.append(x)
     latents = torch.cat(parts)
     back, copy = model.decode(latents), model.reconstruct(images)
-    errors = {
-        "there and back, latents": difference(latents, model.encode(images)),
-        "there and back, from the reconstruction": difference(back, copy),
-        "there and back, from the input": difference(back, images),
-        "reconstruction, from the input (the floor)": difference(copy, images),
-    }
-    return x_T, Edited(back, errors, {"input": images, "reconstruction": copy, "there and back": back})
+    errors = {"there and back, latents": difference(latents, model.encode(images)),
+              "there and back, from the reconstruction": difference(back, copy),
+              "there and back, from the input": difference(back, images),
+              "reconstruction, from the input (the floor)": difference(copy, images)}
+    return x_T, Edited(back, errors,
+                       {"input": images, "reconstruction": copy, "there and back": back})

@@ -69,10 +69,8 @@ def any_in_cells(marked: np.ndarray, box: Box, size: int) -> np.ndarray:
     """
     for low, high in ((box[1], box[3]), (box[0], box[2])):  # rows, then columns
         edges = [round(low + (high - low) * k / size, 6) for k in range(size + 1)]
-        cells = [
-            marked[max(0, math.floor(a)) : max(0, math.ceil(b))].any(0)
-            for a, b in itertools.pairwise(edges)
-        ]
+        cells = [marked[max(0, math.floor(a)) : max(0, math.ceil(b))].any(0) for a,
+                 b in itertools.pairwise(edges)]
         marked = np.stack(cells).T
     return marked
 
@@ -85,10 +83,8 @@ def read_mask(mask: str) -> tuple[np.ndarray, str]:
     of editors and web services.
     """
     if not user_path(mask).is_file():
-        raise InputError(
-            f"there is no mask {mask}: give an image file that is white where it is to be painted, "
-            f"or {', '.join(HALVES)}"
-        )
+        raise InputError(f"there is no mask {mask}: give an image file that is white where it is "
+                         f"to be painted, or {', '.join(HALVES)}")
     image = open_rgba(user_path(mask))[0]
     grey, alpha = np.asarray(image.convert("RGB").convert("L")), np.asarray(image.getchannel("A"))
     white, visible = grey > 127, alpha > 127

@@ -15,14 +15,8 @@ from nanoldm.editing.surroundings import filled, find_sheet, paper_is_light, rea
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import to_float
 
-MODES = {
-    "1": "black and white",
-    "L": "grey",
-    "LA": "grey with transparency",
-    "P": "palette",
-    "I;16": "16-bit grey",
-    "I": "32-bit grey",
-}
+MODES = {"1": "black and white", "L": "grey", "LA": "grey with transparency", "P": "palette",
+         "I;16": "16-bit grey", "I": "32-bit grey"}
 PLAIN = 0.1  # a background is plain if most of the border is within this of its median
 WORKING_SIZE = 280  # pixels: larger images of strokes are reduced to this
 STROKE = 1.6  # pixels: thinner strokes are thickened

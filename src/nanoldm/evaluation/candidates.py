@@ -26,10 +26,8 @@ class Candidates:
             sorted(set(self.nfe)), self.samplers, self.spacings
         ):
             if not 1 <= nfe <= schedule.timesteps:
-                raise InputError(
-                    f"nfe {nfe}: choose numbers from 1 to {schedule.timesteps}, the timesteps of "
-                    "this model"
-                )
+                raise InputError(f"nfe {nfe}: choose numbers from 1 to {schedule.timesteps}, the "
+                                 "timesteps of this model")
             steps = steps_within(schedule, nfe, sampler, spacing)
             found[f"{sampler}-{spacing}-{steps}"] = Sampling(sampler, steps, spacing)
         return found
@@ -44,10 +42,8 @@ def steps_within(schedule: NoiseSchedule, nfe: int, sampler: str, spacing: str) 
     n steps of heun cost 2 n - 1 NFE, of ddpm-repaint 5 n - 4. With some spacings, steps fall on one
     timestep: then more steps fit.
     """
-    costs = (
-        (steps, Sampling(sampler, steps, spacing).nfe(schedule))
-        for steps in range(1, schedule.timesteps + 1)
-    )
+    costs = ((steps, Sampling(sampler, steps, spacing).nfe(schedule))
+             for steps in range(1, schedule.timesteps + 1))
     # Where steps merge, a few more steps can cost less again.
     near = itertools.takewhile(lambda pair: pair[1] <= 2 * nfe, costs)
     within = (pair for pair in near if pair[1] <= nfe)

@@ -33,15 +33,13 @@ def check_labels(samples: ImageSet, train: ImageSet, test: ImageSet) -> None:
         return
     classes, largest = class_count(train, test), int(samples.labels.max())
     if not labelled(train, test) or largest >= classes:
-        raise InputError(
-            f"samples have labels up to {largest}, the data has classes 0 to {classes - 1}: leave "
-            "out `labels`, or give features of the data that they belong to"
-        )
+        raise InputError(f"samples have labels up to {largest}, the data has classes 0 to "
+                         f"{classes - 1}: leave out `labels`, or give features of the data that "
+                         "they belong to")
 
 
-def class_scores(
-    judge: Judge, samples: ImageSet, observed: Observed, seed: int, device: torch.device | str
-) -> dict[str, Any]:
+def class_scores(judge: Judge, samples: ImageSet, observed: Observed, seed: int,
+                 device: torch.device | str) -> dict[str, Any]:
     """Accuracy of the classifier on labelled samples, and the classification accuracy score.
 
     The score (Ravuri and Vinyals 2019, arXiv 1905.10887) is the accuracy on the real test set of a

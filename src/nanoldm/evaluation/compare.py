@@ -23,24 +23,16 @@ from nanoldm.utils.ranges import seed_range
 from nanoldm.utils.seeding import Stream, generator
 from nanoldm.utils.text import duration, shell
 
-RULE = (
-    f"the fewest NFE, at most {MOST_NFE}, with a Frechet distance that is not above that of the "
-    "reference by more than its interval (of several, the nearest); if there are none, the nearest "
-    f"of at most {MOST_NFE} NFE"
-)
+RULE = (f"the fewest NFE, at most {MOST_NFE}, with a Frechet distance that is not above that of "
+        "the reference by more than its interval (of several, the nearest); if there are none, "
+        f"the nearest of at most {MOST_NFE} NFE")
 Row = dict[str, Any]
 
 
-def compare(
-    model: str | Path | LatentDiffusion = DEFAULT_MODEL,
-    reference: Reference = DEFAULT_REFERENCE,
-    candidates: Candidates = DEFAULT_CANDIDATES,
-    *,
-    n: int = 1000,
-    seed: int = 0,
-    save: bool = False,
-    out: Path | None = None,
-) -> dict[str, Any]:
+def compare(model: str | Path | LatentDiffusion = DEFAULT_MODEL,
+            reference: Reference = DEFAULT_REFERENCE, candidates: Candidates = DEFAULT_CANDIDATES,
+            *, n: int = 1000, seed: int = 0, save: bool = False,
+            out: Path | None = None) -> dict[str, Any]:
     """Evaluate `n` images, with seeds from `seed` on, of each of the `candidates`.
 
     They are compared with all steps of the default sampler. RULE selects `chosen` of the report;
@@ -80,20 +72,16 @@ def check_saving(model: str | None, nfe: Sequence[int]) -> None:
     folder = find_model(model)
     if folder.is_relative_to(BUNDLED):
         name = folder.name
-        raise InputError(
-            f"save writes into the folder of the model, and {name} is bundled: copy it with "
-            f"nanoldm export {name} FOLDER, and give that folder"
-        )
+        raise InputError(f"save writes into the folder of the model, and {name} is bundled: copy "
+                         f"it with nanoldm export {name} FOLDER, and give that folder")
     if min(nfe, default=0) > MOST_NFE:
-        raise InputError(
-            f"save needs candidates with {MOST_NFE} NFE or fewer: give nfe such a number"
-        )
+        raise InputError(f"save needs candidates with {MOST_NFE} NFE or fewer: give nfe such a "
+                         "number")
     check_target(folder / FILE, ".json")
 
 
-def sample_sets(
-    model: LatentDiffusion, candidates: Candidates, seeds: range, folder: Path
-) -> list[SampleSet]:
+def sample_sets(model: LatentDiffusion, candidates: Candidates, seeds: range,
+                folder: Path) -> list[SampleSet]:
     """The reference, then the candidates. Equal settings are one set."""
     schedule, sets = model.denoiser.schedule, {}
     chosen = {"reference": default_settings(schedule)} | candidates.settings(schedule)
@@ -102,20 +90,16 @@ def sample_sets(
         sets.setdefault(each.key, each)
     first, *others = sets.values()
     if not others:
-        raise InputError(
-            f"nothing to compare: the only candidate is {first.settings.name} with {first.nfe} "
-            "NFE, the reference"
-        )
+        raise InputError(f"nothing to compare: the only candidate is {first.settings.name} with "
+                         f"{first.nfe} NFE, the reference")
     return [first, *others]
 
 
 def announcement(sets: Sequence[SampleSet]) -> str:
     """What is compared, what is reused, and the estimated time."""
     first, missing = sets[0], sum(bool(each.missing) for each in sets)
-    what = (
-        f"comparing {len(sets) - 1} settings with {first.settings.name} with {first.nfe} NFE, "
-        f"{len(first):,} images each"
-    )
+    what = (f"comparing {len(sets) - 1} settings with {first.settings.name} with {first.nfe} NFE, "
+            f"{len(first):,} images each")
     if not missing:
         return f"{what}\nreusing the samples in {first.file.parent}"
     reused = f" ({len(sets) - missing} of {len(sets)} exist)" if missing < len(sets) else ""
@@ -127,13 +111,9 @@ def measure(judge: Judge, each: SampleSet, count: str) -> Row:
     settings: Sampling = each.settings
     caption = f"{count}: {settings.name}, {settings.spacing}, {each.nfe} NFE"
     observed = judge.observe(each.images(caption), caption, nearest=False)
-    return {
-        "nfe": each.nfe,
-        "sampler": settings.name,
-        "spacing": settings.spacing,
-        "steps": settings.steps or len(settings.timesteps),
-        "metrics": with_intervals(judge, observed),
-    }
+    return {"nfe": each.nfe, "sampler": settings.name, "spacing": settings.spacing,
+            "steps": settings.steps or len(settings.timesteps),
+            "metrics": with_intervals(judge, observed)}
 
 
 def summary(judge: Judge, rows: Sequence[Row], n: int, seed: int) -> dict[str, Any]:
@@ -141,15 +121,10 @@ def summary(judge: Judge, rows: Sequence[Row], n: int, seed: int) -> dict[str, A
     first, *others = rows
     best = choose(first, others)
     names = ("sampler", "steps", "spacing")
-    return {
-        "metric": metric_of(first),
-        "reference": first,
-        "rows": others,
-        "real images": judge.real_images(n, generator(seed, 0, Stream.FLOORS)),
-        "real_count": judge.real_count(n),
-        "rule": RULE,
-        "chosen": best and {name: best[name] for name in ("nfe", *names)},
-    }
+    return {"metric": metric_of(first), "reference": first, "rows": others,
+            "real images": judge.real_images(n, generator(seed, 0, Stream.FLOORS)),
+            "real_count": judge.real_count(n), "rule": RULE,
+            "chosen": best and {name: best[name] for name in ("nfe", *names)}}
 
 
 def choose(reference: Row, rows: Sequence[Row]) -> Row | None:
@@ -167,12 +142,7 @@ def save_choice(model: LatentDiffusion, report: dict[str, Any]) -> Path:
     chosen = report["chosen"]
     row = next(row for row in report["rows"] if chosen.items() <= row.items())
     model.settings = Sampling(chosen["sampler"], chosen["steps"], chosen["spacing"])
-    measured = {
-        "nfe": row["nfe"],
-        report["metric"]: distance(row),
-        "reference": distance(report["reference"]),
-        "images": report["images"],
-        "first_seed": report["first_seed"],
-        "features": report["features"]["name"],
-    }
+    measured = {"nfe": row["nfe"], report["metric"]: distance(row),
+                "reference": distance(report["reference"]), "images": report["images"],
+                "first_seed": report["first_seed"], "features": report["features"]["name"]}
     return save_settings(find_model(model.name), model.settings, measured=measured)

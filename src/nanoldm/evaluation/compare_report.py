@@ -72,17 +72,13 @@ def is_chosen(row: Row, report: dict[str, Any]) -> bool:
 
 def notes_below(report: dict[str, Any]) -> list[str]:
     chosen, count = report["chosen"], report["real_count"]
-    notes = [
-        f"NFE: network evaluations per image. ± is half a 95 % interval from {report['batches']} "
-        "disjoint batches. All rows have the same seeds."
-    ]
+    notes = ["NFE: network evaluations per image. ± is half a 95 % interval from "
+             f"{report['batches']} disjoint batches. All rows have the same seeds."]
     if count != report["images"]:
         notes.append(f"real images: of {count:,} images, not comparable with {report['images']:,}")
     if chosen:
-        notes.append(
-            f"chosen: {chosen['steps']} steps of {chosen['sampler']}, spacing {chosen['spacing']}: "
-            f"{report['rule']}"
-        )
+        notes.append(f"chosen: {chosen['steps']} steps of {chosen['sampler']}, spacing "
+                     f"{chosen['spacing']}: {report['rule']}")
     else:
         notes.append(f"no choice: all settings cost more than {MOST_NFE} NFE")
     return [textwrap.fill(note, WIDTH) for note in notes]

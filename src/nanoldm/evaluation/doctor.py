@@ -73,11 +73,8 @@ class Check:
 Checked = Iterator[tuple[Check, Image.Image]]
 
 
-def examine(
-    model: str | Path | LatentDiffusion,
-    reference: Reference = DEFAULT_REFERENCE,
-    out: Path | None = None,
-) -> bool:
+def examine(model: str | Path | LatentDiffusion, reference: Reference = DEFAULT_REFERENCE,
+            out: Path | None = None) -> bool:
     """Run and print all checks -> whether all pass.
 
     Writes doctor.png and doctor.json to `out` (default: doctor/NAME).
@@ -89,9 +86,8 @@ def examine(
     test = to_float(real.test.images[:LATENTS])
     labels = known_labels(real.test.labels[:IMAGES], model.classes)
     if len(test) < 2:
-        raise InputError(
-            f"{real.data.name} has {len(test)} test image, at least 2 are needed: add images"
-        )
+        raise InputError(f"{real.data.name} has {len(test)} test image, at least 2 are needed: add "
+                         "images")
     checks, sheets = [], [("test images", pictures.grid(test[:SHOWN], SHOWN))]
     network = next(iter(real.features.networks.values()))
     for check, sheet in run_checks(model, test, network, labels):
@@ -101,25 +97,17 @@ def examine(
     failed = next((check for check in checks if not check.passed), None)
     cause = find_cause(model, test, failed) if failed else None
     pictures.save(pictures.captioned(sheets), out / "doctor.png")
-    found = {
-        "model": model.name,
-        "features": real.features.facts["name"],
-        "first_failed": failed and failed.name,
-        "cause": cause,
-        "checks": [asdict(check) | {"passed": check.passed} for check in checks],
-    }
+    found = {"model": model.name, "features": real.features.facts["name"],
+             "first_failed": failed and failed.name, "cause": cause,
+             "checks": [asdict(check) | {"passed": check.passed} for check in checks]}
     write_json(out / "doctor.json", found)
     verdict = f"fails at: {failed.name}. Usual cause: {cause}" if failed else "passes all checks"
     print(f"{model.name} {verdict}\nwrote doctor.png and doctor.json to {out}")
     return failed is None
 
 
-def run_checks(
-    model: LatentDiffusion,
-    test: Tensor,
-    network: metrics.FeatureNet,
-    labels: Tensor | int = -1,
-) -> Checked:
+def run_checks(model: LatentDiffusion, test: Tensor, network: metrics.FeatureNet,
+               labels: Tensor | int = -1) -> Checked:
     """Yield each check with its picture.
 
     test: (N, C, S, S) in [0, 1]. labels: of the first IMAGES, -1 for a model without classes.
@@ -147,9 +135,8 @@ def check_latents(model: LatentDiffusion, test: Tensor) -> Checked:
     yield check, charts.bars(bars, f"clamp: {limit:.2f}", "channel")
 
 
-def check_denoising(
-    model: LatentDiffusion, images: Tensor, network: metrics.FeatureNet, labels: Tensor | int
-) -> Checked:
+def check_denoising(model: LatentDiffusion, images: Tensor, network: metrics.FeatureNet,
+                    labels: Tensor | int) -> Checked:
     """From ever noisier images, and from noise, by all steps of the default sampler."""
     real, count = metrics.extract(network, images)[0], len(images)
     k = min(metrics.NEIGHBOURS, count - 1)

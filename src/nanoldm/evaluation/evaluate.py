@@ -36,16 +36,10 @@ LATENTS = 1000  # as many as the training encodes at a time: the same rounding
 Columns = dict[str, tuple[int, dict[str, float]]]  # name -> (number of images, their metrics)
 
 
-def evaluate(
-    model: str | Path | LatentDiffusion | None = None,
-    reference: Reference = DEFAULT_REFERENCE,
-    *,
-    samples: Path | None = None,
-    n: int = 10_000,
-    seed: int = 0,
-    settings: Sampling | None = None,
-    out: Path | None = None,
-) -> dict[str, Any]:
+def evaluate(model: str | Path | LatentDiffusion | None = None,
+             reference: Reference = DEFAULT_REFERENCE, *, samples: Path | None = None,
+             n: int = 10_000, seed: int = 0, settings: Sampling | None = None,
+             out: Path | None = None) -> dict[str, Any]:
     """Evaluate `n` images of `model` with seeds from `seed` on, or the `samples` of an .npz file.
 
     model: default mnist-fast. Given with `samples`, its autoencoder and denoiser are measured.
@@ -60,11 +54,8 @@ def evaluate(
     name = model and model.name
     out = results_folder("evaluation", samples.stem if samples else name, out)
     seeds, real = seed_range(n, seed), reference.load(name)
-    source = (
-        fitting_file(samples, real)
-        if samples
-        else SampleSet(model, out / "samples.npz", seeds, settings)
-    )
+    source = (fitting_file(samples, real) if samples
+              else SampleSet(model, out / "samples.npz", seeds, settings))
     check_count(len(source))
     print(*source.announcement(), sep="\n", flush=True)  # before it starts, also into a file
     began = time.monotonic()
@@ -82,13 +73,8 @@ def fitting_file(file: Path, real: RealImages) -> SampleFile:
     return samples
 
 
-def write_report(
-    out: Path,
-    real: RealImages,
-    source: SampleFile | SampleSet,
-    model: LatentDiffusion | None,
-    seed: int,
-) -> dict[str, Any]:
+def write_report(out: Path, real: RealImages, source: SampleFile | SampleSet,
+                 model: LatentDiffusion | None, seed: int) -> dict[str, Any]:
     """Generate, measure, and write report.json and report.html."""
     judge, images = real.judge(), source.image_set()
     observed = judge.observe(images.images)
@@ -101,18 +87,11 @@ def write_report(
         device = model.device if model else "cpu"
         found["class_conditional"] = class_scores(judge, images, observed, seed, device)
     facts = {"images": len(images), "images_sha256": digest({"images": images.images})}
-    report = {
-        "nanoldm": __version__,
-        "judged": {"model": name, **source.facts(), **facts},
-        "data": real.data.model_dump(),
-        "features": real.features.facts,
-        "batches": BATCHES,
-        "counts": {name: count for name, (count, _) in columns.items()},
-        "class_names": real.train.class_names,
-        "metrics": tabulate(judge, observed, columns),
-        **histograms(samples=observed, test_set=judge.test),
-        **found,
-    }
+    report = {"nanoldm": __version__, "judged": {"model": name, **source.facts(), **facts},
+              "data": real.data.model_dump(), "features": real.features.facts, "batches": BATCHES,
+              "counts": {name: count for name, (count, _) in columns.items()},
+              "class_names": real.train.class_names, "metrics": tabulate(judge, observed, columns),
+              **histograms(samples=observed, test_set=judge.test), **found}
     write_json(out / "report.json", report)
     write_html(out, report, images.images, judge, observed, records)
     return report
@@ -132,10 +111,8 @@ def comparisons(judge: Judge, observed: Observed, seed: int) -> Columns:
 
 def tabulate(judge: Judge, observed: Observed, columns: Columns) -> dict[str, dict[str, float]]:
     """{metric: {"value": ..., "interval": ..., column: ...}}"""
-    return {
-        name: found | {column: of[name] for column, (_, of) in columns.items() if name in of}
-        for name, found in with_intervals(judge, observed).items()
-    }
+    return {name: found | {column: of[name] for column, (_, of) in columns.items() if name in of}
+            for name, found in with_intervals(judge, observed).items()}
 
 
 def measure_model(
@@ -145,15 +122,11 @@ def measure_model(
     images, labels = to_float(judge.test_set.images), judge.test_set.labels
     copies = model.reconstruct(images)
     column = judge.summarise(judge.observe(to_bytes(copies), "reconstructions"))
-    errors = {
-        "mean_squared_error": F.mse_loss(copies, images).item(),
-        "cross_entropy": F.binary_cross_entropy(copies, images).item(),
-    }
+    errors = {"mean_squared_error": F.mse_loss(copies, images).item(),
+              "cross_entropy": F.binary_cross_entropy(copies, images).item()}
     latents = model.encode(images[:LATENTS])
-    found = {
-        "log_snr": list(LOG_SNRS),
-        "EMA weights": model_denoising_error(model, latents, labels),
-    }
+    found = {"log_snr": list(LOG_SNRS),
+             "EMA weights": model_denoising_error(model, latents, labels)}
     logged = [record["denoising_error"] for record in records if "denoising_error" in record]
     if logged and isinstance(logged[-1], list) and len(logged[-1]) == len(LOG_SNRS):
         found["raw weights"] = logged[-1]
@@ -162,9 +135,6 @@ def measure_model(
 
 def histograms(**observed: Observed) -> dict[str, Any]:
     """{"histogram": {name: share of each class}}; {} without a classifier."""
-    found = {
-        name.replace("_", " "): metrics.histogram(seen.probabilities["classifier"]).tolist()
-        for name, seen in observed.items()
-        if "classifier" in seen.probabilities
-    }
+    found = {name.replace("_", " "): metrics.histogram(seen.probabilities["classifier"]).tolist()
+             for name, seen in observed.items() if "classifier" in seen.probabilities}
     return {"histogram": found} if found else {}

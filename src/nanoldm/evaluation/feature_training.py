@@ -53,9 +53,8 @@ def rotate(images: Tensor, turns: Tensor) -> Tensor:
     return rotated[turns, torch.arange(len(images), device=images.device)]
 
 
-def training_batches(
-    data: ImageSet, task: str, seed: int, device: torch.device | str
-) -> Iterator[dict[str, Tensor]]:
+def training_batches(data: ImageSet, task: str, seed: int,
+                     device: torch.device | str) -> Iterator[dict[str, Tensor]]:
     for step, index in batch_indices(len(data), BATCH_SIZE, seed):
         stream = generator(seed, Stream.AUGMENTATION, step)
         image, label = to_float(data.images[index]).to(device), data.labels[index].to(device)
@@ -75,24 +74,16 @@ def new_network(data: ImageSet, classes: int, width: int = 32, seed: int = 0) ->
         return FeatureNet(*data.images.shape[1:3], classes=classes, width=width)
 
 
-def train_network(
-    network: FeatureNet,
-    data: ImageSet,
-    task: str = "classifier",
-    *,
-    epochs: float,
-    seed: int = 0,
-    caption: str | None = None,
-) -> FeatureNet:
+def train_network(network: FeatureNet, data: ImageSet, task: str = "classifier", *, epochs: float,
+                  seed: int = 0, caption: str | None = None) -> FeatureNet:
     """Train `network` on `data` on its device -> the network with its last weights.
 
     AdamW with warm-up, annealed to 0. caption: of the progress bar (default: the task).
     """
     steps = max(1, round(epochs * epoch_length(len(data), BATCH_SIZE)))
     loss = ClassificationLoss(network)
-    optimizer = torch.optim.AdamW(
-        loss.parameters(), lr=LEARNING_RATE, weight_decay=0.05, fused=True
-    )
+    optimizer = torch.optim.AdamW(loss.parameters(), lr=LEARNING_RATE, weight_decay=0.05,
+                                  fused=True)
 
     def learning_rate(k: int) -> float:
         done = k / steps
@@ -116,14 +107,8 @@ def accuracy(network: FeatureNet, data: ImageSet, task: str = "classifier") -> f
     return torch.cat(right).double().mean().item()
 
 
-def train_features(
-    data: Data,
-    out: Path,
-    *,
-    epochs: float | None = None,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> Features:
+def train_features(data: Data, out: Path, *, epochs: float | None = None, seed: int = 0,
+                   device: torch.device | str = "cpu") -> Features:
     """Train and test all networks that the data set allows, and write them to the folder `out`.
 
     epochs: default: 10, or for few images as many as make 500 steps.
@@ -187,10 +172,8 @@ def possible_tasks(name: str, train: ImageSet, test: ImageSet) -> tuple[str, ...
     labels = train.labels
     if (labels >= 0).all() and labels.max() > 0 and (test.labels >= 0).any():
         return TASKS
-    print(
-        "note: no classifier is trained: it needs two classes, a class for each training image, "
-        "and for some test images"
-    )
+    print("note: no classifier is trained: it needs two classes, a class for each training image, "
+          "and for some test images")
     return TASKS[1:]
 
 
@@ -209,10 +192,8 @@ def finished(network: FeatureNet, file: Path, task: str, made_by: str) -> bool:
     if not file.exists():
         return False
     if maker(file) != made_by:
-        raise InputError(
-            f"{file} was trained on other images, or with other epochs or seed: give the name of a "
-            "new folder as out"
-        )
+        raise InputError(f"{file} was trained on other images, or with other epochs or seed: give "
+                         "the name of a new folder as out")
     load_module(network, file)
     network.eval()
     print(f"{task}: finished before, read from {file}")

@@ -47,9 +47,8 @@ def load_features(name: str | Path = "digits-v1", weak: bool = False) -> Feature
         Data.model_validate(facts["data"])
         if not isinstance(facts["name"], str):
             raise ValueError("name is not a text")
-        networks = {
-            task: load_network(folder, task, network) for task, network in facts["networks"].items()
-        }
+        networks = {task: load_network(folder, task, network) for task,
+                    network in facts["networks"].items()}
         sizes = {tuple(network.config.values())[:2] for network in networks.values()}
         if "rotation" not in networks or len(sizes) > 1:
             raise ValueError("a network `rotation` is needed, and one image size for all networks")
@@ -62,10 +61,8 @@ def find_features(name: str | Path) -> Path:
     for folder in (user_path(name), BUNDLED / name):
         if (folder / FACTS).is_file():
             return folder
-    raise InputError(
-        f"features {name}: no feature networks there: train them with nanoldm features DATA --out "
-        "FOLDER"
-    )
+    raise InputError(f"features {name}: no feature networks there: train them with nanoldm "
+                     "features DATA --out FOLDER")
 
 
 def load_network(folder: Path, task: str, facts: dict[str, Any]) -> FeatureNet:
@@ -73,10 +70,8 @@ def load_network(folder: Path, task: str, facts: dict[str, Any]) -> FeatureNet:
         raise ValueError(f"{task} is not a network with a test accuracy")
     file = folder / f"{task}.safetensors"
     if not file.exists() or sha256(file) != facts["sha256"]:
-        raise InputError(
-            f"{file} is missing or altered (its SHA-256 differs from {FACTS}): copy the whole "
-            "folder again"
-        )
+        raise InputError(f"{file} is missing or altered (its SHA-256 differs from {FACTS}): copy "
+                         "the whole folder again")
     sizes = {name: facts[name] for name in SIZES}
     tensors, _ = load_tensors(file)
     network = build_module(lambda: FeatureNet(**sizes), sizes, tensors, folder / FACTS, file)
@@ -93,11 +88,9 @@ def find_weak(networks: dict[str, dict[str, Any]]) -> str | None:
         chance = 1 / network["classes"]
         least = chance + ENOUGH * (1 - chance)
         if network["test_accuracy"] < least:
-            return (
-                f"the {task} network is right on {network['test_accuracy']:.0%} of its test images "
-                f"(chance: {chance:.0%}), and below {least:.0%} its metrics mean little: train "
-                "it for more epochs, or accept it with weak_features"
-            )
+            return (f"the {task} network is right on {network['test_accuracy']:.0%} of its test "
+                    f"images (chance: {chance:.0%}), and below {least:.0%} its metrics mean "
+                    "little: train it for more epochs, or accept it with weak_features")
     return None
 
 
@@ -109,10 +102,8 @@ def check_fit(features: Features, images: Tensor, data: str = "DATA") -> None:
     config = next(iter(features.networks.values())).config
     (channels, size), wanted = images.shape[1:3], (config["image_channels"], config["image_size"])
     if wanted != (channels, size):
-        raise InputError(
-            f"{features.facts['name']} judges images of {shape(*wanted)}, these have "
-            f"{shape(channels, size)}: {retrain(data, size)}"
-        )
+        raise InputError(f"{features.facts['name']} judges images of {shape(*wanted)}, these have "
+                         f"{shape(channels, size)}: {retrain(data, size)}")
 
 
 def shape(channels: int, size: int) -> str:

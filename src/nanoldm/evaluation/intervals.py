@@ -14,10 +14,8 @@ FEWEST = 20  # samples: two in each batch
 def check_count(count: int) -> None:
     """Raise InputError if there are too few images for intervals."""
     if count < FEWEST:
-        raise InputError(
-            f"n {count}: {count} images are too few: at least {FEWEST} are needed, and metrics "
-            "settle at 10,000"
-        )
+        raise InputError(f"n {count}: {count} images are too few: at least {FEWEST} are needed, "
+                         "and metrics settle at 10,000")
 
 
 def shuffled(count: int, stream: int) -> Tensor:
@@ -42,7 +40,5 @@ def intervals(judge: Judge, observed: Observed) -> dict[str, float]:
 def with_intervals(judge: Judge, observed: Observed) -> dict[str, dict[str, float]]:
     """{metric: {"value": ..., "interval": ...}}"""
     halves = intervals(judge, observed)
-    return {
-        name: {"value": value, "interval": halves[name]}
-        for name, value in judge.summarise(observed).items()
-    }
+    return {name: {"value": value, "interval": halves[name]} for name,
+            value in judge.summarise(observed).items()}

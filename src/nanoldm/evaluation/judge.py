@@ -29,20 +29,17 @@ class Metric:
     good: str
 
 
-METRICS = {
-    "frechet_train": Metric("Frechet distance, training", "low"),
-    "frechet_test": Metric("Frechet distance, test", "low"),
-    "kernel_test": Metric("kernel distance, test", "low"),
-    "rotation_frechet_train": Metric("Frechet (rotation), training", "low"),
-    "rotation_frechet_test": Metric("Frechet (rotation), test", "low"),
-    "rotation_kernel_test": Metric("kernel (rotation), test", "low"),
-    "density": Metric("density", "real"),
-    "coverage": Metric("coverage", "real"),
-    "confidence": Metric("classifier confidence", "real"),
-    "class_distance": Metric("distance from equal classes", "real"),
-    "nearest_ratio": Metric("nearest-image ratio", "≥ 1"),
-    "copies": Metric("share of copies", "real"),
-}
+METRICS = {"frechet_train": Metric("Frechet distance, training", "low"),
+           "frechet_test": Metric("Frechet distance, test", "low"),
+           "kernel_test": Metric("kernel distance, test", "low"),
+           "rotation_frechet_train": Metric("Frechet (rotation), training", "low"),
+           "rotation_frechet_test": Metric("Frechet (rotation), test", "low"),
+           "rotation_kernel_test": Metric("kernel (rotation), test", "low"),
+           "density": Metric("density", "real"), "coverage": Metric("coverage", "real"),
+           "confidence": Metric("classifier confidence", "real"),
+           "class_distance": Metric("distance from equal classes", "real"),
+           "nearest_ratio": Metric("nearest-image ratio", "≥ 1"),
+           "copies": Metric("share of copies", "real")}
 
 
 @dataclass(frozen=True)
@@ -55,10 +52,8 @@ class Observed:
     neighbours: Tensor  # (N, 2), indices into the training set; (N, 0) without search
 
     def __getitem__(self, index: slice | Tensor) -> "Observed":
-        features, probabilities = (
-            {task: rows[index] for task, rows in of.items()}
-            for of in (self.features, self.probabilities)
-        )
+        features, probabilities = ({task: rows[index] for task, rows in of.items()}
+                                   for of in (self.features, self.probabilities))
         return Observed(features, probabilities, self.distances[index], self.neighbours[index])
 
     def __len__(self) -> int:
@@ -73,10 +68,8 @@ class Observed:
             return {}
         probabilities = self.probabilities["classifier"]
         shares = metrics.histogram(probabilities)
-        return {
-            "confidence": metrics.confidence(probabilities),
-            "class_distance": metrics.distance_from_uniform(shares),
-        }
+        return {"confidence": metrics.confidence(probabilities),
+                "class_distance": metrics.distance_from_uniform(shares)}
 
 
 class Judge:
@@ -92,17 +85,15 @@ class Judge:
         least = {"training": FEWEST_REAL, "test": metrics.NEIGHBOURS + 1}
         for (name, count), images in zip(least.items(), (train, test), strict=True):
             if len(images) < count:
-                raise InputError(
-                    f"the {name} set has {len(images)} images, and {count} are needed: add images"
-                )
+                raise InputError(f"the {name} set has {len(images)} images, and {count} are "
+                                 "needed: add images")
         self.main = next(iter(self.networks))  # the classifier, if there is one
         self.prefixes = {self.main: "", "rotation": "rotation_"}
         self.train = self._observe_real(train, "training images")
         self.test = self._observe_real(test, "test images")
         self.train_moments, self.test_moments = self.train.moments(), self.test.moments()
-        self.test_kernel = {
-            task: metrics.mean_kernel(features) for task, features in self.test.features.items()
-        }
+        self.test_kernel = {task: metrics.mean_kernel(features) for task,
+                            features in self.test.features.items()}
         self.radius = metrics.radii(self.test.features[self.main])
 
     def observe(self, images: Tensor, name: str = "samples", nearest: bool = True) -> Observed:
@@ -131,44 +122,31 @@ class Judge:
 
         def compute() -> dict[str, Tensor]:
             seen = self.observe(data.images, name, nearest=search)
-            features, probabilities = (
-                {f"{kind}.{task}": rows for task, rows in getattr(seen, kind).items()}
-                for kind in ("features", "probabilities")
-            )
+            features, probabilities = ({f"{kind}.{task}": rows for task,
+                                        rows in getattr(seen, kind).items()}
+                                       for kind in ("features", "probabilities"))
             found = {"distances": seen.distances, "neighbours": seen.neighbours}
             return features | found | probabilities
 
-        weights = {
-            f"{task}.{name}": tensor
-            for task, network in self.networks.items()
-            for name, tensor in network.state_dict().items()
-        }
+        weights = {f"{task}.{name}": tensor for task, network in self.networks.items() for name,
+                   tensor in network.state_dict().items()}
         images = {"images": data.images, "train": self.train_set.images}
         searched = {} if search else {"neighbours": "none"}  # a test set may hold the same images
         found = cached(digest(weights | images, **searched), compute)
-        return Observed(
-            {task: found[f"features.{task}"] for task in self.networks},
-            {task: found[f"probabilities.{task}"] for task in self.networks},
-            found["distances"],
-            found["neighbours"],
-        )
+        return Observed({task: found[f"features.{task}"] for task in self.networks},
+                        {task: found[f"probabilities.{task}"] for task in self.networks},
+                        found["distances"], found["neighbours"])
 
     def summarise(self, observed: Observed) -> dict[str, float]:
         """METRICS by name, except those that need a classifier or a search that there is not."""
-        return ordered(
-            self.to_train(observed, self.train_moments)
-            | self.to_test(observed)
-            | observed.classification()
-            | self.copying(observed)
-        )
+        return ordered(self.to_train(observed, self.train_moments) | self.to_test(observed)
+                       | observed.classification() | self.copying(observed))
 
     def to_train(self, observed: Observed, train: Moments) -> dict[str, float]:
         """Distances to training images with the moments `train`."""
         own = observed.moments()
-        return {
-            f"{prefix}frechet_train": metrics.gaussian_distance(*own[task], *train[task])
-            for task, prefix in self.prefixes.items()
-        }
+        return {f"{prefix}frechet_train": metrics.gaussian_distance(*own[task], *train[task])
+                for task, prefix in self.prefixes.items()}
 
     def to_test(self, observed: Observed) -> dict[str, float]:
         """Distances to the test set, density and coverage."""
@@ -194,10 +172,8 @@ class Judge:
         if not observed.distances.numel():
             return {}
         first, second = observed.distances.unbind(1)
-        return {
-            "nearest_ratio": (first.median() / self.test.distances[:, 0].median()).item(),
-            "copies": (first < COPY * second).double().mean().item(),
-        }
+        return {"nearest_ratio": (first.median() / self.test.distances[:, 0].median()).item(),
+                "copies": (first < COPY * second).double().mean().item()}
 
     def real_count(self, n: int) -> int:
         """Number of training images that n samples are compared with: n, at most half of them."""
@@ -207,9 +183,8 @@ class Judge:
         """Metrics of real_count(n) random training images, against the others and the test set."""
         order = torch.randperm(len(self.train), generator=stream)
         part, others = (self.train[rows] for rows in order.tensor_split([self.real_count(n)]))
-        return ordered(
-            self.to_train(part, others.moments()) | self.to_test(part) | part.classification()
-        )
+        return ordered(self.to_train(part, others.moments()) | self.to_test(part)
+                       | part.classification())
 
     def floors(self, n: int, seed: int) -> dict[str, dict[str, float]]:
         """Metrics of images that are not generated, for comparison with n samples.
@@ -223,11 +198,9 @@ class Judge:
         shape = (min(n, NOISE), *self.test_set.images.shape[1:])
         noise = torch.randint(256, shape, dtype=torch.uint8, generator=stream)
         against_train = self.to_train(test, self.train_moments)
-        return {
-            "real images": real,
-            "test set": ordered(against_train | test.classification() | self.copying(test)),
-            "noise": self.summarise(self.observe(noise, "noise")),
-        }
+        return {"real images": real,
+                "test set": ordered(against_train | test.classification() | self.copying(test)),
+                "noise": self.summarise(self.observe(noise, "noise"))}
 
 
 def ordered(found: dict[str, float]) -> dict[str, float]:

@@ -17,16 +17,8 @@ from nanoldm.utils import text
 
 Points = Sequence[tuple[int, float, float]]
 Records = Sequence[Mapping[str, Any]]
-STYLE = {
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "axes.titlesize": 10,
-    "font.size": 9,
-}
+STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False,
+         "legend.frameon": False, "legend.fontsize": 8, "axes.titlesize": 10, "font.size": 9}
 
 
 def figure(
@@ -51,11 +43,8 @@ def mean(values: Sequence[float]) -> float:
 
 def column(records: Records, stage: str, name: str) -> tuple[list[int], list[float]]:
     """Steps and values of a metric of a stage; a list of values becomes its mean."""
-    found = [
-        (record["step"], record[name])
-        for record in records
-        if record["stage"] == stage and name in record
-    ]
+    found = [(record["step"], record[name]) for record in records if record["stage"] == stage
+             and name in record]
     values = [mean(value) if isinstance(value, list) else value for _, value in found]
     return [step for step, _ in found], values
 
@@ -67,14 +56,12 @@ STYLES = {"training": TRAIN, "test, raw weights": RAW, "test, EMA weights": AVER
 LOSSES = {"loss": TRAIN, "test_loss": RAW, "test_loss_ema": AVERAGED}
 ERRORS = {"denoising_error": RAW, "denoising_error_ema": AVERAGED}
 # Panels of a training: title, axis, stage, and the style of each metric
-PANELS = (
-    ("loss of the denoiser", "log", "denoiser", LOSSES),
-    ("denoising error (MSE of x0)", "log", "denoiser", ERRORS),
-    ("mean |gate| of AdaLN", "linear", "denoiser", {"gates": PLAIN}),
-    ("learning rate", "linear", "denoiser", {"learning_rate": PLAIN}),
-    ("gradient norm", "log", "denoiser", {"grad_norm": PLAIN}),
-    ("loss of the autoencoder", "log", "autoencoder", {"loss": TRAIN, "test_loss": RAW}),
-)
+PANELS = (("loss of the denoiser", "log", "denoiser", LOSSES),
+          ("denoising error (MSE of x0)", "log", "denoiser", ERRORS),
+          ("mean |gate| of AdaLN", "linear", "denoiser", {"gates": PLAIN}),
+          ("learning rate", "linear", "denoiser", {"learning_rate": PLAIN}),
+          ("gradient norm", "log", "denoiser", {"grad_norm": PLAIN}),
+          ("loss of the autoencoder", "log", "autoencoder", {"loss": TRAIN, "test_loss": RAW}))
 
 
 def training(runs: Mapping[str, Records]) -> Image.Image:
@@ -111,9 +98,8 @@ def bars(groups: Mapping[str, Sequence[float]], title: str, xlabel: str) -> Imag
     return picture(sheet)
 
 
-def lines(
-    x: Sequence[float], curves: Mapping[str, Sequence[float]], title: str, xlabel: str
-) -> Image.Image:
+def lines(x: Sequence[float], curves: Mapping[str, Sequence[float]], title: str,
+          xlabel: str) -> Image.Image:
     sheet, (ax,) = figure(1, 1, 2.8, 6.5)
     for name, values in curves.items():
         ax.plot(x, values, marker=".", label=name)
@@ -122,12 +108,8 @@ def lines(
     return picture(sheet)
 
 
-def against_nfe(
-    curves: Mapping[tuple[str, str], Points],
-    reference: tuple[str, float, float],
-    floor: float | None,
-    ylabel: str,
-) -> Image.Image:
+def against_nfe(curves: Mapping[tuple[str, str], Points], reference: tuple[str, float, float],
+                floor: float | None, ylabel: str) -> Image.Image:
     """A line for each (sampler, spacing), with points (NFE, value, half an interval).
 
     reference: name, value and half an interval of the band to reach. floor: value of real images.

@@ -73,15 +73,11 @@ def check_origin(features: Features, data: Data, train: ImageSet, asked: bool) -
     if sha is not None and sha == train.digest(labelled=True):
         return
     if theirs["name"] != data.name:
-        raise InputError(
-            f"the feature networks {name} were trained on {theirs['name']}, and this is "
-            f"{data.name}: {fix}"
-        )
+        raise InputError(f"the feature networks {name} were trained on {theirs['name']}, and this "
+                         f"is {data.name}: {fix}")
     if sha is not None and theirs["holdout"] == data.holdout and not asked:
-        raise InputError(
-            f"the images of {data.name} have changed since the feature networks {name} were "
-            f"trained on them: {fix}"
-        )
+        raise InputError(f"the images of {data.name} have changed since the feature networks "
+                         f"{name} were trained on them: {fix}")
 
 
 def load_model(model: str | Path | LatentDiffusion) -> LatentDiffusion:

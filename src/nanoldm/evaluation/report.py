@@ -18,21 +18,14 @@ from nanoldm.utils.tables import new_table, printed
 TEMPLATE = Path(__file__).parents[1] / "bundled" / "report.html.jinja"
 EQUAL = "samples, as many as real images"  # if the training set has fewer images than the samples
 # Columns of the report, and their titles
-COLUMNS = {
-    EQUAL: "samples",
-    "real images": "real",
-    "test set": "test",
-    "reconstructions": "decoded",
-    "noise": "noise",
-}
-NOTES = {
-    "(N)": "number of images; compare only values of equal N",
-    "good": "the value of a good model (real: as real images)",
-    "real": "training images, against the others and the test set: what perfect samples get",
-    "test": "the test set as samples",
-    "decoded": "reconstructions of the test set: the best that this autoencoder allows",
-    "rotation": "by the network that was trained without labels",
-}
+COLUMNS = {EQUAL: "samples", "real images": "real", "test set": "test",
+           "reconstructions": "decoded", "noise": "noise"}
+NOTES = {"(N)": "number of images; compare only values of equal N",
+         "good": "the value of a good model (real: as real images)",
+         "real": "training images, against the others and the test set: what perfect samples get",
+         "test": "the test set as samples",
+         "decoded": "reconstructions of the test set: the best that this autoencoder allows",
+         "rotation": "by the network that was trained without labels"}
 SHOWN, PAIRS = 100, 16
 
 
@@ -56,15 +49,9 @@ def rows(report: dict[str, Any]) -> list[list[str]]:
     titles = [f"samples\n({report['judged']['images']:,})"]
     titles += [f"{COLUMNS[column]}\n({counts[column]:,})" for column in columns]
     head = ["metric", *titles, "good"]
-    return [head] + [
-        [
-            METRICS[name].title,
-            with_half(found),
-            *(number(found.get(column)) for column in columns),
-            METRICS[name].good,
-        ]
-        for name, found in report["metrics"].items()
-    ]
+    return [head] + [[METRICS[name].title, with_half(found),
+                      *(number(found.get(column)) for column in columns), METRICS[name].good]
+                     for name, found in report["metrics"].items()]
 
 
 def explanation(report: dict[str, Any]) -> list[str]:
@@ -126,38 +113,24 @@ def title(report: dict[str, Any]) -> str:
     return f"{what}, {judged_by(report)}"
 
 
-def write_html(
-    out: Path,
-    report: dict[str, Any],
-    images: Tensor,
-    judge: Judge,
-    observed: Observed,
-    records: list[dict[str, Any]],
-) -> None:
+def write_html(out: Path, report: dict[str, Any], images: Tensor, judge: Judge, observed: Observed,
+               records: list[dict[str, Any]]) -> None:
     """Write the pictures and report.html, which embeds them. records: of the model's training."""
-    closest = (
-        "The samples that are nearest to one training image, relative to the second nearest. "
-        "Above: samples. Below: training images."
-    )
+    closest = ("The samples that are nearest to one training image, relative to the second "
+               "nearest. Above: samples. Below: training images.")
     shown = images[:SHOWN]
-    sheets = {
-        "samples": (f"The first {len(shown)} images", pictures.grid(to_float(shown), 20)),
-        "closest": (closest, closest_pairs(images, judge, observed)),
-        **curves(report, records),
-    }
+    sheets = {"samples": (f"The first {len(shown)} images", pictures.grid(to_float(shown), 20)),
+              "closest": (closest, closest_pairs(images, judge, observed)),
+              **curves(report, records)}
     for name, (_, sheet) in sheets.items():
         pictures.save(sheet, out / f"{name}.png")
     options = dict(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment = Environment(undefined=StrictUndefined, **options)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=title(report),
-        rows=rows(report),
-        details=details(report),
-        explanation=explanation(report),
-        features=report["features"],
+        title=title(report), rows=rows(report), details=details(report),
+        explanation=explanation(report), features=report["features"],
         sheets=[(caption, embed(out / f"{name}.png")) for name, (caption, _) in sheets.items()],
-        version=report["nanoldm"],
-        judged=report["judged"],
+        version=report["nanoldm"], judged=report["judged"]
     )
     write_text(out / "report.html", page)
 
@@ -185,9 +158,8 @@ def closest_pairs(images: Tensor, judge: Judge, observed: Observed) -> Image.Ima
     order = (first / second.clamp(min=1e-6)).argsort()[:PAIRS]
     theirs = judge.train_set.images[observed.neighbours[order, 0].long()]
     pairs = {"samples": images[order], "training images": theirs}
-    return pictures.captioned(
-        (name, pictures.grid(to_float(part), PAIRS)) for name, part in pairs.items()
-    )
+    return pictures.captioned((name, pictures.grid(to_float(part), PAIRS)) for name,
+                              part in pairs.items())
 
 
 def embed(file: Path) -> str:

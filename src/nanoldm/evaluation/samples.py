@@ -51,13 +51,8 @@ class SampleSet:
     settings: default: the model's own.
     """
 
-    def __init__(
-        self,
-        model: LatentDiffusion,
-        file: Path,
-        seeds: Sequence[int],
-        settings: Sampling | None = None,
-    ):
+    def __init__(self, model: LatentDiffusion, file: Path, seeds: Sequence[int],
+                 settings: Sampling | None = None):
         config = model.autoencoder.config
         memory = 20 * len(seeds) * config["image_channels"] * config["image_size"] ** 2
         check_memory(memory, f"to judge {len(seeds):,} images", "generate fewer")
@@ -81,22 +76,14 @@ class SampleSet:
         """A digest of everything that the images depend on."""
         model, settings = self.model, self.settings
         parts = {"network": model.denoiser.network, "autoencoder": model.autoencoder}
-        weights = {
-            f"{part}.{name}": tensor
-            for part, module in parts.items()
-            for name, tensor in module.state_dict().items()
-        }
+        weights = {f"{part}.{name}": tensor for part, module in parts.items() for name,
+                   tensor in module.state_dict().items()}
         return digest(
-            weights,
-            schedule=f"{model.denoiser.schedule.kind} {model.denoiser.schedule.timesteps}",
-            prediction=model.denoiser.prediction,
-            limit=str(model.clip_sample_range),
-            sampler=settings.name,
-            visits=str(evaluations(settings.name, settings.timesteps)),
-            eta=str(float(settings.eta)),
-            clamp=str(settings.clamp),
-            guidance=f"{float(settings.guidance)} {settings.guidance_interval}",
-            streams=STREAMS,
+            weights, schedule=f"{model.denoiser.schedule.kind} {model.denoiser.schedule.timesteps}",
+            prediction=model.denoiser.prediction, limit=str(model.clip_sample_range),
+            sampler=settings.name, visits=str(evaluations(settings.name, settings.timesteps)),
+            eta=str(float(settings.eta)), clamp=str(settings.clamp),
+            guidance=f"{float(settings.guidance)} {settings.guidance_interval}", streams=STREAMS
         )
 
     def _read(self) -> dict[int, Tensor]:
@@ -113,32 +100,23 @@ class SampleSet:
 
     def facts(self) -> dict[str, Any]:
         names = ("spacing", "eta", "clamp", "guidance", "guidance_interval")
-        return {
-            "file": None,
-            "first_seed": self.seeds[0],
-            "sampler": self.settings.name,
-            "steps": len(self.settings.timesteps),
-            **{name: getattr(self.settings, name) for name in names},
-            "nfe": self.nfe,
-            "samples_key": self.key,
-        }
+        return {"file": None, "first_seed": self.seeds[0], "sampler": self.settings.name,
+                "steps": len(self.settings.timesteps),
+                **{name: getattr(self.settings, name) for name in names}, "nfe": self.nfe,
+                "samples_key": self.key}
 
     def announcement(self) -> list[str]:
         """What is reused, what will be replaced, and the estimated time."""
         notes = [self.settings.merged] if self.settings.merged else []
         if self.file.exists() and not self.found:
-            notes.append(
-                f"note: {self.file} was generated with other weights or settings, or is damaged: "
-                "it is replaced"
-            )
+            notes.append(f"note: {self.file} was generated with other weights or settings, or is "
+                         "damaged: it is replaced")
         if not self.missing:
             return [*notes, f"reusing {len(self):,} samples of {self.file}"]
         reused = len(self) - len(self.missing)
-        return [
-            *notes,
-            f"generating {len(self.missing):,} samples with {self.nfe} NFE: about "
-            f"{duration(seconds([self]))}" + f" ({reused:,} more are reused)" * bool(reused),
-        ]
+        return [*notes,
+                f"generating {len(self.missing):,} samples with {self.nfe} NFE: about "
+                f"{duration(seconds([self]))}" + f" ({reused:,} more are reused)" * bool(reused)]
 
     def images(self, caption: str = "samples") -> Tensor:
         """(N, C, S, S) uint8, in the order of the seeds."""

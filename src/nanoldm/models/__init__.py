@@ -9,18 +9,6 @@ from nanoldm.models.transformer import MHA, Dropout, LayerNorm, RoPE, Transforme
 # The denoising networks that a recipe can name. All take the fields of NetworkConfig.
 NETWORKS = {"DiffusionNet": DiffusionNet, "Transformer": Transformer}
 
-__all__ = [
-    "MHA",
-    "NETWORKS",
-    "ConvAE",
-    "DiTBlock",
-    "DiffusionNet",
-    "Dropout",
-    "LayerNorm",
-    "NetworkConfig",
-    "ReconstructionLoss",
-    "RoPE",
-    "SinusoidalTimeEmbedding",
-    "Transformer",
-    "TransformerBlock",
-]
+__all__ = ["MHA", "NETWORKS", "ConvAE", "DiTBlock", "DiffusionNet", "Dropout", "LayerNorm",
+           "NetworkConfig", "ReconstructionLoss", "RoPE", "SinusoidalTimeEmbedding", "Transformer",
+           "TransformerBlock"]

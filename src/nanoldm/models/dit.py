@@ -28,14 +28,8 @@ class DiTBlock(nn.Module):
     x: (B, tokens, width), c: (B, width) -> (B, tokens, width).
     """
 
-    def __init__(
-        self,
-        width: int = 128,
-        heads: int = 4,
-        tokens: int = 49,
-        hidden: int = 512,
-        dropout: float = 0.0,
-    ):
+    def __init__(self, width: int = 128, heads: int = 4, tokens: int = 49, hidden: int = 512,
+                 dropout: float = 0.0):
         super().__init__()
         self.modulation = Modulation(width, 6)
         self.norm = LayerNorm(width, affine=False)
@@ -62,9 +56,8 @@ class DiffusionNet(DenoisingNetwork):
     def __init__(self, **options):
         super().__init__(**options)
         s = self.shape
-        self.blocks = nn.ModuleList(
-            DiTBlock(s.width, s.heads, s.patches, s.hidden, s.dropout) for _ in range(s.depth)
-        )
+        self.blocks = nn.ModuleList(DiTBlock(s.width, s.heads, s.patches, s.hidden, s.dropout)
+                                    for _ in range(s.depth))
         self.final_norm = LayerNorm(s.width, affine=False)
         self.final_modulation = Modulation(s.width, 2)
         self.out_proj = zero_linear(s.width, s.channels * s.patch**2)
@@ -75,7 +68,8 @@ class DiffusionNet(DenoisingNetwork):
         for block in self.blocks:
             x = block(x, c)
         scale, shift = self.final_modulation(c)                       # (B, 1, width) each
-        x = self.out_proj(self.final_norm(x) * (1 + scale) + shift)   # (B, patches, patch^2 channels)
+        # (B, patches, patch^2 channels)
+        x = self.out_proj(self.final_norm(x) * (1 + scale) + shift)
         return unpatchify(x, self.patch)                              # (B, tokens, channels)
 
     @torch.no_grad()

@@ -12,7 +12,8 @@ class SinusoidalTimeEmbedding(nn.Module):
     """Sines and cosines of t at geometric frequencies (Ho et al. 2020, arXiv 2006.11239).
 
         freq_i = 10000^(-i / (dim/2 - 1))        i = 0 ... dim/2 - 1
-        embedding = [sin(t freq_0), ..., sin(t freq_dim/2-1), cos(t freq_0), ..., cos(t freq_dim/2-1)]
+        embedding = [sin(t freq_0), ..., sin(t freq_dim/2-1), cos(t freq_0), ..., cos(t
+        freq_dim/2-1)]
 
     t: (B,) integers -> (B, dim). The form is that of Vaswani et al. 2017, section 3.5.
     """
@@ -34,12 +35,8 @@ class TimeEmbedder(nn.Sequential):
     """Sinusoidal embedding, then an MLP width -> 4 width -> width. t: (B,) -> (B, width)."""
 
     def __init__(self, width: int):
-        super().__init__(
-            SinusoidalTimeEmbedding(width),
-            nn.Linear(width, 4 * width),
-            nn.SiLU(),
-            nn.Linear(4 * width, width),
-        )
+        super().__init__(SinusoidalTimeEmbedding(width), nn.Linear(width, 4 * width), nn.SiLU(),
+                         nn.Linear(4 * width, width))
 
 
 class LabelEmbedding(nn.Embedding):

@@ -40,14 +40,11 @@ class NetworkConfig:
     def __post_init__(self):
         side = math.isqrt(self.tokens)
         if self.patch > 1 and (side**2 != self.tokens or side % self.patch):
-            raise InputError(
-                f"{self.tokens} tokens cannot be cut into {self.patch}x{self.patch} patches: "
-                "choose a patch that divides the side of the tokens, or 1"
-            )
+            raise InputError(f"{self.tokens} tokens cannot be cut into {self.patch}x{self.patch} "
+                             "patches: choose a patch that divides the side of the tokens, or 1")
         if self.position not in POSITIONS:
-            raise InputError(
-                f"unknown position embedding {self.position!r}: choose one of {', '.join(POSITIONS)}"
-            )
+            raise InputError(f"unknown position embedding {self.position!r}: choose one of "
+                             f"{', '.join(POSITIONS)}")
 
     @property
     def patches(self) -> int:
@@ -67,7 +64,8 @@ def patchify(x: Tensor, patch: int) -> Tensor:
 
 
 def unpatchify(x: Tensor, patch: int) -> Tensor:
-    """The inverse of `patchify`: (B, patches, patch^2 channels) -> (B, patch^2 patches, channels)."""
+    """The inverse of `patchify`: (B, patches, patch^2 channels) -> (B, patch^2 patches, channels).
+    """
     if patch == 1:
         return x
     rows = math.isqrt(x.shape[1])
@@ -99,9 +97,8 @@ class DenoisingNetwork(nn.Module):
         self.time = TimeEmbedder(shape.width)
         self.label = LabelEmbedding(shape.labels, shape.width) if shape.labels else None
         learned = shape.position == "rope+learned"
-        self.position = (
-            nn.Parameter(0.02 * torch.randn(shape.patches, shape.width)) if learned else None
-        )
+        self.position = (nn.Parameter(0.02 * torch.randn(shape.patches, shape.width)) if learned
+                         else None)
 
     @property
     def labels(self) -> int:

@@ -1,4 +1,5 @@
-"""LayerNorm, Dropout, RoPE and MHA from first principles, and the plain Transformer as a baseline."""
+"""LayerNorm, Dropout, RoPE and MHA from first principles, and the plain Transformer as a baseline.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,8 @@ class LayerNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(width)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        # The fused kernel of the formula above: one pass over x. tests/models/test_norm.py ties the two together.
+        # The fused kernel of the formula above: one pass over x. tests/models/test_norm.py ties the
+        # two together.
         return F.layer_norm(x, (self.width,), self.gamma, self.beta, self.eps)
 
 
@@ -50,7 +52,8 @@ class RoPE(nn.Module):
     """Rotary position embedding: rotate each pair of channels by an angle that grows with position.
 
         theta_i = position / base^(2i/dim)
-        (x_2i, x_2i+1) -> (x_2i cos theta_i - x_2i+1 sin theta_i,  x_2i sin theta_i + x_2i+1 cos theta_i)
+        (x_2i, x_2i+1) -> (x_2i cos theta_i - x_2i+1 sin theta_i,  x_2i sin theta_i + x_2i+1 cos
+        theta_i)
 
     The product of a rotated query and a rotated key depends only on the distance between their
     positions (Su et al. 2021, arXiv 2104.09864, eq. 34).
@@ -137,10 +140,8 @@ class Transformer(DenoisingNetwork):
     def __init__(self, **options):
         super().__init__(**options)
         s = self.shape
-        self.blocks = nn.ModuleList(
-            TransformerBlock(s.width, s.heads, s.patches, s.hidden, s.dropout)
-            for _ in range(s.depth)
-        )
+        self.blocks = nn.ModuleList(TransformerBlock(s.width, s.heads, s.patches, s.hidden,
+                                                     s.dropout) for _ in range(s.depth))
         self.norm = LayerNorm(s.width)
         self.out_proj = zero_linear(s.width, s.channels * s.patch**2)
 

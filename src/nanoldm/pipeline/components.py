@@ -30,16 +30,9 @@ class Components:
     pseudo_labels: whether the labels of the network are clusters, which users cannot choose.
     """
 
-    def __init__(
-        self,
-        autoencoder: ConvAE,
-        denoiser: Denoiser,
-        clip_sample_range: float,
-        *,
-        settings: Sampling | None = None,
-        class_names: Mapping[int, str] | None = None,
-        pseudo_labels: bool = False,
-    ):
+    def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, *,
+                 settings: Sampling | None = None, class_names: Mapping[int, str] | None = None,
+                 pseudo_labels: bool = False):
         self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
         self.clip_sample_range, self.pseudo_labels = clip_sample_range, pseudo_labels
         self.settings = settings or default_settings(denoiser.schedule)
@@ -64,9 +57,8 @@ class Components:
         """Write weights (safetensors), configuration and sampling settings to `folder`."""
         names = (self.class_names, self.pseudo_labels)
         save_settings(Path(folder), self.settings)
-        save_model(
-            Path(folder), Saved(self.autoencoder, self.denoiser, self.clip_sample_range, *names)
-        )
+        save_model(Path(folder),
+                   Saved(self.autoencoder, self.denoiser, self.clip_sample_range, *names))
 
     @property
     def device(self) -> torch.device:

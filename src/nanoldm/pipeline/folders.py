@@ -40,9 +40,8 @@ class RunFolder:
             with FileLock(self.path / LOCK, timeout=LOCK_SECONDS):
                 yield
         except Timeout:
-            raise InputError(
-                f"another process is training in {self.path}: wait for it, or choose another folder"
-            ) from None
+            raise InputError(f"another process is training in {self.path}: wait for it, or choose "
+                             "another folder") from None
 
     def checkpoint(self, stage: str) -> Path:
         return self.checkpoints / f"{stage}.safetensors"
@@ -63,21 +62,15 @@ def find_model(model: str | Path) -> Path:
         if (folder / INDEX).is_file():
             return folder
     if (path / RECIPE).is_file():
-        raise InputError(
-            f"{path} is a run without a trained model: wait for its first samples, or continue it "
-            "with nanoldm train"
-        )
+        raise InputError(f"{path} is a run without a trained model: wait for its first samples, or "
+                         "continue it with nanoldm train")
     if str(model) in bundled_models():
         return BUNDLED / model
     if path.exists():
-        raise InputError(
-            f"{path} contains no trained model: give a run folder, an exported folder or a bundled "
-            f"name ({names})"
-        )
-    raise InputError(
-        f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of a run folder "
-        "or an exported folder"
-    )
+        raise InputError(f"{path} contains no trained model: give a run folder, an exported folder "
+                         f"or a bundled name ({names})")
+    raise InputError(f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of "
+                     "a run folder or an exported folder")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

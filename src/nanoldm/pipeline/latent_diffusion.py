@@ -26,16 +26,8 @@ class LatentDiffusion(Components):
     `Components` lists the constructor's arguments and has encode, decode, load and save.
     """
 
-    def generate(
-        self,
-        seeds: Seeds,
-        labels: Labels = None,
-        *,
-        x_T: Tensor | None = None,
-        wrap: Wrap | None = None,
-        progress: bool = False,
-        **settings: Any,
-    ) -> Tensor:
+    def generate(self, seeds: Seeds, labels: Labels = None, *, x_T: Tensor | None = None,
+                 wrap: Wrap | None = None, progress: bool = False, **settings: Any) -> Tensor:
         """New images (N, C, S, S), one per seed. Image k depends on seeds[k] and labels[k] alone.
 
         seeds: n for the seeds 0 ... n - 1, or a list of seeds.
@@ -49,28 +41,21 @@ class LatentDiffusion(Components):
         """
         seeds, chosen = seed_list(seeds), self.choose(**settings)
         shape = (len(seeds), *self.latent_shape)
-        if x_T is not None and not (
-            isinstance(x_T, Tensor) and x_T.dtype == torch.float32 and x_T.shape == shape
-        ):
+        if x_T is not None and not (isinstance(x_T, Tensor) and x_T.dtype == torch.float32
+                                    and x_T.shape == shape):
             given = f"{getattr(x_T, 'dtype', '')} {tuple(getattr(x_T, 'shape', ()))}"
-            raise InputError(f"x_T is {given}: {len(seeds)} seeds of this model need float32 {shape}")
+            raise InputError(f"x_T is {given}: {len(seeds)} seeds of this model need float32 "
+                             f"{shape}")
         labels = self.conditioning(seeds, labels, chosen)
         return self._generate(seeds, labels, chosen, x_T, wrap, progress)
 
     @torch.no_grad()
-    def denoise_from(
-        self,
-        images: Tensor,
-        t: int,
-        seeds: Seeds,
-        labels: Labels = -1,
-        progress: bool = False,
-        **settings: Any,
-    ) -> tuple[Tensor, Tensor]:
+    def denoise_from(self, images: Tensor, t: int, seeds: Seeds, labels: Labels = -1,
+                     progress: bool = False, **settings: Any) -> tuple[Tensor, Tensor]:
         """Noise images to timestep t, then denoise them -> (decoded x_t, result).
 
-        The diagnostic of the specification. t: 0 ... T-1. seeds: one per image. labels, settings: as
-        in `generate`, with at most t + 1 steps; default: no label.
+        The diagnostic of the specification. t: 0 ... T-1. seeds: one per image. labels, settings:
+        as in `generate`, with at most t + 1 steps; default: no label.
         """
         seeds = seed_list(seeds)
         if len(seeds) != len(images):
@@ -82,18 +67,16 @@ class LatentDiffusion(Components):
         x_t = corrupt(x0, self.noise(seeds), alpha, sigma)
         return self.decode(x_t), self._generate(seeds, labels, chosen, x_t, None, progress)
 
-    def trajectory(
-        self, seeds: Seeds, labels: Labels = None, **settings: Any
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def trajectory(self, seeds: Seeds, labels: Labels = None,
+                   **settings: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The images of `generate` after each step: (decoded x_t, decoded estimate of x0)."""
         seeds, chosen = seed_list(seeds), self.choose(**settings)
         labels = self.conditioning(seeds, labels, chosen)
         for x, estimate in self.sample(seeds, labels, chosen):
             yield self.decode(x), self.decode(estimate.x0)
 
-    def choose(
-        self, settings: Sampling | None = None, start: int | None = None, **changes: Any
-    ) -> Sampling:
+    def choose(self, settings: Sampling | None = None, start: int | None = None,
+               **changes: Any) -> Sampling:
         """The settings (default: the model's own) with `changes`, and their timesteps.
 
         start: the first timestep (default: the noisiest). Raises InputError.
@@ -141,14 +124,8 @@ class LatentDiffusion(Components):
         return Clamped(denoise, self.clip_sample_range) if settings.clamp else denoise
 
     @torch.no_grad()  # inactive while the generator waits: the caller's gradients are not changed
-    def sample(
-        self,
-        seeds: list[int],
-        labels: Tensor | None,
-        settings: Sampling,
-        x_T: Tensor | None = None,
-        wrap: Wrap | None = None,
-    ) -> Trajectory:
+    def sample(self, seeds: list[int], labels: Tensor | None, settings: Sampling,
+               x_T: Tensor | None = None, wrap: Wrap | None = None) -> Trajectory:
         """(x, Estimate) after each step of one batch. settings: from `choose`.
 
         The stream of a seed gives x_T first and then the noise of the steps. If x_T is given, the
@@ -159,23 +136,11 @@ class LatentDiffusion(Components):
         first = self._noise(streams)
         x_T = first if x_T is None else x_T.to(self.device)
         run = settings.function()
-        yield from run(
-            denoise if wrap is None else wrap(denoise),
-            x_T,
-            self.denoiser.schedule,
-            settings.timesteps,
-            lambda: self._noise(streams),
-        )
+        yield from run(denoise if wrap is None else wrap(denoise), x_T, self.denoiser.schedule,
+                       settings.timesteps, lambda: self._noise(streams))
 
-    def _generate(
-        self,
-        seeds: list[int],
-        labels: Tensor | None,
-        settings: Sampling,
-        x_T: Tensor | None,
-        wrap: Wrap | None,
-        progress: bool,
-    ) -> Tensor:
+    def _generate(self, seeds: list[int], labels: Tensor | None, settings: Sampling,
+                  x_T: Tensor | None, wrap: Wrap | None, progress: bool) -> Tensor:
         """Images of all seeds, in batches."""
         size, channels = (self.autoencoder.config[f"image_{name}"] for name in ("size", "channels"))
         memory = 8 * len(seeds) * channels * size**2

@@ -40,10 +40,8 @@ def data_of(model: str | Path) -> Data:
     if not recipe.exists():
         shape = read_json(recipe.parent / "autoencoder" / "config.json")
         if (shape.get("image_size"), shape.get("image_channels")) != (28, 1):
-            raise InputError(
-                f"{recipe} is missing, which names the images that {model} was trained on: copy it "
-                "from the run (nanoldm export does)"
-            )
+            raise InputError(f"{recipe} is missing, which names the images that {model} was "
+                             "trained on: copy it from the run (nanoldm export does)")
         return Data(name="mnist")
     with refusing(recipe):
         return Data.model_validate(read_json(recipe)["data"])
@@ -58,9 +56,7 @@ def digests_of(model: str | Path) -> ImageDigests | None:
         return ImageDigests.model_validate(read_json(file)["images"])
 
 
-def images_of(
-    model: str | Path, instead: str | None = None
-) -> tuple[Data, ImageSet, ImageSet]:
+def images_of(model: str | Path, instead: str | None = None) -> tuple[Data, ImageSet, ImageSet]:
     """(data set, training set, test set) of a model.
 
     instead: another data set, such as "folder:PATH", resized to the size of the model.
@@ -72,10 +68,9 @@ def images_of(
     data, digests = data_of(model), digests_of(model)
     train, test = data.load()
     if digests and (change := digests.change(train, test)):
-        raise InputError(
-            f"{change} of {data.name} have changed since {model} was trained: restore them, train "
-            f"again, or choose the images to measure with: --data {shell(data.name)}"
-        )
+        raise InputError(f"{change} of {data.name} have changed since {model} was trained: restore "
+                         "them, train again, or choose the images to measure with: --data "
+                         f"{shell(data.name)}")
     return data, train, test
 
 
@@ -89,10 +84,8 @@ def other_images(model: str | Path, name: str) -> tuple[Data, ImageSet, ImageSet
     train, test = data.load()
     channels, wanted = train.images.shape[1], config.get("image_channels")
     if channels != wanted:
-        raise InputError(
-            f"the images of {data.name} have {channels} channels, {model} generates {wanted}: "
-            "choose others"
-        )
+        raise InputError(f"the images of {data.name} have {channels} channels, {model} generates "
+                         f"{wanted}: choose others")
     holdout = data_of(model).holdout if (find_model(model) / RECIPE).is_file() else 0
     if 0 < holdout < len(train) and (digests := digests_of(model)):
         same = data.replace(holdout=holdout)
@@ -109,10 +102,8 @@ def own_test_set(model: str | Path) -> ImageSet:
         train, test = data.load()
     except InputError as error:
         reason = str(error).split(": ")[0]
-        raise InputError(
-            f"{model} was trained on {data.name}, which cannot be read ({reason}): restore the "
-            "images, or give image files instead of test:K"
-        ) from None
+        raise InputError(f"{model} was trained on {data.name}, which cannot be read ({reason}): "
+                         "restore the images, or give image files instead of test:K") from None
     if digests and (change := digests.change(train, test)):
         print(f"note: {change} of {data.name} have changed since {model} was trained")
     return test

@@ -29,11 +29,9 @@ from nanoldm.utils.limits import LARGEST_SIZE, MOST_TIMESTEPS, MOST_TOKENS
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler_config.json"
-FILES = (
-    INDEX,
-    *(f"{part}/{name}" for part in ("autoencoder", "network") for name in (CONFIG, WEIGHTS)),
-    f"scheduler/{SCHEDULER}",
-)
+FILES = (INDEX,
+         *(f"{part}/{name}" for part in ("autoencoder", "network") for name in (CONFIG, WEIGHTS)),
+         f"scheduler/{SCHEDULER}")
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}  # our name -> diffusers' name
 PREDICTION_TYPES = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
 MOST_CLIP = 1e6  # of a normalised latent
@@ -62,7 +60,8 @@ def save_component(folder: Path, module: nn.Module, **origin: str) -> None:
     write_json(folder / CONFIG, {"_class_name": type(module).__name__, **facts, **module.config})
 
 
-def load_component(folder: Path, classes: Mapping[str, type[nn.Module]], **origin: str) -> nn.Module:
+def load_component(folder: Path, classes: Mapping[str, type[nn.Module]],
+                   **origin: str) -> nn.Module:
     """A network of one of `classes` (by name) with its weights.
 
     origin: as it was saved. Raises InputError for missing, damaged and foreign files.
@@ -73,18 +72,15 @@ def load_component(folder: Path, classes: Mapping[str, type[nn.Module]], **origi
     for name, value in origin.items():
         if not facts.get(name, value) == metadata.get(name, value) == value:
             what = name.removesuffix("_sha256")
-            raise InputError(
-                f"{folder.parent} mixes two models ({folder.name} was trained with another {what}): "
-                "copy or export the whole folder again"
-            )
+            raise InputError(f"{folder.parent} mixes two models ({folder.name} was trained with "
+                             f"another {what}): copy or export the whole folder again")
     with refusing(folder / CONFIG):
         build = classes[facts["class_name"]]
     return build_module(lambda: build(**config), config, tensors, folder / CONFIG, folder / WEIGHTS)
 
 
-def build_module(
-    build, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Path, weights: Path
-):
+def build_module(build, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Path,
+                 weights: Path):
     """The module that `build` makes, filled with `tensors`.
 
     Sizes are compared on torch's meta device first: a damaged configuration must not decide how
@@ -119,18 +115,14 @@ def check_shapes(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> No
     for name in sorted(own.keys() | tensors.keys()):
         ours, given = (tuple(of[name].shape) if name in of else None for of in (own, tensors))
         if ours != given:
-            raise ValueError(
-                f"{name} is {given or 'missing'} in the weights and {ours or 'missing'} in the "
-                "configuration"
-            )
+            raise ValueError(f"{name} is {given or 'missing'} in the weights and "
+                             f"{ours or 'missing'} in the configuration")
 
 
 def network_origin(autoencoder: ConvAE, schedule: NoiseSchedule, prediction: str) -> dict[str, str]:
     """What a denoising network was trained for: its latents and its schedule."""
-    return {
-        "autoencoder_sha256": weights_digest(autoencoder),
-        "schedule": f"{schedule.kind} {schedule.timesteps} {prediction}",
-    }
+    return {"autoencoder_sha256": weights_digest(autoencoder),
+            "schedule": f"{schedule.kind} {schedule.timesteps} {prediction}"}
 
 
 def scheduler_class(schedule: NoiseSchedule, prediction: str) -> list[str]:
@@ -145,22 +137,15 @@ def scheduler_class(schedule: NoiseSchedule, prediction: str) -> list[str]:
 def save_scheduler(folder: Path, denoiser: Denoiser, clip_sample_range: float) -> None:
     """Write scheduler_config.json with the field names of diffusers."""
     schedule, prediction = denoiser.schedule, denoiser.prediction
-    config = {
-        "_class_name": scheduler_class(schedule, prediction)[1],
-        "num_train_timesteps": schedule.timesteps,
-        "prediction_type": PREDICTION_TYPES.get(prediction, prediction),
-        "clip_sample": True,
-        "clip_sample_range": clip_sample_range,
-    }
+    config = {"_class_name": scheduler_class(schedule, prediction)[1],
+              "num_train_timesteps": schedule.timesteps,
+              "prediction_type": PREDICTION_TYPES.get(prediction, prediction), "clip_sample": True,
+              "clip_sample_range": clip_sample_range}
     if schedule.kind in BETA_SCHEDULES:
         beta_start, beta_end = linear_range(schedule.timesteps)
-        config |= {
-            "beta_schedule": BETA_SCHEDULES[schedule.kind],
-            "beta_start": beta_start,
-            "beta_end": beta_end,
-            "variance_type": "fixed_large",
-            "timestep_spacing": "trailing",
-        }
+        config |= {"beta_schedule": BETA_SCHEDULES[schedule.kind], "beta_start": beta_start,
+                   "beta_end": beta_end, "variance_type": "fixed_large",
+                   "timestep_spacing": "trailing"}
     write_json(folder / SCHEDULER, config)
 
 
@@ -171,11 +156,11 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
         kinds = {theirs: ours for ours, theirs in BETA_SCHEDULES.items()}
         predictions = {theirs: ours for ours, theirs in PREDICTION_TYPES.items()} | {"flow": "flow"}
         timesteps, clip = config["num_train_timesteps"], config["clip_sample_range"]
-        if type(timesteps) is not int or not timesteps <= MOST_TIMESTEPS or not 0 < clip < MOST_CLIP:
-            raise ValueError(
-                f"num_train_timesteps must be at most {MOST_TIMESTEPS}, clip_sample_range 0 to "
-                f"{MOST_CLIP:g}"
-            )
+        if type(
+            timesteps
+        ) is not int or not timesteps <= MOST_TIMESTEPS or not 0 < clip < MOST_CLIP:
+            raise ValueError(f"num_train_timesteps must be at most {MOST_TIMESTEPS}, "
+                             f"clip_sample_range 0 to {MOST_CLIP:g}")
         flow = "beta_schedule" not in config and config["_class_name"] != "DDPMScheduler"
         kind = "rectified" if flow else kinds[config["beta_schedule"]]
         schedule, betas = NoiseSchedule(kind, timesteps), linear_range(timesteps)
@@ -189,21 +174,19 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
 
 
 def save_model(folder: Path, model: Saved) -> None:
-    """Write all components, then model_index.json: where it exists, the other files are complete."""
+    """Write all components, then model_index.json: where it exists, the other files are complete.
+    """
     denoiser = model.denoiser
     origin = network_origin(model.autoencoder, denoiser.schedule, denoiser.prediction)
     save_component(folder / "autoencoder", model.autoencoder)
     save_component(folder / "network", denoiser.network, **origin)
     save_scheduler(folder / "scheduler", denoiser, model.clip_sample_range)
     names = {str(number): model.class_names[number] for number in sorted(model.class_names)}
-    index = {
-        "_class_name": "LatentDiffusion",
-        "_nanoldm_version": __version__,
-        "autoencoder": ["nanoldm", "ConvAE"],
-        "network": ["nanoldm", type(denoiser.network).__name__],
-        "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction),
-        "pseudo_labels": model.pseudo_labels,
-    }
+    index = {"_class_name": "LatentDiffusion", "_nanoldm_version": __version__,
+             "autoencoder": ["nanoldm", "ConvAE"],
+             "network": ["nanoldm", type(denoiser.network).__name__],
+             "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction),
+             "pseudo_labels": model.pseudo_labels}
     write_json(folder / INDEX, index | ({"id2label": names} if names else {}))
 
 
@@ -224,7 +207,6 @@ def load_model(folder: Path) -> Saved:
     denoiser, names = Denoiser(network, schedule, prediction), read_class_names(folder)
     pseudo_labels = bool(read_json(folder / INDEX).get("pseudo_labels"))
     if max(names, default=-1) >= (0 if pseudo_labels else denoiser.labels):
-        raise InputError(
-            f"{folder / INDEX} names class {max(names)}, the network has {denoiser.labels}: {again}"
-        )
+        raise InputError(f"{folder / INDEX} names class {max(names)}, the network has "
+                         f"{denoiser.labels}: {again}")
     return Saved(autoencoder, denoiser, clip_sample_range, names, pseudo_labels)

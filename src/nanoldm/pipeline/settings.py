@@ -56,27 +56,22 @@ class Sampling:
 
     def _check_guidance(self) -> None:
         if not 0 <= self.guidance <= MOST_GUIDANCE:
-            raise InputError(
-                f"guidance {self.guidance:g}: choose 1 (off) or another number from 0 to "
-                f"{MOST_GUIDANCE}, such as 2"
-            )
+            raise InputError(f"guidance {self.guidance:g}: choose 1 (off) or another number from 0 "
+                             f"to {MOST_GUIDANCE}, such as 2")
         if self.guidance_interval is None:
             return
         if self.guidance == 1:
-            raise InputError(
-                "a guidance interval needs guidance: choose a scale other than 1, such as 2, or "
-                "leave the interval out"
-            )
+            raise InputError("a guidance interval needs guidance: choose a scale other than 1, "
+                             "such as 2, or leave the interval out")
         if not 0 <= self.guidance_interval[0] <= self.guidance_interval[1]:
-            raise InputError(
-                f"guidance interval {self.guidance_interval}: give the lowest and the highest "
-                "timestep, such as 20-80"
-            )
+            raise InputError(f"guidance interval {self.guidance_interval}: give the lowest and the "
+                             "highest timestep, such as 20-80")
 
     @property
     def name(self) -> str:
         """The name of the sampler."""
-        return getattr(self.sampler, "__name__", "custom") if callable(self.sampler) else self.sampler
+        return getattr(self.sampler, "__name__",
+                       "custom") if callable(self.sampler) else self.sampler
 
     def changed(self, **changes: Any) -> "Sampling":
         """A copy with the given settings; None leaves a setting as it is.
@@ -84,7 +79,8 @@ class Sampling:
         A named sampler starts from its own defaults: all timesteps, trailing.
         """
         given = {name: value for name, value in changes.items() if value is not None}
-        base = replace(self, steps=None, spacing="trailing", eta=0.0) if "sampler" in given else self
+        base = replace(self, steps=None, spacing="trailing",
+                       eta=0.0) if "sampler" in given else self
         if unknown := given.keys() - vars(self).keys():
             names = ", ".join(vars(self))
             raise InputError(f"unknown sampling setting {min(unknown)!r}: choose one of {names}")
@@ -93,7 +89,8 @@ class Sampling:
         return replace(base, **given)
 
     def resolved(self, schedule: NoiseSchedule, start: int | None = None) -> "Sampling":
-        """These settings with their `timesteps` on `schedule`, from `start` (default: the noisiest).
+        """These settings with their `timesteps` on `schedule`, from `start` (default: the
+        noisiest).
 
         Raises InputError if the settings do not fit the schedule.
         """
@@ -103,17 +100,14 @@ class Sampling:
         highest = schedule.timesteps - 1 if start is None else start
         falling = all(a > b for a, b in itertools.pairwise(timesteps))
         if not (timesteps and falling and timesteps[-1] >= 0 and timesteps[0] <= highest):
-            raise InputError(
-                f"timesteps {list(timesteps)}: give falling timesteps from {highest} to 0"
-            )
+            raise InputError(f"timesteps {list(timesteps)}: give falling timesteps from {highest} "
+                             "to 0")
         if self.sampler in ANCESTRAL:
             check_signal(schedule, timesteps[0], schedule.alpha.device)
         if self.guidance_interval and self.guidance_interval[1] >= schedule.timesteps:
             low, high = self.guidance_interval
-            raise InputError(
-                f"guidance interval {low}-{high}: this model has timesteps 0 to "
-                f"{schedule.timesteps - 1}"
-            )
+            raise InputError(f"guidance interval {low}-{high}: this model has timesteps 0 to "
+                             f"{schedule.timesteps - 1}")
         return replace(self, timesteps=tuple(timesteps))
 
     def nfe(self, schedule: NoiseSchedule) -> int:
@@ -182,4 +176,6 @@ def load_settings(folder: Path, schedule: NoiseSchedule) -> Sampling:
 
 def capped(settings: Sampling, start: int) -> Sampling:
     """`settings` with at most as many steps as there are timesteps up to `start`."""
-    return settings if settings.steps is None else replace(settings, steps=min(settings.steps, start + 1))
+    return settings if settings.steps is None else replace(
+        settings, steps=min(settings.steps, start + 1)
+    )

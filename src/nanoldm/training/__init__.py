@@ -1,4 +1,6 @@
-"""Training of any module that returns a loss: loop, optimisers, EMA, checkpoints. Knows no diffusion and no data."""
+"""Training of any module that returns a loss: loop, optimisers, EMA, checkpoints. Knows no
+diffusion and no data.
+"""
 
 from nanoldm.training.checkpoint import load_checkpoint, save_checkpoint
 from nanoldm.training.ema import EMA

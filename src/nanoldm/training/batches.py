@@ -17,9 +17,8 @@ def epoch_length(images: int, batch_size: int) -> int:
     return max(1, images // batch_size)
 
 
-def batch_indices(
-    images: int, batch_size: int, seed: int, start: int = 0
-) -> Iterator[tuple[int, Tensor]]:
+def batch_indices(images: int, batch_size: int, seed: int,
+                  start: int = 0) -> Iterator[tuple[int, Tensor]]:
     """(step, indices of its batch (B,)) for step = start, start + 1, ... without end."""
     length, step = epoch_length(images, batch_size), start
     while True:

@@ -70,7 +70,8 @@ def optimizer_state(tensors: dict[str, Tensor], optimizer: Optimizer,
     """
     state: dict[int, dict[str, Tensor]] = {}
     names = ("momentum",) if isinstance(optimizer, Muon) else ("step", "exp_avg", "exp_avg_sq")
-    for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+    for index, parameter in enumerate(p for group in optimizer.param_groups
+                                      for p in group["params"]):
         state[index] = {name: tensors.pop(f"{index}.{name}", torch.empty(0)) for name in names}
         for name, tensor in state[index].items():
             if name == "step":

@@ -19,18 +19,10 @@ class Step(NamedTuple):
     learning_rate: float
 
 
-def fit(
-    loss_module: nn.Module,
-    batches: Iterable[dict[str, Tensor]],
-    optimizers: Sequence[torch.optim.Optimizer],
-    *,
-    steps: int,
-    learning_rate: Callable[[int], float],
-    start: int = 0,
-    gradient_clip: float | None = None,
-    ema: EMA | None = None,
-    seed: int = 0,
-) -> Iterator[Step]:
+def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]],
+        optimizers: Sequence[torch.optim.Optimizer], *, steps: int,
+        learning_rate: Callable[[int], float], start: int = 0, gradient_clip: float | None = None,
+        ema: EMA | None = None, seed: int = 0) -> Iterator[Step]:
     """Take steps start + 1 ... steps and yield after each update of the weights and the EMA.
 
     loss_module: returns the loss of a batch; it may be compiled by torch.compile.

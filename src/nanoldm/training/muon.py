@@ -41,8 +41,8 @@ class Muon(torch.optim.Optimizer):
         M <- momentum M + (1 - momentum) G
         W <- W - rate (0.2 sqrt(max(rows, columns)) orthogonalised(Nesterov's M) + decay W)
 
-    The factor gives the update the usual size of AdamW's (Liu et al. 2025, arXiv 2502.16982, eq. 4).
-    torch.optim.Muon is the same in bfloat16, which is slow and coarse on a CPU.
+    The factor gives the update the usual size of AdamW's (Liu et al. 2025, arXiv 2502.16982, eq.
+    4). torch.optim.Muon is the same in bfloat16, which is slow and coarse on a CPU.
     """
 
     def __init__(self, matrices: Sequence[Tensor], lr: float):
@@ -70,11 +70,13 @@ class Muon(torch.optim.Optimizer):
 
 def make_optimizers(name: str, module: nn.Module, lr: float,
                     matrices: Sequence[Tensor] = ()) -> list[torch.optim.Optimizer]:
-    """Adam or AdamW for all parameters of `module`; "Muon" for `matrices` and AdamW for the rest."""
+    """Adam or AdamW for all parameters of `module`; "Muon" for `matrices` and AdamW for the rest.
+    """
     parameters = list(module.parameters())
     if name != "Muon":
         return [getattr(torch.optim, name)(parameters, lr=lr, fused=True)]
     own = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in own]
-    rest = [torch.optim.AdamW(others, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)] if others else []
+    rest = [torch.optim.AdamW(others, lr=lr, weight_decay=WEIGHT_DECAY,
+                              fused=True)] if others else []
     return ([Muon(matrices, lr)] if matrices else []) + rest

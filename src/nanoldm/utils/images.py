@@ -27,10 +27,9 @@ def check_images(images: Tensor) -> None:
     square = images.dim() == 4 and images.shape[2] == images.shape[3] > 0
     if images.dtype != torch.uint8 or not square or images.shape[1] not in (1, 3):
         convert, add = "to_bytes(images) converts floats", "images[:, None] adds a channel"
-        raise InputError(
-            f"images are {images.dtype} {tuple(images.shape)}: give uint8 (N, C, S, S) from 0 to "
-            f"255 with 1 or 3 channels ({convert if images.is_floating_point() else add})"
-        )
+        raise InputError(f"images are {images.dtype} {tuple(images.shape)}: give uint8 (N, C, S, "
+                         "S) from 0 to 255 with 1 or 3 channels "
+                         f"({convert if images.is_floating_point() else add})")
 
 
 def check_floats(images: Tensor, channels: int, size: int) -> None:
@@ -105,9 +104,8 @@ def save(picture: Image.Image, path: str | Path) -> None:
     write_bytes(path, content.getbuffer())
 
 
-def save_gif(
-    frames: list[Image.Image], path: str | Path, milliseconds: int = 60, hold: int = 2000
-) -> None:
+def save_gif(frames: list[Image.Image], path: str | Path, milliseconds: int = 60,
+             hold: int = 2000) -> None:
     """Write an endless animation. The last frame stays for `hold` milliseconds."""
     path, content = check_target(Path(path), ".gif"), io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [hold]

@@ -15,7 +15,8 @@ def parse_numbers(name: str, text: str, example: str) -> list[int]:
     if not all(parts) or not all(ranges):
         raise InputError(f"{name} {text}: give numbers and ranges such as {example}")
     if (count := sum(numbers.stop - numbers.start for numbers in ranges)) > MOST_IMAGES:
-        raise InputError(f"{name} {text}: {short(count)} numbers, at most {MOST_IMAGES:,} are allowed")
+        raise InputError(f"{name} {text}: {short(count)} numbers, at most {MOST_IMAGES:,} are "
+                         "allowed")
     return [number for numbers in ranges for number in numbers]
 
 

@@ -16,10 +16,8 @@ CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories
 
 def plain(text: object, keep: str = "") -> str:
     r"""Text with escaped control characters, except those in `keep`: \n, \x1b, \u202e."""
-    return "".join(
-        ascii(c)[1:-1] if unicodedata.category(c) in CONTROL and c not in keep else c
-        for c in str(text)
-    )
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in CONTROL and c not in keep else c
+                   for c in str(text))
 
 
 def one_line(error: object, length: int = 150) -> str:

@@ -26,10 +26,8 @@ def moments(mean: float, std: float) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([mean], dtype=torch.float64), torch.tensor([[std**2]], dtype=torch.float64)
 
 
-@pytest.mark.parametrize(
-    ("m1", "s1", "m2", "s2"),
-    [(0, 1, 0, 1), (0, 1, 3, 1), (0, 1, 0, 4), (-2, 0.5, 1, 2), (1, 0, 1, 3)],
-)
+@pytest.mark.parametrize(("m1", "s1", "m2", "s2"),
+                         [(0, 1, 0, 1), (0, 1, 3, 1), (0, 1, 0, 4), (-2, 0.5, 1, 2), (1, 0, 1, 3)])
 def test_in_one_dimension_it_is_the_difference_of_means_and_of_standard_deviations(m1, s1, m2, s2):
     assert gaussian_distance(*moments(m1, s1), *moments(m2, s2)) == pytest.approx(
         (m1 - m2) ** 2 + (s1 - s2) ** 2, abs=1e-12
@@ -81,16 +79,13 @@ class Flat(nn.Module):
 
 @pytest.fixture(scope="module")
 def two_sets() -> list[torch.Tensor]:
-    return [
-        torch.rand(count, 3, 2, 2, generator=generator(count)) ** power
-        for count, power in ((300, 1), (300, 2))
-    ]
+    return [torch.rand(count, 3, 2, 2, generator=generator(count)) ** power for count,
+            power in ((300, 1), (300, 2))]
 
 
 def test_frechet_distance_is_that_of_torchmetrics(two_sets):
-    oracle = FrechetInceptionDistance(
-        feature=Flat(), normalize=False, input_img_size=(3, 2, 2)
-    ).set_dtype(torch.float64)
+    oracle = FrechetInceptionDistance(feature=Flat(), normalize=False,
+                                      input_img_size=(3, 2, 2)).set_dtype(torch.float64)
     oracle.update(two_sets[0], real=True)
     oracle.update(two_sets[1], real=False)
     assert frechet_distance(*(images.flatten(1) for images in two_sets)) == pytest.approx(
@@ -113,22 +108,15 @@ def test_kernel_distance_is_the_double_sum_over_pairs():
     def k(x: torch.Tensor, y: torch.Tensor) -> float:
         return ((x @ y).item() / 3 + 1) ** 3
 
-    own = [
-        sum(k(x, y) for i, x in enumerate(s) for j, y in enumerate(s) if i != j)
-        / (len(s) * (len(s) - 1))
-        for s in (a, b)
-    ]
+    own = [sum(k(x, y) for i, x in enumerate(s) for j, y in enumerate(s) if i != j)
+           / (len(s) * (len(s) - 1)) for s in (a, b)]
     between = sum(k(x, y) for x in a for y in b) / 20
     assert kernel_distance(a, b) == pytest.approx(own[0] + own[1] - 2 * between)
 
 
 def test_kernel_distance_has_no_bias_even_for_ten_images():
-    draws = torch.tensor(
-        [
-            kernel_distance(normal(10, 4, key=2 * k), normal(10, 4, key=2 * k + 1))
-            for k in range(400)
-        ]
-    )
+    draws = torch.tensor([kernel_distance(normal(10, 4, key=2 * k), normal(10, 4, key=2 * k + 1))
+                          for k in range(400)])
     error = draws.std().item() / 20
     assert abs(draws.mean().item()) < 3 * error
     biased = (

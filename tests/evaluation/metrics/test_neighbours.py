@@ -75,11 +75,9 @@ def test_confidence_is_the_mean_of_the_largest_probability():
 
 
 def test_accuracy_by_class_leaves_out_what_is_not_there():
-    assert class_accuracy(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1]), 3) == [
-        0.5,
-        0.5,
-        None,
-    ]
+    assert class_accuracy(
+        torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1]), 3
+    ) == [0.5, 0.5, None]
 
 
 def test_a_copy_is_at_distance_zero_though_rounding_makes_squares_negative():

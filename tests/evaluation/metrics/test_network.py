@@ -23,9 +23,8 @@ def test_bytes_and_floats_are_the_same_images_in_any_batch_size():
     features, probabilities = extract(network, pixels)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(600))
     torch.testing.assert_close(extract(network, pixels.float() / 255)[0], features)
-    torch.testing.assert_close(
-        extract(network, pixels[550:])[0], features[550:], atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(extract(network, pixels[550:])[0], features[550:], atol=1e-5,
+                               rtol=1e-5)
 
 
 def test_features_can_be_used_outside_inference_mode():

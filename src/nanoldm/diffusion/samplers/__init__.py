@@ -19,17 +19,10 @@ from nanoldm.diffusion.samplers.heun import heun
 from nanoldm.diffusion.samplers.multistep import adams_bashforth, dpm_solver_2m
 from nanoldm.diffusion.samplers.repaint import RESAMPLINGS, repaint
 
-SAMPLERS = {
-    "ddpm": ddpm,
-    "ddpm-posterior": partial(ddpm, posterior=True),
-    "ddpm-repaint": repaint,
-    "ddim": ddim,
-    "heun": heun,
-    "dpm++2m": dpm_solver_2m,
-    "ab2": partial(adams_bashforth, order=2),
-    "ab3": partial(adams_bashforth, order=3),
-    "ab4": partial(adams_bashforth, order=4),
-}
+SAMPLERS = {"ddpm": ddpm, "ddpm-posterior": partial(ddpm, posterior=True), "ddpm-repaint": repaint,
+            "ddim": ddim, "heun": heun, "dpm++2m": dpm_solver_2m,
+            "ab2": partial(adams_bashforth, order=2), "ab3": partial(adams_bashforth, order=3),
+            "ab4": partial(adams_bashforth, order=4)}
 
 # These add noise at every step and divide by alpha.
 ANCESTRAL = frozenset(name for name in SAMPLERS if name.startswith("ddpm"))
@@ -44,14 +37,5 @@ def evaluations(sampler: str, timesteps: Sequence[int]) -> list[int]:
     return [*timesteps]
 
 
-__all__ = [
-    "ANCESTRAL",
-    "SAMPLERS",
-    "adams_bashforth",
-    "ddim",
-    "ddpm",
-    "dpm_solver_2m",
-    "evaluations",
-    "heun",
-    "repaint",
-]
+__all__ = ["ANCESTRAL", "SAMPLERS", "adams_bashforth", "ddim", "ddpm", "dpm_solver_2m",
+           "evaluations", "heun", "repaint"]

@@ -8,14 +8,8 @@ from nanoldm.diffusion.samplers.transition import Denoise, Noise, Trajectory, tr
 from nanoldm.diffusion.schedule import NoiseSchedule
 
 
-def ddim(
-    denoise: Denoise,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    timesteps: Sequence[int],
-    noise: Noise,
-    eta: float = 0.0,
-) -> Trajectory:
+def ddim(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
+         noise: Noise, eta: float = 0.0) -> Trajectory:
     """One step per timestep t, to the next level s (eq. 12).
 
         x_s = alpha_s x0 + sqrt(sigma_s^2 - eta^2 variance) eps + eta sqrt(variance) z

@@ -13,20 +13,12 @@ from nanoldm.utils.errors import InputError
 def check_signal(schedule: NoiseSchedule, t: int, device: torch.device) -> None:
     """Raise InputError if alpha is 0 at timestep t."""
     if not schedule(torch.tensor(t, device=device))[0] > 0:
-        raise InputError(
-            f"the ddpm sampler divides by alpha, which is 0 at timestep {t} of this schedule: "
-            "choose ddim, heun, dpm++2m or ab4"
-        )
+        raise InputError(f"the ddpm sampler divides by alpha, which is 0 at timestep {t} of this "
+                         "schedule: choose ddim, heun, dpm++2m or ab4")
 
 
-def ddpm(
-    denoise: Denoise,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    timesteps: Sequence[int],
-    noise: Noise,
-    posterior: bool = False,
-) -> Trajectory:
+def ddpm(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
+         noise: Noise, posterior: bool = False) -> Trajectory:
     """One reverse step per timestep t, to the next level s.
 
         x_s = (x_t - beta / sigma_t eps) / a + sqrt(variance) z        z ~ N(0, I)

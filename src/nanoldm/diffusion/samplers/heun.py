@@ -8,13 +8,8 @@ from nanoldm.diffusion.samplers.transition import Denoise, Noise, Trajectory, tr
 from nanoldm.diffusion.schedule import NoiseSchedule
 
 
-def heun(
-    denoise: Denoise,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    timesteps: Sequence[int],
-    noise: Noise,
-) -> Trajectory:
+def heun(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
+         noise: Noise) -> Trajectory:
     """A DDIM step to the next level, then a step with the mean of the slopes at both ends.
 
     The probability flow ODE in the variables of a straight path, which has no singular end:

@@ -10,21 +10,12 @@ from nanoldm.diffusion.schedule import NoiseSchedule
 from nanoldm.utils.errors import InputError
 
 # Adams-Bashforth weights of the latest slope, the one before it, ... by number of known slopes
-WEIGHTS = (
-    (1.0,),
-    (3 / 2, -1 / 2),
-    (23 / 12, -16 / 12, 5 / 12),
-    (55 / 24, -59 / 24, 37 / 24, -9 / 24),
-)
+WEIGHTS = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12),
+           (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
 
-def dpm_solver_2m(
-    denoise: Denoise,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    timesteps: Sequence[int],
-    noise: Noise,
-) -> Trajectory:
+def dpm_solver_2m(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
+                  noise: Noise) -> Trajectory:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2).
 
         x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^-h) D        h = lambda_s - lambda_t
@@ -36,7 +27,8 @@ def dpm_solver_2m(
     for step in transitions(schedule, timesteps, x_T.device):
         estimate = denoise(x, step.t)
         h = (step.alpha_s / step.sigma_s).log() - (step.alpha_t / step.sigma_t).log()
-        decay = step.sigma_s * step.alpha_t / (step.sigma_t * step.alpha_s)   # e^-h, h may be infinite
+        # e^-h, h may be infinite
+        decay = step.sigma_s * step.alpha_t / (step.sigma_t * step.alpha_s)
         D = estimate.x0
         if before is not None and not step.last:
             D = D + (D - before) * (h / (2 * h_before))
@@ -45,14 +37,8 @@ def dpm_solver_2m(
         yield x, estimate
 
 
-def adams_bashforth(
-    denoise: Denoise,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    timesteps: Sequence[int],
-    noise: Noise,
-    order: int = 4,
-) -> Trajectory:
+def adams_bashforth(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule,
+                    timesteps: Sequence[int], noise: Noise, order: int = 4) -> Trajectory:
     """A DDIM step whose eps is a weighted sum of the last `order` estimates of eps.
 
     iPNDM (Zhang and Chen 2022, arXiv 2204.13902, algorithm 1) with the weights of equal steps.

@@ -11,13 +11,8 @@ from nanoldm.diffusion.schedule import NoiseSchedule
 RESAMPLINGS = 5  # network evaluations per timestep, except the last timestep
 
 
-def repaint(
-    denoise: Denoise,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    timesteps: Sequence[int],
-    noise: Noise,
-) -> Trajectory:
+def repaint(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
+            noise: Noise) -> Trajectory:
     """A step of `ddpm` from t to s, repeated RESAMPLINGS times with a forward step in between.
 
         x_t = a x_s + sqrt(beta) z        z ~ N(0, I)

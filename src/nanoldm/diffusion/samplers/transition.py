@@ -35,15 +35,11 @@ class Transition(NamedTuple):
         return self.sigma_t**2 - (self.a * self.sigma_s) ** 2
 
 
-def transitions(
-    schedule: NoiseSchedule, timesteps: Sequence[int], device: torch.device
-) -> Iterator[Transition]:
+def transitions(schedule: NoiseSchedule, timesteps: Sequence[int],
+                device: torch.device) -> Iterator[Transition]:
     """The transitions along `timesteps` (descending) and from the last one to the clean level."""
     visited = torch.tensor([*timesteps, -1], device=device)
     alpha, sigma = schedule(visited)
     for k in range(len(timesteps)):
-        yield Transition(
-            visited[k : k + 1],
-            *(alpha[k], sigma[k], alpha[k + 1], sigma[k + 1]),
-            last=k == len(timesteps) - 1,
-        )
+        yield Transition(visited[k : k + 1], *(alpha[k], sigma[k], alpha[k + 1], sigma[k + 1]),
+                         last=k == len(timesteps) - 1)

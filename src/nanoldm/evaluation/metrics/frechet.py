@@ -21,9 +21,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """(N, F) -> mean (F,) and unbiased covariance (F, F)."""
     if features.dim() != 2 or len(features) < 2:
-        raise InputError(
-            f"a covariance needs features (N, F) with N of at least 2, not {tuple(features.shape)}"
-        )
+        raise InputError("a covariance needs features (N, F) with N of at least 2, not "
+                         f"{tuple(features.shape)}")
     features = features.double()
     return features.mean(0), torch.cov(features.T).reshape(features.shape[1], -1)
 
@@ -49,9 +48,8 @@ def kernel_distance(a: Tensor, b: Tensor, mean_b: float | None = None) -> float:
     mean_b: mean_kernel(b), if it is already known. Raises InputError for fewer than 2 rows.
     """
     if min(len(a), len(b)) < 2:
-        raise InputError(
-            f"a kernel distance needs at least 2 rows on each side, not {len(a)} and {len(b)}"
-        )
+        raise InputError(f"a kernel distance needs at least 2 rows on each side, not {len(a)} and "
+                         f"{len(b)}")
     return mean_kernel(a) + (mean_kernel(b) if mean_b is None else mean_b) - 2 * mean_kernel(a, b)
 
 

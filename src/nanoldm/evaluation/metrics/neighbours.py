@@ -17,9 +17,8 @@ def squared_distances(queries: Tensor, references: Tensor) -> Tensor:
     return torch.addmm(sums, queries, references.T, alpha=-2).clamp_(min=0)
 
 
-def nearest(
-    queries: Tensor, references: Tensor, k: int = 1, progress: str | None = None
-) -> tuple[Tensor, Tensor]:
+def nearest(queries: Tensor, references: Tensor, k: int = 1,
+            progress: str | None = None) -> tuple[Tensor, Tensor]:
     """The k nearest of `references` (M, F) to each of `queries` (N, F).
 
     -> distances (N, k), ascending, and indices (N, k).
@@ -39,9 +38,8 @@ def radii(real: Tensor, k: int = NEIGHBOURS) -> Tensor:
     return nearest(real, real, k + 1)[0][:, k]  # the nearest of all is the row itself
 
 
-def density_coverage(
-    samples: Tensor, real: Tensor, radius: Tensor, k: int = NEIGHBOURS
-) -> tuple[float, float]:
+def density_coverage(samples: Tensor, real: Tensor, radius: Tensor,
+                     k: int = NEIGHBOURS) -> tuple[float, float]:
     """(density, coverage) of `samples` (N, F) with respect to `real` (M, F).
 
     Naeem et al. 2020, arXiv 2002.09797, eqs. 4 and 5. The ball of a real image reaches to its k-th

@@ -8,12 +8,8 @@ from tqdm.auto import tqdm
 
 def halving(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """Convolution, then half the side (rounded up). Pooling before the rest saves time."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-        nn.MaxPool2d(2, ceil_mode=True),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+                         nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class FeatureNet(nn.Module):
@@ -24,28 +20,14 @@ class FeatureNet(nn.Module):
     distance of 1 means about the same in every such network.
     """
 
-    def __init__(
-        self,
-        image_channels: int = 1,
-        image_size: int = 28,
-        classes: int = 10,
-        width: int = 32,
-        features: int = 128,
-    ):
+    def __init__(self, image_channels: int = 1, image_size: int = 28, classes: int = 10,
+                 width: int = 32, features: int = 128):
         super().__init__()
-        self.config = dict(
-            image_channels=image_channels,
-            image_size=image_size,
-            classes=classes,
-            width=width,
-            features=features,
-        )
+        self.config = dict(image_channels=image_channels, image_size=image_size, classes=classes,
+                           width=width, features=features)
         side = -(-image_size // 8)
-        self.trunk = nn.Sequential(
-            halving(image_channels, width, 5),
-            halving(width, 2 * width, 3),
-            halving(2 * width, 4 * width, 3),
-        )
+        self.trunk = nn.Sequential(halving(image_channels, width, 5), halving(width, 2 * width, 3),
+                                   halving(2 * width, 4 * width, 3))
         self.project = nn.Linear(4 * width * side**2, features, bias=False)
         self.norm = nn.BatchNorm1d(features, affine=False)
         self.classify = nn.Linear(features, classes)
