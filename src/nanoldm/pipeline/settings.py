@@ -79,8 +79,11 @@ class Sampling:
         A named sampler starts from its own defaults: all timesteps, trailing.
         """
         given = {name: value for name, value in changes.items() if value is not None}
-        base = replace(self, steps=None, spacing="trailing",
-                       eta=0.0) if "sampler" in given else self
+        base = self
+        if "sampler" in given:
+            base = replace(self, steps=None, spacing="trailing", timesteps=None, eta=0.0)
+        elif given.keys() & {"steps", "spacing"}:
+            base = replace(self, timesteps=None)
         if unknown := given.keys() - vars(self).keys():
             names = ", ".join(vars(self))
             raise InputError(f"unknown sampling setting {min(unknown)!r}: choose one of {names}")
