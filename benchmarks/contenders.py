@@ -132,7 +132,7 @@ class Worker:
     @cached_property
     def steps(self) -> Iterator[Step]:
         """Endless training, the same for all: fused AdamW and clipping; and EMA for ours, since it
-            belongs to our step.
+        belongs to our step.
         """
         optimizer = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad],
                                       lr=5e-4, fused=True)

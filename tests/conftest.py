@@ -31,7 +31,7 @@ def cache(tmp_path_factory) -> None:
 @pytest.fixture(scope="session")
 def tiny_pipeline() -> LatentDiffusion:
     """An untrained model whose every layer does something: its pictures are noise, but strong noise
-        that differs from seed to seed.
+    that differs from seed to seed.
 
     Shared by all tests: do not change it.
     """

@@ -1,5 +1,5 @@
 """Numbers out of range, empty values, digits of other scripts, files given twice: one line each,
-    before any work.
+before any work.
 """
 
 import sys

@@ -232,7 +232,7 @@ def exact_variance(std):
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (2.0, 0.5), (-1.0, 0.1)])
 def test_a_perfect_denoiser_of_a_gaussian_samples_that_gaussian(mean, std):
     """100 steps of variance beta are a little too wide: by 0 at std 1 to 3 % at std 0.1. Tolerances
-        are five standard errors more.
+    are five standard errors more.
     """
     shape, rng = (5000, 8), generator(3)
     n = math.prod(shape)

@@ -33,7 +33,7 @@ class Gaussian(nn.Module):
                           NoiseSchedule("cosine", 1000)])
 def test_the_error_of_the_best_denoiser_is_known_at_every_level_on_every_table(schedule):
     """So models on different tables can be compared: the interpolation between two timesteps costs
-        less than the sampling error.
+    less than the sampling error.
     """
     found = denoising_error(Gaussian(schedule), X0, EPS, 100)
     log_snr = 2 * torch.log(schedule.alpha[1:] / schedule.sigma[1:])

@@ -3,7 +3,6 @@ other, every prediction and table.
 """
 
 import math
-from functools import partial
 from itertools import pairwise, product
 
 import pytest
@@ -18,12 +17,10 @@ from nanoldm.diffusion import (
     Estimate,
     NoiseSchedule,
     ddim,
-    ddpm,
     evaluations,
     sampling_timesteps,
     trailing,
 )
-from nanoldm.diffusion.samplers.multistep import WEIGHTS
 from nanoldm.pipeline.saving import PREDICTION_TYPES
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.seeding import generator
@@ -38,7 +35,7 @@ def randn(*shape, key=0):
 
 class Table(NoiseSchedule):
     """A table in float64, cosine from the start, so that orders are not hidden by rounding: alpha =
-        cos, sigma = sin of an angle.
+    cos, sigma = sin of an angle.
     """
 
     def __init__(self, timesteps, noisiest=1.5):
@@ -240,22 +237,3 @@ def test_the_few_steps_of_mnist_fast_forgive_a_network_its_small_errors(schedule
     assert mean(12, "ab3", "shifted") == pytest.approx(MEAN, abs=0.1)
     if prediction == "epsilon":  # hence not these few steps of so high an order
         assert abs(mean(8, "ab4", "shifted") - MEAN) > 0.3
-
-
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_adams_bashforth_weights_integrate_polynomials_below_their_order_exactly(order):
-    """Over the step from 0 to 1, a slope s^k known at 0, -1, -2, ... has the integral 1 / (k + 1).
-    """
-    for k in range(order):
-        found = sum(weight * (-j) ** k for j, weight in enumerate(WEIGHTS[order - 1]))
-        assert found == pytest.approx(1 / (k + 1))
-
-
-def test_adams_bashforth_of_another_order_is_an_error():
-    with pytest.raises(InputError, match="choose 1 to 4"):
-        next(partial(SAMPLERS["ab4"].func, order=5)(exact(COSINE), randn(1, 2), COSINE, [99], None))
-
-
-def test_ddpm_explains_why_it_cannot_leave_pure_noise():
-    with pytest.raises(InputError, match="alpha, which is 0 at timestep 99"):
-        next(ddpm(exact(RECTIFIED), randn(1, 2), RECTIFIED, [99], None))

@@ -1,5 +1,5 @@
 """Training with labels: batches that carry them, networks that learn them, data in which they are
-    missing.
+missing.
 """
 
 import pytest

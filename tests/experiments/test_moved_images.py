@@ -189,7 +189,7 @@ def test_every_column_has_its_number_of_images_and_only_equal_numbers_are_compar
     assert report["counts"] == {"real images": 45, "samples, as many as real images": 45,
                                 "test set": 10, "noise": 60, "reconstructions": 10}
     output = " ".join(capsys.readouterr().out.split())
-    for words in ("(60)", "(45)", "(10)", "compare figures of equal N alone"):
+    for words in ("(60)", "(45)", "(10)", "compare only values of equal N"):
         assert words in output
     few = evaluate(str(animal_run), Reference(features, True), n=20,
                    out=tmp_path / "report")["metrics"]

@@ -1,5 +1,5 @@
 """A recipe is the whole experiment: the reference is the specification, the others change what they
-    name.
+name.
 """
 
 import os

@@ -139,7 +139,7 @@ def test_a_module_is_trained_where_it_lies_whatever_device_accelerate_chose(monk
 
 def test_random_numbers_for_the_cpu_leave_gpus_alone(monkeypatch):
     """torch would start, and read, every GPU of the machine: also those that are full, or somebody
-        else's.
+    else's.
     """
     def touched(*_):
         raise AssertionError("a GPU was touched")

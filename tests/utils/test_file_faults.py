@@ -1,5 +1,5 @@
 """Files in the world: written by two at once, left by a kill, on full disks and on Windows; weights
-    that are none.
+that are none.
 """
 
 import errno

@@ -1,5 +1,5 @@
 """Names of strangers, where they leave: nothing in them acts on a terminal, a picture, Markdown, a
-    shell or Python.
+shell or Python.
 """
 
 import ast
