@@ -61,11 +61,10 @@ def serve(compiled: bool) -> Iterator[dict[str, float]]:
 
         new = False
     prepare_torch("cpu")
-    bundled = ROOT / "src" / "nanoldm" / "bundled" / "models" / "mnist"
-    model = LatentDiffusion.from_pretrained(bundled)
+    model = LatentDiffusion.from_pretrained("mnist")  # of the version itself
     stage = new_stage(model, images, compiled) if new else old_stage(model, images)
     stage.loss_module.denoiser.network.load_state_dict(model.denoiser.network.state_dict())
-    steps = stage.run(46_800)
+    steps = stage.run(46_800) if new else stage.run()
     for line in sys.stdin:
         began = time.perf_counter()
         if line.strip() == "train":
