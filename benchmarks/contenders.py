@@ -176,9 +176,8 @@ class Worker:
         """What matrix products cost: GFLOP of those in one training step; GFLOP/s of a large one,
         and of those in the linear layers.
         """
-        x0, t = torch.randn(2, 49, 6, device=self.device), torch.zeros(
-            2, dtype=torch.long, device=self.device
-        )
+        x0 = torch.randn(2, 49, 6, device=self.device)
+        t = torch.zeros(2, dtype=torch.long, device=self.device)
         with FlopCounterMode(display=False) as counter:
             self.loss(x0, t, x0).backward()
         square = torch.randn(4096, 4096, device=self.device)
@@ -188,9 +187,8 @@ class Worker:
                            for width in (inputs, outputs))
             weight = torch.randn(outputs, inputs, device=self.device)
             flop += 3 * 2 * x.numel() * outputs  # forward, gradient of x, gradient of the weight
-            seconds += fastest(
-                lambda x=x, w=weight: x @ w.T
-            ) + fastest(lambda g=gradient, w=weight: g @ w)
+            seconds += fastest(lambda x=x, w=weight: x @ w.T)
+            seconds += fastest(lambda g=gradient, w=weight: g @ w)
             seconds += fastest(lambda g=gradient, x=x: g.T @ x)
         return {"step_gflop": counter.get_total_flops() / len(x0) * self.batch_size / 1e9,
                 "sgemm_gflops": {"large": 2 * 4096**3 / fastest(lambda: square @ square) / 1e9,

@@ -31,19 +31,17 @@ def main(out: Path = Path("docs/editing.png")) -> None:
     painted, varied = inpaint(model, digit, mask, seeds), vary(model, digit, 0.2, seeds)
     between = interpolate(model, torch.cat([digit, other]), COLUMNS)
     rows = {
-        "img2img mnist-fast test:0 --t 60: input, reconstruction, results": torch.cat(
-            [digit, copy, edited.images]
-        ),
-        "inpaint mnist-fast test:0 --mask right: input, mask, results": torch.cat(
-            [digit, sketch, painted.images]
-        ),
-        "vary mnist-fast test:0 --strength 0.2: input, reconstruction, variations": torch.cat(
-            [digit, copy, varied.images]
-        ),
-        "interpolate mnist-fast --images test:0 test:4 --frames 10": between.images,
-        "invert mnist-fast test:0-9: there and back": invert(model, images)[1].images,
+        "img2img mnist-fast test:0 --t 60: input, reconstruction, results":
+            [digit, copy, edited.images],
+        "inpaint mnist-fast test:0 --mask right: input, mask, results":
+            [digit, sketch, painted.images],
+        "vary mnist-fast test:0 --strength 0.2: input, reconstruction, variations":
+            [digit, copy, varied.images],
+        "interpolate mnist-fast --images test:0 test:4 --frames 10": [between.images],
+        "invert mnist-fast test:0-9: there and back": [invert(model, images)[1].images],
     }
-    save(captioned((caption, grid(row, COLUMNS)) for caption, row in rows.items()), out)
+    parts = ((caption, grid(torch.cat(row), COLUMNS)) for caption, row in rows.items())
+    save(captioned(parts), out)
     print(f"wrote {out}")
 
 

@@ -48,8 +48,8 @@ def main(n: int = 1000) -> None:
     train_network(third, train, epochs=3, seed=7, caption="third network")
     components = torch.linalg.eigh(torch.cov(to_float(train.images.flatten(1)).T))[1][:, -64:]
     networks = load_features().networks | {"third": third}
-    features = {name: lambda images, network=network: extract(network, images)[0] for name,
-                network in networks.items()}
+    features = {name: lambda images, network=network: extract(network, images)[0]
+                for name, network in networks.items()}
     features["pixels"] = lambda images: to_float(images.flatten(1)) @ components
 
     model = LatentDiffusion.from_pretrained("mnist")

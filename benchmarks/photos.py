@@ -144,9 +144,8 @@ def picture(name: str, digit: Tensor, number: int) -> Image.Image:
     """With a grain of five grey levels, random by `number`."""
     random = np.random.default_rng(number)
     pixels = SCENES[name](digit, random)
-    return Image.fromarray(
-        (pixels + random.normal(0, 5, pixels.shape)).clip(0, 255).round().astype(np.uint8)
-    )
+    grainy = pixels + random.normal(0, 5, pixels.shape)
+    return Image.fromarray(grainy.clip(0, 255).round().astype(np.uint8))
 
 
 def main(count: int = 100, sheet: str | None = None) -> None:

@@ -123,11 +123,10 @@ def machine() -> str:
     several generations by one name.
     """
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(
-        encoding="utf-8", errors="replace"
-    ).split("\n\n")[0].splitlines() if cpuinfo.exists() else []
-    first = {name.strip(): value.strip() for name, _,
-             value in (line.partition(":") for line in lines)}
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
+    lines = text.split("\n\n")[0].splitlines()
+    first = {name.strip(): value.strip()
+             for name, _, value in (line.partition(":") for line in lines)}
     name = first.get("model name") or platform.processor() or platform.machine()
     if "cpu family" in first and "model" in first:
         name += f" (family {first['cpu family']}, model {first['model']})"
@@ -148,10 +147,8 @@ def compete(task: str, contenders: dict[str, dict[str, Any]], rounds: int,
             contenders[name] |= process.ask("facts") | {f"{task}_images_per_second": []}
         for _ in tqdm(range(rounds), desc=TASKS[task], unit="round"):
             for name, process in processes.items():
-                answer = process.ask(task)
-                contenders[name][f"{task}_images_per_second"].append(
-                    answer["images"] / answer["seconds"]
-                )
+                answer, rates = process.ask(task), contenders[name][f"{task}_images_per_second"]
+                rates.append(answer["images"] / answer["seconds"])
         for name, process in processes.items():
             contenders[name][f"{task}_peak_mb"] = process.ask("memory")["peak_mb"]
 
@@ -201,9 +198,8 @@ def show(report: dict[str, Any]) -> None:
                  f"steps (timed over 20). Medians of {report['rounds']} rounds in which all take "
                  "turns.")
     for name, facts in contenders.items():
-        (training, ratio), sampling = speed(
-            contenders, name, "train"
-        ), speed(contenders, name, "sample")
+        training, ratio = speed(contenders, name, "train")
+        sampling = speed(contenders, name, "sample")
         seconds = report["batch_size"] / training
         share = f"{gflop / seconds / large:.0%}" if name.startswith("nanoldm") else "–"
         grid.add_row(name, f"{facts['parameters']:,}", f"{seconds:.3f} s", share,

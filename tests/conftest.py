@@ -52,8 +52,8 @@ def digits(tmp_path_factory) -> Path:
     """A folder of 320 real digits as PNG files, in one subfolder for each class."""
     folder = tmp_path_factory.mktemp("digits")
     images = load("mnist")[1]
-    for number, (image,
-                 label) in enumerate(zip(images.images[:320, 0], images.labels, strict=False)):
+    pairs = zip(images.images[:320, 0], images.labels, strict=False)
+    for number, (image, label) in enumerate(pairs):
         (folder / str(label.item())).mkdir(exist_ok=True)
         Image.fromarray(image.numpy()).save(folder / str(label.item()) / f"{number:03d}.png")
     return folder

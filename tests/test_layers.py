@@ -62,8 +62,8 @@ def below(package: str) -> list[Path]:
 def arrows() -> set[tuple[str, str]]:
     """(module, module of another room that it imports)."""
     pairs = {(name, other) for name, file in MODULES.items() for other in ours(file)}
-    return {(name, other) for name,
-            other in pairs if room(name) and room(other) and room(name) != room(other)}
+    return {(name, other)
+            for name, other in pairs if room(name) and room(other) and room(name) != room(other)}
 
 
 def test_the_reader_of_imports_sees_them_all():
@@ -82,8 +82,8 @@ def test_every_module_has_a_room():
 
 
 def test_imports_go_down_and_rooms_of_one_floor_never_import_each_other():
-    floor = {name: number for number,
-             names in enumerate(FLOORS) for name in names} | {"__main__": -1}
+    floor = {name: number
+             for number, names in enumerate(FLOORS) for name in names} | {"__main__": -1}
     wrong = {(name, other) for name, other in arrows() if floor[room(other)] <= floor[room(name)]}
     assert wrong == set()
 
@@ -91,8 +91,8 @@ def test_imports_go_down_and_rooms_of_one_floor_never_import_each_other():
 def test_no_module_imports_itself_by_a_detour():
     """An order in which each stands on earlier ones alone exists only where no arrow goes back up.
     """
-    order = TopologicalSorter({name: ours(file) - {name} for name,
-                               file in MODULES.items()}).static_order()
+    order = TopologicalSorter({name: ours(file) - {name}
+                               for name, file in MODULES.items()}).static_order()
     assert set(order) >= MODULES.keys()
 
 

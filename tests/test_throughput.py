@@ -49,8 +49,8 @@ def test_a_training_task_trains_and_a_sampling_task_samples(workers, name):
               if parameter.requires_grad]
     assert worker.train()["images"] == 12
     after = [parameter for parameter in worker.network.parameters() if parameter.requires_grad]
-    assert all(not torch.equal(a, b) for a,
-               b in zip(before, after, strict=True) if b.grad is not None and b.grad.any())
+    assert all(not torch.equal(a, b)
+               for a, b in zip(before, after, strict=True) if b.grad is not None and b.grad.any())
     assert worker.sample()["images"] == 64
     assert worker.contender.sample(torch.randn(2, 49, 6)).shape == (2, 49, 6)
 

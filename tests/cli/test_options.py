@@ -42,8 +42,8 @@ def test_seeds_are_numbers_and_ranges_in_the_order_given(text, numbers):
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 20)), min_size=1, max_size=8))
 def test_seeds_are_read_as_they_were_written(parts):
-    text = ",".join(f"{start}-{start + length}" if length else str(start) for start,
-                    length in parts)
+    text = ",".join(f"{start}-{start + length}" if length else str(start)
+                    for start, length in parts)
     assert parse_seeds(None, None, text, IMAGES) == [
         start + k for start, length in parts for k in range(length + 1)
     ]

@@ -22,8 +22,8 @@ def changed(recipe, name="mnist") -> dict:
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_values_of_a_recipe_can_be_given_back_as_options(name):
     recipe = RECIPES[name]()
-    values = {field: value for field,
-              value in fields(recipe).items()
+    values = {field: value
+              for field, value in fields(recipe).items()
               if field not in ("budget", "training.epochs", "training.steps")}
     assert parsed(f"{name} "
                   + " ".join(f"--{field} {value}" for field, value in values.items())) == recipe

@@ -21,8 +21,8 @@ def test_heaps_of_equal_size_are_found():
     heap = torch.arange(400) % 4
     points = centres[heap] + 0.1 * torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
     clusters = cluster_latents(points[:, None], 4)
-    assert len(clusters.unique()) == len({(int(h), int(c)) for h,
-                                          c in zip(heap, clusters, strict=True)}) == 4
+    assert len(clusters.unique()) == len({(int(h), int(c))
+                                          for h, c in zip(heap, clusters, strict=True)}) == 4
 
 
 def test_a_cluster_depends_on_the_latents_not_on_their_order(latents):

@@ -88,14 +88,13 @@ def test_folders_that_systems_make_are_no_classes(tmp_path):
 
 
 def test_every_format_that_is_documented_is_read(tmp_path):
-    endings = {kind: next(suffix for suffix,
-                          format_ in sorted(Image.registered_extensions().items()) if format_
-                          == kind) for kind in formats() if kind in Image.SAVE}
+    known = sorted(Image.registered_extensions().items())
+    kinds = [kind for kind in formats() if kind in Image.SAVE]
+    endings = {kind: next(suffix for suffix, other in known if other == kind) for kind in kinds}
     assert {".jfif", ".ppm", ".pgm", ".jp2", ".apng", ".tif"} <= suffixes()
     for k, (kind, suffix) in enumerate(endings.items()):
-        Image.new("RGB", (8, 8),
-                  (40, 40, 40)).save(tmp_path / f"{k}{suffix.upper() if k % 2 else suffix}",
-                                     format=kind)
+        file = tmp_path / f"{k}{suffix.upper() if k % 2 else suffix}"
+        Image.new("RGB", (8, 8), (40, 40, 40)).save(file, format=kind)
     train, test = read(tmp_path)
     # Pillow may be built without AVIF and JPEG 2000
     assert len(train) + len(test) == len(endings) >= len(FORMATS) - 2

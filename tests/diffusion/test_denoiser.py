@@ -143,9 +143,8 @@ def test_training_on_the_loss_lowers_it():
         network = DiffusionNet(tokens=9, channels=3, width=16, depth=1, heads=2, hidden=32)
     x0, eps = draw(0, 2, 64, 9, 3).float()
     t = torch.randint(50, 100, (64,), generator=generator(1))
-    loss, optimizer = DenoisingLoss(Denoiser(network, SCHEDULE)), torch.optim.AdamW(
-        network.parameters(), lr=1e-2
-    )
+    loss = DenoisingLoss(Denoiser(network, SCHEDULE))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     for _ in range(20):
         optimizer.zero_grad()
         loss(x0, t, eps).backward()

@@ -37,8 +37,8 @@ def test_the_error_of_the_best_denoiser_is_known_at_every_level_on_every_table(s
     """
     found = denoising_error(Gaussian(schedule), X0, EPS, 100)
     log_snr = 2 * torch.log(schedule.alpha[1:] / schedule.sigma[1:])
-    inside = [(level, error) for level,
-              error in zip(LOG_SNRS, found, strict=True) if log_snr[-1] <= level <= log_snr[0]]
+    inside = [(level, error) for level, error in zip(LOG_SNRS, found, strict=True)
+              if log_snr[-1] <= level <= log_snr[0]]
     assert len(inside) >= 10
     for level, error in inside:
         assert error == pytest.approx(1 / (1 + math.exp(level)), rel=0.015)

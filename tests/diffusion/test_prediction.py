@@ -64,12 +64,11 @@ class Wrong(torch.nn.Module):
 
     def __init__(self, prediction, x0, eps, schedule):
         super().__init__()
-        self.answer = lambda t: PREDICTIONS[prediction].target(
-            x0, eps, *(level.view(-1, 1, 1) for level in schedule(t))
-        ) + 1
+        self.target, self.data = PREDICTIONS[prediction].target, (x0, eps)
+        self.schedule = schedule
 
     def forward(self, x_t, t):
-        return self.answer(t)
+        return self.target(*self.data, *(level.view(-1, 1, 1) for level in self.schedule(t))) + 1
 
 
 def loss(prediction, schedule, weighting, t):

@@ -86,8 +86,8 @@ def test_the_error_on_a_gaussian_falls_with_the_order_of_the_sampler(sampler, or
     errors = []
     for steps in (20, 40, 80):
         timesteps = list(range(3199, stop, -2400 // steps))
-        states = [state for state,
-                  _ in SAMPLERS[sampler](exact(schedule), x, schedule, [*timesteps, stop], None)]
+        run = SAMPLERS[sampler](exact(schedule), x, schedule, [*timesteps, stop], None)
+        states = [state for state, _ in run]
         errors.append((states[-2] - there).abs().max().item())  # the last state is the clean one
     found = [math.log2(a / b) for a, b in pairwise(errors)]
     assert found[-1] == pytest.approx(order, abs=0.35), (errors, found)
@@ -224,8 +224,9 @@ def test_every_sampler_generates_gaussian_data_with_every_prediction_on_every_ta
 
 # which Denoiser rejects
 @pytest.mark.parametrize(("schedule", "prediction"),
-                         [(schedule, prediction) for schedule,
-                          prediction in product((COSINE, LINEAR, RECTIFIED), PREDICTIONS)
+                         [(schedule, prediction)
+                          for schedule, prediction in product(
+                              (COSINE, LINEAR, RECTIFIED), PREDICTIONS)
                           if (schedule, prediction) != (RECTIFIED, "epsilon")])
 def test_the_few_steps_of_mnist_fast_forgive_a_network_its_small_errors(schedule, prediction):
     def mean(steps, sampler, spacing):

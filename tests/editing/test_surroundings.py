@@ -64,9 +64,8 @@ def test_the_polarity_can_be_reversed_and_fitting_left_out(test_set, examples, t
     chosen, other = fit_image(file, examples), fit_image(file, examples, invert=True)
     assert "inverted" not in chosen.done
     assert "inverted, as asked" in other.done
-    plain, reversed_ = fit_image(file, examples, fit=False), fit_image(
-        file, examples, fit=False, invert=True
-    )
+    plain = fit_image(file, examples, fit=False)
+    reversed_ = fit_image(file, examples, fit=False, invert=True)
     assert plain.done.endswith("112x112 grey -> resized to 28x28")
     assert torch.allclose(plain.image, 1 - reversed_.image, atol=2 / 255)
     assert (plain.image - chosen.image).abs().mean() < 0.2          # it was light on dark already
@@ -78,9 +77,8 @@ def test_the_polarity_can_be_reversed_and_fitting_left_out(test_set, examples, t
 def test_colours_are_inverted_only_when_asked(tmp_path):
     Image.new("RGB", (20, 20), (200, 30, 0)).save(tmp_path / "red.png")
     colour = torch.rand(8, 3, 16, 16)
-    assert fit_image(
-        tmp_path / "red.png", colour, invert=True
-    ).image.mul(255).round()[0, :, 0, 0].tolist() == [55, 225, 255]
+    inverted = fit_image(tmp_path / "red.png", colour, invert=True).image
+    assert inverted.mul(255).round()[0, :, 0, 0].tolist() == [55, 225, 255]
 
 
 @pytest.mark.parametrize("name",
@@ -103,9 +101,8 @@ def test_a_mask_of_the_picture_paints_what_it_marks_there(name, test_set, exampl
         Image.fromarray((ink & inside).astype(np.uint8) * 255).save(tmp_path / "mask.png")
         painted, done = fit_mask(str(tmp_path / "mask.png"), 28, fitted)
         assert done.endswith("its white pixels, cropped as the picture")
-        bright, dark = fitted.image > 0.6, torch.nn.functional.max_pool2d(
-            fitted.image, 3, 1, 1
-        ) < 0.05
+        bright = fitted.image > 0.6
+        dark = torch.nn.functional.max_pool2d(fitted.image, 3, 1, 1) < 0.05
         assert painted[bright].float().mean() > 0.97
         # a part of the desk may be as dark and near
         assert painted[dark].float().mean() < 0.03 or "desk" in name

@@ -117,8 +117,8 @@ def test_features_from_the_command_line(nanoldm, digits):
 
 def test_rotate_turns_each_image_by_its_own_quarters():
     images, turns = torch.rand(5, 1, 6, 6, generator=generator(0)), torch.tensor([0, 3, 1, 2, 1])
-    expected = torch.stack([image.rot90(k, (1, 2)) for image,
-                            k in zip(images, turns.tolist(), strict=True)])
+    expected = torch.stack([image.rot90(k, (1, 2))
+                            for image, k in zip(images, turns.tolist(), strict=True)])
     assert torch.equal(rotate(images, turns), expected)
 
 

@@ -42,12 +42,8 @@ def judge(cache) -> Judge:
 def found(judge) -> dict[str, dict[str, float]]:
     """Metrics of N images, ever more damaged in three ways; "real" are test images."""
     real, ones = judge.test_set.images[:N], judge.test_set.images[judge.test_set.labels == 1]
-    sets = {
-        "real": real,
-        "reconstructions": to_bytes(
-            LatentDiffusion.from_pretrained("mnist").reconstruct(to_float(real))
-        ),
-    }
+    copies = LatentDiffusion.from_pretrained("mnist").reconstruct(to_float(real))
+    sets = {"real": real, "reconstructions": to_bytes(copies)}
     sets |= {f"noise {sigma}": noised(real, sigma) for sigma in (0.1, 0.2, 0.4)}
     sets |= {f"blur {sigma}": gaussian_blur(real, [9, 9], [sigma, sigma])
              for sigma in (0.5, 1.0, 1.5)}
@@ -132,8 +128,8 @@ def test_new_images_do_not_count_as_copies(found):
 def test_the_floors_enclose_everything_between_perfect_and_noise(judge, found):
     floors = judge.floors(N, 0)
     for name in BOTH:
-        damaged = [values[name] for damage,
-                   values in found.items() if damage.startswith(("noise", "blur", "ones"))]
+        damaged = [values[name] for damage, values in found.items()
+                   if damage.startswith(("noise", "blur", "ones"))]
         assert floors["real images"][name] < min(damaged) < max(damaged) < floors["noise"][name]
     assert floors["noise"]["coverage"] == 0
     assert floors["noise"]["nearest_ratio"] > 2

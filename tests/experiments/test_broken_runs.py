@@ -127,8 +127,8 @@ def test_an_autoencoder_with_ema_is_its_average(digits, tmp_path):
     plain, averaged = (tiny_recipe(digits,
                                    steps=1).replace(autoencoder_training={"ema_decay": decay})
                        for decay in (None, 0.99))
-    folders = [train(recipe, tmp_path / name).model / "autoencoder" for recipe,
-               name in ((plain, "plain"), (averaged, "averaged"))]
+    folders = [train(recipe, tmp_path / name).model / "autoencoder"
+               for recipe, name in ((plain, "plain"), (averaged, "averaged"))]
     (last, mean), (checkpoint, _) = (
         [load_tensors(folder / "diffusion_pytorch_model.safetensors")[0] for folder in folders],
         load_tensors(tmp_path / "averaged" / "checkpoint" / "autoencoder.safetensors")

@@ -25,9 +25,8 @@ def train(recipe, folder):
 @pytest.fixture
 def moved(animals, animal_run, tmp_path):
     """(a copy of the run, a copy of its images in another place)."""
-    return shutil.copytree(
-        animal_run, tmp_path / "run"
-    ), shutil.copytree(animals, tmp_path / "elsewhere")
+    copy = shutil.copytree(animal_run, tmp_path / "run")
+    return copy, shutil.copytree(animals, tmp_path / "elsewhere")
 
 
 def test_images_that_moved_continue_the_run_and_are_recorded(animal_recipe, moved, capsys):

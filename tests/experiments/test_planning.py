@@ -26,9 +26,8 @@ def clocked(monkeypatch):
 
 
 def plan_for(**changes):
-    recipe, data = RECIPES["mnist"]().replace(**changes), ImageSet(
-        IMAGES, torch.zeros(len(IMAGES), dtype=torch.long)
-    )
+    recipe = RECIPES["mnist"]().replace(**changes)
+    data = ImageSet(IMAGES, torch.zeros(len(IMAGES), dtype=torch.long))
     first = autoencoder_stage(recipe, IMAGES)
     stages = Stages(first, denoiser_stage(recipe, first.loss_module.autoencoder, 0))
     return make_plan(recipe, stages, data, data, time.monotonic())

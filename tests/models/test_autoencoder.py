@@ -199,9 +199,8 @@ def test_a_decoder_that_gives_zero_costs_ln_2_per_pixel(digits):
 
 def test_thirty_steps_reconstruct_digits_better_than_their_mean_image(digits):
     autoencoder = ConvAE()
-    loss, optimizer = ReconstructionLoss(autoencoder), torch.optim.Adam(
-        autoencoder.parameters(), lr=1e-2
-    )
+    loss = ReconstructionLoss(autoencoder)
+    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=1e-2)
     for _ in range(30):
         optimizer.zero_grad()
         loss(digits).backward()

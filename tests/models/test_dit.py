@@ -130,23 +130,20 @@ def test_the_network_starts_at_zero():
 def test_the_reference_network_has_the_parameters_of_the_specification():
     width, hidden, channels = 128, 512, 6
     time = linear(width, 512) + linear(512, width)
-    block = 4 * linear(width, width) + linear(width, hidden) + linear(hidden, width) + linear(
-        width, 6 * width
-    )
+    mlp = linear(width, hidden) + linear(hidden, width)
+    block = 4 * linear(width, width) + mlp + linear(width, 6 * width)
     final = linear(width, 2 * width) + linear(width, channels)
-    assert parameters(DiffusionNet()) == linear(channels,
-                                                width) + time + 4 * block + final == 1_353_734
+    expected = linear(channels, width) + time + 4 * block + final
+    assert parameters(DiffusionNet()) == expected == 1_353_734
 
 
 def test_the_plain_transformer_has_norms_with_weights_in_place_of_modulation():
     width, hidden, channels = 128, 512, 6
     time = linear(width, 512) + linear(512, width)
-    block = 4 * linear(
-        width, width
-    ) + linear(width, hidden) + linear(hidden, width) + 2 * (2 * width)
-    assert parameters(
-        Transformer()
-    ) == linear(channels, width) + time + 4 * block + 2 * width + linear(width, channels)
+    mlp = linear(width, hidden) + linear(hidden, width)
+    block = 4 * linear(width, width) + mlp + 2 * (2 * width)
+    expected = linear(channels, width) + time + 4 * block + 2 * width + linear(width, channels)
+    assert parameters(Transformer()) == expected
 
 
 def test_the_network_is_its_parts_in_the_order_of_the_specification():
@@ -176,8 +173,8 @@ def test_every_parameter_learns_once_the_zero_layers_are_not_zero(kind):
     network = awaken(small_network(kind))
     output = network(randn(8, 9, 3), torch.arange(1, 99, 13))
     (output * randn(8, 9, 3, key=1)).sum().backward()
-    assert [name for name,
-            parameter in network.named_parameters() if (parameter.grad == 0).any()] == []
+    assert [name
+            for name, parameter in network.named_parameters() if (parameter.grad == 0).any()] == []
 
 
 @pytest.mark.parametrize("kind", [DiffusionNet, Transformer])

@@ -17,9 +17,8 @@ def digits():
 
 def test_three_levels_halve_the_side_rounding_up_and_come_back_to_it():
     """28 -> 14 -> 7 -> 4, with 32, 64 and `latent_channels` channels."""
-    autoencoder, images = ConvAE(levels=3, latent_channels=16), torch.rand(
-        2, 1, 28, 28, generator=generator(0)
-    )
+    autoencoder = ConvAE(levels=3, latent_channels=16)
+    images = torch.rand(2, 1, 28, 28, generator=generator(0))
     shapes, h = [], images
     for layer in autoencoder.encoder:
         h = layer(h)

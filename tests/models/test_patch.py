@@ -18,9 +18,8 @@ def test_a_patch_holds_the_tokens_of_its_square_row_by_row(patch, rows, channels
     side = patch * rows
     x = torch.arange(2 * side**2 * channels).view(2, side**2, channels)
     merged = patchify(x, patch)
-    image, patches = x.view(2, side, side, channels), merged.view(
-        2, rows, rows, patch, patch, channels
-    )
+    image = x.view(2, side, side, channels)
+    patches = merged.view(2, rows, rows, patch, patch, channels)
     for row in range(side):
         for column in range(side):
             there = patches[:, row // patch, column // patch, row % patch, column % patch]

@@ -24,9 +24,8 @@ GREY_LEVEL = 1 / 255
 def conditional() -> LatentDiffusion:
     """An untrained model of three classes whose pictures depend on the label."""
     with seeded(0), torch.no_grad():
-        autoencoder, network = ConvAE(), DiffusionNet(
-            width=32, depth=1, heads=2, hidden=64, labels=3
-        )
+        autoencoder = ConvAE()
+        network = DiffusionNet(width=32, depth=1, heads=2, hidden=64, labels=3)
         for parameter in network.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.1)

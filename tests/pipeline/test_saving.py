@@ -97,9 +97,8 @@ def test_diffusers_generates_the_same_flow(tiny_pipeline, tmp_path):
     schedule = NoiseSchedule("rectified", 100)
     denoiser = Denoiser(tiny_pipeline.denoiser.network, schedule, "flow")
     LatentDiffusion(tiny_pipeline.autoencoder, denoiser, 2.5).save_pretrained(tmp_path)
-    theirs, timesteps = FlowMatchEulerDiscreteScheduler.from_pretrained(
-        tmp_path, subfolder="scheduler"
-    ), sampling_timesteps(schedule, 20)
+    theirs = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path, subfolder="scheduler")
+    timesteps = sampling_timesteps(schedule, 20)
     assert theirs.config.num_train_timesteps == 100
     theirs.set_timesteps(sigmas=[schedule(torch.tensor(t))[1].item() for t in timesteps])
     x = expected = torch.randn(2, 49, 6, generator=torch.Generator().manual_seed(0))

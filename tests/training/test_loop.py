@@ -39,8 +39,8 @@ def adamw(model):
 
 
 def same(first, second):
-    return all(torch.equal(a, b) for a,
-               b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_step_is_forward_backward_clip_update_written_by_hand():
@@ -70,8 +70,8 @@ def test_without_a_limit_gradients_are_not_clipped():
     clipped, free = Regression(), Regression()
     large, none = ([step.grad_norm
                     for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate,
-                                    gradient_clip=clip)] for model,
-                   clip in ((clipped, 1e9), (free, None)))
+                                    gradient_clip=clip)]
+                   for model, clip in ((clipped, 1e9), (free, None)))
     assert large == none
     assert same(clipped, free)
 

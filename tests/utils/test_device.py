@@ -90,9 +90,8 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
     number of threads differs.
     """
     model = LatentDiffusion.from_pretrained("mnist")
-    latents, schedule = model.encode(
-        to_float(load("mnist")[0].images[:800])
-    ), model.denoiser.schedule
+    latents = model.encode(to_float(load("mnist")[0].images[:800]))
+    schedule = model.denoiser.schedule
 
     def batches():
         for step, index in batch_indices(len(latents), 8, seed=0):
@@ -101,9 +100,8 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
 
     def losses(compiled=False):
         loss = DenoisingLoss(Denoiser(deepcopy(model.denoiser.network), schedule))
-        module, optimizers = torch.compile(loss) if compiled else loss, make_optimizers(
-            "AdamW", loss, 1e-4
-        )
+        module = torch.compile(loss) if compiled else loss
+        optimizers = make_optimizers("AdamW", loss, 1e-4)
         steps = fit(module, batches(), optimizers, steps=200, learning_rate=lambda step: 1e-4,
                     gradient_clip=1.0)
         return torch.stack([step.loss for step in steps])

@@ -54,8 +54,7 @@ class Inpaint(ResultSeeds, EditOptions):
     model: ModelName
     image: ImageName
     # An image file, white where pixels are generated; or left, right, top or bottom for that half.
-    # A
-    # mask of the shape of the image file is cropped like the image; others are resized to it.
+    # A mask of the shape of the image file is cropped like the image; others are resized to it.
     mask: Annotated[str, arg(metavar="MASK")]
     # Input, mask and results, as a picture.
     out: Picture = Path("inpaint.png")

@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 
 COLUMNS, LOOK_AT = 16, 16
-ImageName = Positional[Annotated[str,
-                                 arg(metavar="IMAGE",
-                                     help="An image file: it is fitted to the model's size, "
-                                     "channels and polarity. Or test:3, an image of the model's "
-                                     "own test set.")]]
+IMAGE = arg(metavar="IMAGE", help="An image file: it is fitted to the model's size, channels and "
+            "polarity. Or test:3, an image of the model's own test set.")
+ImageName = Positional[Annotated[str, IMAGE]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +56,7 @@ class EditOptions(SamplingOptions, Machine):
     """What every edit needs: a model, image files that are fitted to it, and a picture."""
 
     # Choose the polarity and, for models of strokes, cut out and centre the ink; --no-fit only
-    # crops
-    # to a centred square and resizes.
+    # crops to a centred square and resizes.
     fit: bool = True
     # Use the other polarity than the one that was chosen.
     invert: Flag = False
@@ -96,8 +93,7 @@ class EditOptions(SamplingOptions, Machine):
 
 @dataclass(frozen=True)
 class Given:
-    """A loaded model, the images (1 or more, C, S, S) of a command, and how the first was fitted.
-    """
+    """A loaded model, the images of a command (1 or more, C, S, S), how the first was fitted."""
 
     model: "LatentDiffusion"
     images: "list[Tensor]"
@@ -136,8 +132,8 @@ def finish(edited: "Edited", out: Path) -> None:
     for name, value in edited.errors.items():
         print(f"  {name}: {value:.3g}")
     if any(len(part) == 1 for part in edited.shown.values()):
-        parts = [(caption, grid(part, -(-len(part) // math.isqrt(len(part))))) for caption,
-                 part in edited.shown.items()]
+        parts = [(caption, grid(part, -(-len(part) // math.isqrt(len(part)))))
+                 for caption, part in edited.shown.items()]
         save(captioned(parts, across=True), out)
     else:
         save_rows(edited.shown, out, COLUMNS)

@@ -33,10 +33,9 @@ GROUPS = {"create": {"train": "train", "sample": "sample", "denoise": "sample"},
           "manage": {"recipes": "recipes", "info": "models", "export": "models"}}
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 # Reasons of an OSError that lie in a given path, not in the machine
-PATH_ERRORS = {getattr(errno, name)
-               for name in (*("ENAMETOOLONG", "ELOOP", "ENOENT", "ENOTDIR", "EISDIR", "EEXIST",
-                              "EACCES", "EPERM"),
-                            *("EROFS", "EINVAL", "EILSEQ", "EXDEV", "ENOTEMPTY"))}
+PATH_ERRORS = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
+               errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.EILSEQ,
+               errno.EXDEV, errno.ENOTEMPTY}
 LONGEST_NUMBER = 30  # digits
 NARROWEST = 40  # columns of a terminal
 # Options whose value may be a name of digits
@@ -76,9 +75,9 @@ def check_arguments(arguments: list[str]) -> None:
 
 def expanded(argument: str) -> str:
     """An argument with ~ as the home folder, also in --out=~/x. Raises InputError if unknown."""
-    name, equals, value = argument.partition("=") if argument.startswith("--") else (
-        "", "", argument
-    )
+    name, equals, value = "", "", argument
+    if argument.startswith("--"):
+        name, equals, value = argument.partition("=")
     return f"{name}{equals}{user_path(value)}" if value.startswith("~") else argument
 
 
@@ -117,10 +116,11 @@ def parse_options(name: str, command: type, arguments: list[str], defaults: dict
     except SystemExit as stop:
         if stop.code in (0, None):  # --help
             raise
-        raise InputError(f"{one_line(explanation.getvalue())}; see nanoldm {name} --help") from None
+        reason = first_sentence(explanation.getvalue())
+        raise InputError(f"{reason}; see nanoldm {name} --help") from None
 
 
-def one_line(box: str) -> str:
+def first_sentence(box: str) -> str:
     """The first sentence in tyro's box of a wrong command line."""
     # The first line is the title; a line of frame only becomes empty.
     lines = [re.sub(r"^[-+|\s]*$", "", line.strip("╭╮╰╯│─| ")) for line in box.splitlines()[1:]]

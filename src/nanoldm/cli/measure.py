@@ -37,8 +37,7 @@ class ReferenceOptions(Machine):
     # Accept feature networks with a low accuracy.
     weak_features: Flag = False
     # Measure with these images instead of those of the model's training: mnist, ..., or
-    # folder:PATH,
-    # also if that folder has moved or changed.
+    # folder:PATH, also if that folder has moved or changed.
     data: Annotated[str | None, arg(metavar="DATA", help_behavior_hint="")] = None
 
     def reference(self) -> "Reference":

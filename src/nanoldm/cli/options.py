@@ -29,9 +29,8 @@ Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 Flag = Annotated[bool, FlagCreatePairsOff]
 # "" means not given: tyro would read the text "None" of an optional option as None.
 LabelText = Annotated[str, arg(metavar="LABEL", help_behavior_hint="")]
-ModelName = Positional[Annotated[str,
-                                 arg(metavar="MODEL",
-                                     help="A bundled name, a run folder or an exported folder.")]]
+MODEL = arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")
+ModelName = Positional[Annotated[str, MODEL]]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)

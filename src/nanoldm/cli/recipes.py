@@ -48,8 +48,8 @@ def describe(name: str) -> str:
     """A recipe's description and its fields that differ from the reference. Raises InputError."""
     make = find_recipe(name)
     ours, theirs = (fields(recipe()) for recipe in (make, RECIPES["mnist"]))
-    changed = {field: f"{value}  (mnist: {theirs[field]})" for field,
-               value in ours.items() if value != theirs[field]}
+    changed = {field: f"{value}  (mnist: {theirs[field]})"
+               for field, value in ours.items() if value != theirs[field]}
     parts = [f"{name}: {inspect.getdoc(make)}"]
     if changed:
         parts.append(f"Differs from mnist in:\n{aligned(changed)}")

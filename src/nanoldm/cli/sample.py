@@ -109,8 +109,8 @@ class Sample(SamplingOptions, Machine):
 
         steps = model.trajectory(seeds, labels, settings=settings)
         total = len(settings.timesteps)
-        frames = [captioned([("x_t", grid(x)), ("estimate of x0", grid(x0))], across=True) for x,
-                  x0 in tqdm(steps, desc="trajectory", total=total, unit="step", delay=1)]
+        frames = [captioned([("x_t", grid(x)), ("estimate of x0", grid(x0))], across=True)
+                  for x, x0 in tqdm(steps, desc="trajectory", total=total, unit="step", delay=1)]
         save_gif(frames, self.trajectory)
         print(f"wrote {self.trajectory}: {len(frames)} steps of {len(seeds)} images")
 

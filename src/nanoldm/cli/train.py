@@ -28,9 +28,8 @@ class Train(Machine):
     Other settings: nanoldm train mnist --network.depth 6 --training.learning_rate 1e-3 --dry-run
 
     RECIPE is one of `nanoldm recipes`. Every field of the recipe is an option, shown with its
-    value.
-    Short forms: --epochs and --steps (--training...), --ae-epochs (--autoencoder_training.epochs),
-    --data, --size and --holdout (--data...).
+    value. Short forms: --epochs and --steps (--training...), --ae-epochs
+    (--autoencoder_training.epochs), --data, --size and --holdout (--data...).
     """
 
     recipe: Annotated[Recipe, arg(name="")]

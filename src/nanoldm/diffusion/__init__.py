@@ -6,14 +6,14 @@ from nanoldm.diffusion.guidance import Guided
 from nanoldm.diffusion.objective import DenoisingLoss
 from nanoldm.diffusion.prediction import PREDICTIONS
 from nanoldm.diffusion.samplers import (
-                                        ANCESTRAL,
-                                        SAMPLERS,
-                                        adams_bashforth,
-                                        ddim,
-                                        ddpm,
-                                        dpm_solver_2m,
-                                        evaluations,
-                                        heun,
+    ANCESTRAL,
+    SAMPLERS,
+    adams_bashforth,
+    ddim,
+    ddpm,
+    dpm_solver_2m,
+    evaluations,
+    heun,
 )
 from nanoldm.diffusion.schedule import NoiseSchedule, corrupt
 from nanoldm.diffusion.timesteps import SPACINGS, sampling_timesteps, trailing

@@ -1,5 +1,4 @@
-"""A denoiser estimates x0 and eps from x_t. Wrappers (guidance, clamping) have the same interface.
-"""
+"""A denoiser estimates x0 and eps from x_t; its wrappers (guidance, clamp) have its interface."""
 
 from typing import NamedTuple
 

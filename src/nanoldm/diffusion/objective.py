@@ -36,8 +36,8 @@ class DenoisingLoss(nn.Module):
         prediction = PREDICTIONS[self.denoiser.prediction]
         alpha, sigma = (expand(level, x0) for level in self.denoiser.schedule(t))
         output = self.denoiser.output(corrupt(x0, eps, alpha, sigma), t, label)
-        # (B, tokens, channels)
-        error = (output - prediction.target(x0, eps, alpha, sigma)).square()
+        target = prediction.target(x0, eps, alpha, sigma)             # (B, tokens, channels)
+        error = (output - target).square()
         if self.weighting == "min-snr":
             weight = ((alpha / sigma) ** 2).clamp(max=GAMMA)
             error = error * weight * prediction.gain(alpha, sigma) ** 2

@@ -27,9 +27,8 @@ def epsilon_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Ten
     return eps
 
 
-def epsilon_estimate(
-    output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor
-) -> tuple[Tensor, Tensor]:
+def epsilon_estimate(output: Tensor, x_t: Tensor, alpha: Tensor,
+                     sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Solve x_t = alpha x0 + sigma eps for x0 (DDPM, eq. 15)."""
     return (x_t - sigma * output) / alpha, output
 
@@ -50,8 +49,10 @@ def v_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
 
 
 def v_estimate(output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """x0 = (alpha x_t - sigma v) / (alpha^2 + sigma^2), eps = (sigma x_t + alpha v) / (alpha^2 +
-    sigma^2).
+    """Solve v = alpha eps - sigma x0 and x_t = alpha x0 + sigma eps for x0 and eps.
+
+        x0  = (alpha x_t - sigma v) / (alpha^2 + sigma^2)
+        eps = (sigma x_t + alpha v) / (alpha^2 + sigma^2)
 
     The divisor is 1 on a variance-preserving schedule.
     """
@@ -64,10 +65,12 @@ def flow_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor
     return eps - x0
 
 
-def flow_estimate(
-    output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor
-) -> tuple[Tensor, Tensor]:
-    """x0 = (x_t - sigma u) / (alpha + sigma), eps = (x_t + alpha u) / (alpha + sigma).
+def flow_estimate(output: Tensor, x_t: Tensor, alpha: Tensor,
+                  sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve u = eps - x0 and x_t = alpha x0 + sigma eps for x0 and eps.
+
+        x0  = (x_t - sigma u) / (alpha + sigma)
+        eps = (x_t + alpha u) / (alpha + sigma)
 
     The divisor is 1 on the rectified schedule.
     """

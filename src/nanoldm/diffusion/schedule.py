@@ -79,9 +79,8 @@ class NoiseSchedule(nn.Module):
         self.kind, self.timesteps = kind, timesteps
         alpha, sigma = TABLES[kind](timesteps)
         # Row t + 1 holds timestep t: row 0 is the clean level.
-        alpha, sigma = torch.cat(
-            (torch.ones(1), alpha.float())
-        ), torch.cat((torch.zeros(1), sigma.float()))
+        alpha = torch.cat((torch.ones(1), alpha.float()))
+        sigma = torch.cat((torch.zeros(1), sigma.float()))
         self.register_buffer("alpha", alpha, persistent=False)
         self.register_buffer("sigma", sigma, persistent=False)
 

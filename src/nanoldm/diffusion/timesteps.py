@@ -40,10 +40,11 @@ def log_snr(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
 
 
 def shifted(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
-    """Evenly spaced in flow time tau, then shifted to noise (Esser et al. 2024, 2403.03206, eq.
-    23).
+    """Evenly spaced in flow time tau, then shifted to noise (Esser et al. 2024, arXiv 2403.03206).
 
         tau = sigma / (alpha + sigma)        tau' = s tau / (1 + (s - 1) tau)        s = SHIFT
+
+    The second equation is their eq. 23.
     """
     alpha, sigma = levels(schedule, start)
     tau = sigma / (alpha + sigma)

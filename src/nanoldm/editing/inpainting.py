@@ -56,10 +56,10 @@ def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Seeds, l
     images = torch.where(mask, own, image)
     known, masked = (torch.broadcast_to(part, own.shape) for part in (~mask, mask))
     original, copy = image.expand_as(own), model.reconstruct(image)
-    errors = {"known pixels before they are replaced, from the input": difference(own[known],
-                                                                                  original[known]),
+    replaced, generated = (difference(own[part], original[part]) for part in (known, masked))
+    errors = {"known pixels before they are replaced, from the input": replaced,
               "their reconstruction (the floor)": difference(copy[known[:1]], image[known[:1]]),
-              "generated pixels, from the input": difference(own[masked], original[masked])}
+              "generated pixels, from the input": generated}
     grey = torch.where(mask, torch.full_like(image, 0.5), image)
     return Edited(images, errors, {"input": image, "mask (grey)": grey, "results": images})
 

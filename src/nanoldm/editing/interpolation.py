@@ -62,9 +62,8 @@ def interpolate(model: LatentDiffusion, ends: Sequence[int] | Tensor, frames: in
     if inverting:
         for name, k in (("first", 0), ("last", -1)):
             errors[f"{name} frame, from its input"] = difference(images[k], ends[k])
-        errors["reconstruction of the inputs (the floor)"] = difference(
-            model.reconstruct(ends), ends
-        )
+        copies = model.reconstruct(ends)
+        errors["reconstruction of the inputs (the floor)"] = difference(copies, ends)
     return Edited(images, errors, {"from one end to the other": images})
 
 

@@ -69,8 +69,8 @@ def any_in_cells(marked: np.ndarray, box: Box, size: int) -> np.ndarray:
     """
     for low, high in ((box[1], box[3]), (box[0], box[2])):  # rows, then columns
         edges = [round(low + (high - low) * k / size, 6) for k in range(size + 1)]
-        cells = [marked[max(0, math.floor(a)) : max(0, math.ceil(b))].any(0) for a,
-                 b in itertools.pairwise(edges)]
+        cells = [marked[max(0, math.floor(a)) : max(0, math.ceil(b))].any(0)
+                 for a, b in itertools.pairwise(edges)]
         marked = np.stack(cells).T
     return marked
 

@@ -49,9 +49,10 @@ def sheet_inside(grey: np.ndarray, region: np.ndarray, dark: np.ndarray, tone: b
     """A sheet of the other tone than the ring, such as paper on a desk."""
     sheet = largest(region & ~touching(region & (dark == tone), ring_of(region)))
     paper, ink = sheet & (dark != tone), sheet & (dark == tone)
-    if (SHEET * region.sum() < sheet.sum() < 0.98 * region.sum() and INKED * sheet.sum() < ink.sum()
-        < 0.5 * sheet.sum() and is_rectangle(sheet) and width(paper) > width(ink)
-        and not all_holes(ink) and is_sharp(grey, sheet, region, dark)):
+    if (SHEET * region.sum() < sheet.sum() < 0.98 * region.sum()
+            and INKED * sheet.sum() < ink.sum() < 0.5 * sheet.sum()
+            and is_rectangle(sheet) and width(paper) > width(ink)
+            and not all_holes(ink) and is_sharp(grey, sheet, region, dark)):
         return ndimage.binary_erosion(sheet, iterations=2), "a frame"
     return None
 
@@ -148,8 +149,8 @@ def is_rectangle(mask: np.ndarray) -> bool:
     """Whether a mask nearly fills a rectangle, which may be rotated."""
     y, x = np.nonzero(ring_of(mask))
     turns = np.radians(np.arange(-45, 45, 3))
-    boxes = [(np.ptp(x * cos + y * sin) + 1) * (np.ptp(y * cos - x * sin) + 1) for cos,
-             sin in zip(np.cos(turns), np.sin(turns), strict=True)]
+    boxes = [(np.ptp(x * cos + y * sin) + 1) * (np.ptp(y * cos - x * sin) + 1)
+             for cos, sin in zip(np.cos(turns), np.sin(turns), strict=True)]
     return mask.sum() > RECTANGLE * min(boxes)
 
 

@@ -21,10 +21,8 @@ class Candidates:
 
     def settings(self, schedule: NoiseSchedule) -> dict[str, Sampling]:
         """{file name: settings}. Raises InputError for names and numbers that do not exist."""
-        found = {}
-        for nfe, sampler, spacing in itertools.product(
-            sorted(set(self.nfe)), self.samplers, self.spacings
-        ):
+        found, numbers = {}, sorted(set(self.nfe))
+        for nfe, sampler, spacing in itertools.product(numbers, self.samplers, self.spacings):
             if not 1 <= nfe <= schedule.timesteps:
                 raise InputError(f"nfe {nfe}: choose numbers from 1 to {schedule.timesteps}, the "
                                  "timesteps of this model")

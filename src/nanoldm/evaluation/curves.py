@@ -64,8 +64,8 @@ def sample_frames(runs: Sequence[str | Path]) -> list[Image.Image]:
     sheets = {name: files for name, files in sheets.items() if files}
     frames = []
     for step in sorted({step for files in sheets.values() for step in files}):
-        latest = {name: files[max((s for s in files if s <= step), default=min(files))] for name,
-                  files in sheets.items()}
+        latest = {name: files[max((s for s in files if s <= step), default=min(files))]
+                  for name, files in sheets.items()}
         parts = ((name, on_page(open_rgba(file)[0], "white")) for name, file in latest.items())
         frames.append(pictures.captioned(parts, across=True))
     return frames

@@ -115,9 +115,8 @@ def tabulate(judge: Judge, observed: Observed, columns: Columns) -> dict[str, di
             for name, found in with_intervals(judge, observed).items()}
 
 
-def measure_model(
-    judge: Judge, model: LatentDiffusion, records: list[dict[str, Any]]
-) -> tuple[tuple[int, dict[str, float]], dict[str, Any]]:
+def measure_model(judge: Judge, model: LatentDiffusion, records: list[dict[str, Any]]
+                  ) -> tuple[tuple[int, dict[str, float]], dict[str, Any]]:
     """The column "reconstructions", and errors of the autoencoder and the denoiser."""
     images, labels = to_float(judge.test_set.images), judge.test_set.labels
     copies = model.reconstruct(images)

@@ -47,8 +47,8 @@ def load_features(name: str | Path = "digits-v1", weak: bool = False) -> Feature
         Data.model_validate(facts["data"])
         if not isinstance(facts["name"], str):
             raise ValueError("name is not a text")
-        networks = {task: load_network(folder, task, network) for task,
-                    network in facts["networks"].items()}
+        networks = {task: load_network(folder, task, network)
+                    for task, network in facts["networks"].items()}
         sizes = {tuple(network.config.values())[:2] for network in networks.values()}
         if "rotation" not in networks or len(sizes) > 1:
             raise ValueError("a network `rotation` is needed, and one image size for all networks")

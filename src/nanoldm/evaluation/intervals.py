@@ -40,5 +40,5 @@ def intervals(judge: Judge, observed: Observed) -> dict[str, float]:
 def with_intervals(judge: Judge, observed: Observed) -> dict[str, dict[str, float]]:
     """{metric: {"value": ..., "interval": ...}}"""
     halves = intervals(judge, observed)
-    return {name: {"value": value, "interval": halves[name]} for name,
-            value in judge.summarise(observed).items()}
+    return {name: {"value": value, "interval": halves[name]}
+            for name, value in judge.summarise(observed).items()}

@@ -92,8 +92,8 @@ class Judge:
         self.train = self._observe_real(train, "training images")
         self.test = self._observe_real(test, "test images")
         self.train_moments, self.test_moments = self.train.moments(), self.test.moments()
-        self.test_kernel = {task: metrics.mean_kernel(features) for task,
-                            features in self.test.features.items()}
+        self.test_kernel = {task: metrics.mean_kernel(features)
+                            for task, features in self.test.features.items()}
         self.radius = metrics.radii(self.test.features[self.main])
 
     def observe(self, images: Tensor, name: str = "samples", nearest: bool = True) -> Observed:
@@ -122,14 +122,14 @@ class Judge:
 
         def compute() -> dict[str, Tensor]:
             seen = self.observe(data.images, name, nearest=search)
-            features, probabilities = ({f"{kind}.{task}": rows for task,
-                                        rows in getattr(seen, kind).items()}
+            features, probabilities = ({f"{kind}.{task}": rows
+                                        for task, rows in getattr(seen, kind).items()}
                                        for kind in ("features", "probabilities"))
             found = {"distances": seen.distances, "neighbours": seen.neighbours}
             return features | found | probabilities
 
-        weights = {f"{task}.{name}": tensor for task, network in self.networks.items() for name,
-                   tensor in network.state_dict().items()}
+        weights = {f"{task}.{name}": tensor for task, network in self.networks.items()
+                   for name, tensor in network.state_dict().items()}
         images = {"images": data.images, "train": self.train_set.images}
         searched = {} if search else {"neighbours": "none"}  # a test set may hold the same images
         found = cached(digest(weights | images, **searched), compute)
@@ -155,11 +155,9 @@ class Judge:
             distance = metrics.gaussian_distance(*own[task], *self.test_moments[task])
             found[f"{prefix}frechet_test"] = distance
             found[f"{prefix}kernel_test"] = metrics.kernel_distance(
-                observed.features[task], real[task], self.test_kernel[task]
-            )
+                observed.features[task], real[task], self.test_kernel[task])
         found["density"], found["coverage"] = metrics.density_coverage(
-            observed.features[self.main], real[self.main], self.radius
-        )
+            observed.features[self.main], real[self.main], self.radius)
         return found
 
     def copying(self, observed: Observed) -> dict[str, float]:

@@ -21,9 +21,8 @@ STYLE = {"axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.s
          "legend.frameon": False, "legend.fontsize": 8, "axes.titlesize": 10, "font.size": 9}
 
 
-def figure(
-    rows: int, columns: int, height: float = 3.2, width: float = 4.2
-) -> tuple[Figure, list[Axes]]:
+def figure(rows: int, columns: int, height: float = 3.2,
+           width: float = 4.2) -> tuple[Figure, list[Axes]]:
     with matplotlib.rc_context(STYLE):
         sheet = Figure(figsize=(width * columns, height * rows), layout="constrained")
         return sheet, list(sheet.subplots(rows, columns, squeeze=False).flat)

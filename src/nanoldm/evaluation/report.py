@@ -135,9 +135,8 @@ def write_html(out: Path, report: dict[str, Any], images: Tensor, judge: Judge, 
     write_text(out / "report.html", page)
 
 
-def curves(
-    report: dict[str, Any], records: list[dict[str, Any]]
-) -> dict[str, tuple[str, Image.Image]]:
+def curves(report: dict[str, Any],
+           records: list[dict[str, Any]]) -> dict[str, tuple[str, Image.Image]]:
     """{file name: (caption, picture)}"""
     found = {}
     if "histogram" in report:
@@ -158,8 +157,8 @@ def closest_pairs(images: Tensor, judge: Judge, observed: Observed) -> Image.Ima
     order = (first / second.clamp(min=1e-6)).argsort()[:PAIRS]
     theirs = judge.train_set.images[observed.neighbours[order, 0].long()]
     pairs = {"samples": images[order], "training images": theirs}
-    return pictures.captioned((name, pictures.grid(to_float(part), PAIRS)) for name,
-                              part in pairs.items())
+    return pictures.captioned((name, pictures.grid(to_float(part), PAIRS))
+                              for name, part in pairs.items())
 
 
 def embed(file: Path) -> str:

@@ -76,8 +76,8 @@ class SampleSet:
         """A digest of everything that the images depend on."""
         model, settings = self.model, self.settings
         parts = {"network": model.denoiser.network, "autoencoder": model.autoencoder}
-        weights = {f"{part}.{name}": tensor for part, module in parts.items() for name,
-                   tensor in module.state_dict().items()}
+        weights = {f"{part}.{name}": tensor for part, module in parts.items()
+                   for name, tensor in module.state_dict().items()}
         return digest(
             weights, schedule=f"{model.denoiser.schedule.kind} {model.denoiser.schedule.timesteps}",
             prediction=model.denoiser.prediction, limit=str(model.clip_sample_range),

@@ -68,9 +68,8 @@ class DiffusionNet(DenoisingNetwork):
         for block in self.blocks:
             x = block(x, c)
         scale, shift = self.final_modulation(c)                       # (B, 1, width) each
-        # (B, patches, patch^2 channels)
-        x = self.out_proj(self.final_norm(x) * (1 + scale) + shift)
-        return unpatchify(x, self.patch)                              # (B, tokens, channels)
+        x = self.final_norm(x) * (1 + scale) + shift                  # (B, patches, width)
+        return unpatchify(self.out_proj(x), self.patch)               # (B, tokens, channels)
 
     @torch.no_grad()
     def gates(self, timesteps: int) -> list[float]:

@@ -12,8 +12,7 @@ class SinusoidalTimeEmbedding(nn.Module):
     """Sines and cosines of t at geometric frequencies (Ho et al. 2020, arXiv 2006.11239).
 
         freq_i = 10000^(-i / (dim/2 - 1))        i = 0 ... dim/2 - 1
-        embedding = [sin(t freq_0), ..., sin(t freq_dim/2-1), cos(t freq_0), ..., cos(t
-        freq_dim/2-1)]
+        embedding = [sin(t freq_0), sin(t freq_1), ..., cos(t freq_0), cos(t freq_1), ...]
 
     t: (B,) integers -> (B, dim). The form is that of Vaswani et al. 2017, section 3.5.
     """

@@ -64,8 +64,7 @@ def patchify(x: Tensor, patch: int) -> Tensor:
 
 
 def unpatchify(x: Tensor, patch: int) -> Tensor:
-    """The inverse of `patchify`: (B, patches, patch^2 channels) -> (B, patch^2 patches, channels).
-    """
+    """Inverse of `patchify`: (B, patches, patch^2 channels) -> (B, patch^2 patches, channels)."""
     if patch == 1:
         return x
     rows = math.isqrt(x.shape[1])

@@ -1,5 +1,4 @@
-"""LayerNorm, Dropout, RoPE and MHA from first principles, and the plain Transformer as a baseline.
-"""
+"""LayerNorm, Dropout, RoPE, MHA from first principles; the plain Transformer as a baseline."""
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +51,8 @@ class RoPE(nn.Module):
     """Rotary position embedding: rotate each pair of channels by an angle that grows with position.
 
         theta_i = position / base^(2i/dim)
-        (x_2i, x_2i+1) -> (x_2i cos theta_i - x_2i+1 sin theta_i,  x_2i sin theta_i + x_2i+1 cos
-        theta_i)
+        y_2i   = x_2i cos theta_i - x_2i+1 sin theta_i
+        y_2i+1 = x_2i sin theta_i + x_2i+1 cos theta_i
 
     The product of a rotated query and a rotated key depends only on the distance between their
     positions (Su et al. 2021, arXiv 2104.09864, eq. 34).

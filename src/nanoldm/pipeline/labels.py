@@ -86,8 +86,8 @@ def listed(names: Mapping[int, str]) -> str:
     plain = all(own == str(number) for number, own in names.items())
     if names and plain and len(names) == max(names) + 1:
         return f"0 to {max(names)}"
-    return listing([own if own == str(number) else f"{own} ({number})" for number,
-                    own in sorted(names.items())])
+    return listing([own if own == str(number) else f"{own} ({number})"
+                    for number, own in sorted(names.items())])
 
 
 def random_labels(choices: Sequence[int], seeds: Sequence[int]) -> Tensor:

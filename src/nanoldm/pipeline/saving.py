@@ -156,9 +156,8 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
         kinds = {theirs: ours for ours, theirs in BETA_SCHEDULES.items()}
         predictions = {theirs: ours for ours, theirs in PREDICTION_TYPES.items()} | {"flow": "flow"}
         timesteps, clip = config["num_train_timesteps"], config["clip_sample_range"]
-        if type(
-            timesteps
-        ) is not int or not timesteps <= MOST_TIMESTEPS or not 0 < clip < MOST_CLIP:
+        counted = type(timesteps) is int and timesteps <= MOST_TIMESTEPS
+        if not counted or not 0 < clip < MOST_CLIP:
             raise ValueError(f"num_train_timesteps must be at most {MOST_TIMESTEPS}, "
                              f"clip_sample_range 0 to {MOST_CLIP:g}")
         flow = "beta_schedule" not in config and config["_class_name"] != "DDPMScheduler"
@@ -174,8 +173,7 @@ def load_scheduler(folder: Path) -> tuple[NoiseSchedule, str, float]:
 
 
 def save_model(folder: Path, model: Saved) -> None:
-    """Write all components, then model_index.json: where it exists, the other files are complete.
-    """
+    """Write all components, then model_index.json: if it exists, the other files are complete."""
     denoiser = model.denoiser
     origin = network_origin(model.autoencoder, denoiser.schedule, denoiser.prediction)
     save_component(folder / "autoencoder", model.autoencoder)

@@ -70,8 +70,8 @@ class Sampling:
     @property
     def name(self) -> str:
         """The name of the sampler."""
-        return getattr(self.sampler, "__name__",
-                       "custom") if callable(self.sampler) else self.sampler
+        own = isinstance(self.sampler, str)
+        return self.sampler if own else getattr(self.sampler, "__name__", "custom")
 
     def changed(self, **changes: Any) -> "Sampling":
         """A copy with the given settings; None leaves a setting as it is.
@@ -92,10 +92,10 @@ class Sampling:
         return replace(base, **given)
 
     def resolved(self, schedule: NoiseSchedule, start: int | None = None) -> "Sampling":
-        """These settings with their `timesteps` on `schedule`, from `start` (default: the
-        noisiest).
+        """These settings with their `timesteps` on `schedule`.
 
-        Raises InputError if the settings do not fit the schedule.
+        start: the first timestep (default: the noisiest). Raises InputError if the settings do not
+        fit the schedule.
         """
         timesteps = self.timesteps
         if timesteps is None:
@@ -179,6 +179,6 @@ def load_settings(folder: Path, schedule: NoiseSchedule) -> Sampling:
 
 def capped(settings: Sampling, start: int) -> Sampling:
     """`settings` with at most as many steps as there are timesteps up to `start`."""
-    return settings if settings.steps is None else replace(
-        settings, steps=min(settings.steps, start + 1)
-    )
+    if settings.steps is None:
+        return settings
+    return replace(settings, steps=min(settings.steps, start + 1))

@@ -70,13 +70,14 @@ class Muon(torch.optim.Optimizer):
 
 def make_optimizers(name: str, module: nn.Module, lr: float,
                     matrices: Sequence[Tensor] = ()) -> list[torch.optim.Optimizer]:
-    """Adam or AdamW for all parameters of `module`; "Muon" for `matrices` and AdamW for the rest.
-    """
+    """Adam or AdamW for all parameters; or "Muon" for `matrices` and AdamW for the others."""
     parameters = list(module.parameters())
     if name != "Muon":
         return [getattr(torch.optim, name)(parameters, lr=lr, fused=True)]
     own = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in own]
-    rest = [torch.optim.AdamW(others, lr=lr, weight_decay=WEIGHT_DECAY,
-                              fused=True)] if others else []
-    return ([Muon(matrices, lr)] if matrices else []) + rest
+    optimizers: list[torch.optim.Optimizer] = [Muon(matrices, lr)] if matrices else []
+    if others:
+        adamw = torch.optim.AdamW(others, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
+        optimizers.append(adamw)
+    return optimizers

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from nanoldm.utils.errors import InputError
 
-SYSTEM_FILES = {*("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", ".directory", "icon\r",
-                  "__macosx"),
-                *("@eadir", "$recycle.bin", "system volume information", "lost+found")}
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", ".directory", "icon\r",
+                "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 
 
 def is_system_file(name: str) -> bool:

@@ -79,8 +79,8 @@ class Flat(nn.Module):
 
 @pytest.fixture(scope="module")
 def two_sets() -> list[torch.Tensor]:
-    return [torch.rand(count, 3, 2, 2, generator=generator(count)) ** power for count,
-            power in ((300, 1), (300, 2))]
+    return [torch.rand(count, 3, 2, 2, generator=generator(count)) ** power
+            for count, power in ((300, 1), (300, 2))]
 
 
 def test_frechet_distance_is_that_of_torchmetrics(two_sets):

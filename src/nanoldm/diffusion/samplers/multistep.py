@@ -21,14 +21,13 @@ def dpm_solver_2m(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timest
         x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^-h) D        h = lambda_s - lambda_t
         D = x0 + (x0 - x0_before) h / (2 h_before)        lambda = log(alpha / sigma)
 
-    D = x0 in the first step, and in the last step, where h is infinite.
+    D = x0 in the first step, and in the last step, where h is infinite and e^-h is 0.
     """
     x, before, h_before = x_T, None, None
     for step in transitions(schedule, timesteps, x_T.device):
         estimate = denoise(x, step.t)
         h = (step.alpha_s / step.sigma_s).log() - (step.alpha_t / step.sigma_t).log()
-        # e^-h, h may be infinite
-        decay = step.sigma_s * step.alpha_t / (step.sigma_t * step.alpha_s)
+        decay = step.sigma_s * step.alpha_t / (step.sigma_t * step.alpha_s)  # e^-h
         D = estimate.x0
         if before is not None and not step.last:
             D = D + (D - before) * (h / (2 * h_before))

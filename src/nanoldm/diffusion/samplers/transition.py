@@ -41,5 +41,5 @@ def transitions(schedule: NoiseSchedule, timesteps: Sequence[int],
     visited = torch.tensor([*timesteps, -1], device=device)
     alpha, sigma = schedule(visited)
     for k in range(len(timesteps)):
-        yield Transition(visited[k : k + 1], *(alpha[k], sigma[k], alpha[k + 1], sigma[k + 1]),
+        yield Transition(visited[k : k + 1], alpha[k], sigma[k], alpha[k + 1], sigma[k + 1],
                          last=k == len(timesteps) - 1)

@@ -1,24 +1,24 @@
 """Metrics: pure functions of features and probabilities, and the network that computes those."""
 
 from nanoldm.evaluation.metrics.classifier import (
-                                                   class_accuracy,
-                                                   confidence,
-                                                   distance_from_uniform,
-                                                   histogram,
+    class_accuracy,
+    confidence,
+    distance_from_uniform,
+    histogram,
 )
 from nanoldm.evaluation.metrics.frechet import (
-                                                   frechet_distance,
-                                                   gaussian_distance,
-                                                   kernel_distance,
-                                                   mean_kernel,
-                                                   moments,
+    frechet_distance,
+    gaussian_distance,
+    kernel_distance,
+    mean_kernel,
+    moments,
 )
 from nanoldm.evaluation.metrics.neighbours import (
-                                                   NEIGHBOURS,
-                                                   density_coverage,
-                                                   nearest,
-                                                   radii,
-                                                   squared_distances,
+    NEIGHBOURS,
+    density_coverage,
+    nearest,
+    radii,
+    squared_distances,
 )
 from nanoldm.evaluation.metrics.network import ClassificationLoss, FeatureNet, extract
 
