@@ -56,7 +56,7 @@ def serve(compiled: bool) -> Iterator[dict[str, float]]:
         from nanoldm.pipeline.latent_diffusion import LatentDiffusion
         from nanoldm.utils.device import prepare_torch
     except ImportError:
-        from nanoldm.device import prepare_torch  # noqa: I001
+        from nanoldm.device import prepare_torch
         from nanoldm.pipeline import LatentDiffusion
 
         new = False

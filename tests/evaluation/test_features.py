@@ -10,10 +10,10 @@ from PIL import Image
 from nanoldm.data import load
 from nanoldm.data.source import Data
 from nanoldm.evaluation.feature_training import accuracy, augment, rotate, train_features
-from nanoldm.evaluation.features import BUNDLED, load_features, sha256
+from nanoldm.evaluation.features import BUNDLED, load_features
 from nanoldm.evaluation.metrics import extract
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import digest
+from nanoldm.utils.files import digest, file_digest
 from nanoldm.utils.seeding import generator
 
 
@@ -47,7 +47,7 @@ def test_features_of_what_a_network_was_trained_on_are_normalised(bundled):
 
 def test_what_is_shipped_is_what_features_json_names(bundled):
     for task, facts in bundled.facts["networks"].items():
-        assert sha256(BUNDLED / "digits-v1" / f"{task}.safetensors") == facts["sha256"]
+        assert file_digest(BUNDLED / "digits-v1" / f"{task}.safetensors") == facts["sha256"]
 
 
 def test_an_altered_network_is_an_error_that_names_it(tmp_path):

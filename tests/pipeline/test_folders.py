@@ -1,6 +1,5 @@
 """Models by name or path: bundled, exported, in a run folder."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,26 +10,7 @@ from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.own_images import data_of
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import read_json
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def folder(tiny_pipeline, tmp_path):
-    tiny_pipeline.save_pretrained(tmp_path / "exported")
-    return tmp_path / "exported"
-
-
-def edit(path, **changes):
-    """Change fields of a JSON file; ... removes one."""
-    content = read_json(path) | changes
-    path.write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
-
-
-def rejected(folder, match):
-    with pytest.raises(InputError, match=match):
-        LatentDiffusion.from_pretrained(folder)
+from nanoldm.utils.files import read_json, write_json
 
 
 @pytest.fixture
@@ -50,7 +30,8 @@ def test_a_bundled_model_is_found_by_its_name(tiny_pipeline, bundled):
 
 
 def test_an_unknown_name_is_an_error_with_the_bundled_ones(bundled):
-    rejected("digit", r"unknown model 'digit'.*\(digits, fashion\)")
+    with pytest.raises(InputError, match=r"unknown model 'digit'.*\(digits, fashion\)"):
+        LatentDiffusion.from_pretrained("digit")
 
 
 def test_an_existing_path_wins_over_a_bundled_name(tiny_pipeline, bundled):
@@ -68,9 +49,11 @@ def test_a_folder_without_a_model_does_not_hide_a_bundled_one_and_a_run_without_
     images = Path("digits", "cat")          # the data of somebody who trains `digits` on it
     images.mkdir(parents=True)
     assert LatentDiffusion.from_pretrained("digits").clip_sample_range == 3
-    rejected("./digits/cat", "contains no trained model")
+    with pytest.raises(InputError, match="contains no trained model"):
+        LatentDiffusion.from_pretrained("./digits/cat")
     Path("digits", "recipe.json").write_text("{}")
-    rejected("digits", "digits is a run without a trained model")
+    with pytest.raises(InputError, match="digits is a run without a trained model"):
+        LatentDiffusion.from_pretrained("digits")
 
 
 def test_a_run_folder_stands_for_the_model_in_it(tiny_pipeline, tmp_path):
@@ -81,7 +64,8 @@ def test_a_run_folder_stands_for_the_model_in_it(tiny_pipeline, tmp_path):
 
 def test_a_model_without_recipe_is_one_of_mnist_only_if_it_generates_such_images(folder):
     assert data_of(folder).name == "mnist"
-    edit(folder / "autoencoder" / "config.json", image_size=32)
+    config = folder / "autoencoder" / "config.json"
+    write_json(config, read_json(config) | {"image_size": 32})
     with pytest.raises(InputError,
                        match=r"recipe\.json is missing, which names the images that .* was trained "
                        r"on: copy it"):

@@ -21,12 +21,6 @@ AUTOENCODER, NETWORK = "autoencoder/config.json", "network/config.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 
 
-@pytest.fixture
-def folder(tiny_pipeline, tmp_path):
-    tiny_pipeline.save_pretrained(tmp_path / "exported")
-    return tmp_path / "exported"
-
-
 def edit(path, **changes):
     """Change fields of a JSON file; ... removes one."""
     content = read_json(path) | changes

@@ -12,13 +12,20 @@ from tqdm.auto import tqdm
 
 from nanoldm.data import ImageSet
 from nanoldm.data.source import Data
-from nanoldm.evaluation.features import FACTS, TASKS, Features, find_weak, load_features, sha256
+from nanoldm.evaluation.features import FACTS, TASKS, Features, find_weak, load_features
 from nanoldm.evaluation.metrics import ClassificationLoss, FeatureNet, extract
 from nanoldm.training import fit
 from nanoldm.training.batches import batch_indices, epoch_length
 from nanoldm.utils.atomic import is_temporary
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import digest, load_module, load_tensors, save_tensors, write_json
+from nanoldm.utils.files import (
+    digest,
+    file_digest,
+    load_module,
+    load_tensors,
+    save_tensors,
+    write_json,
+)
 from nanoldm.utils.images import to_float
 from nanoldm.utils.limits import LARGEST_SEED, short, within
 from nanoldm.utils.paths import check_folder, is_system_file
@@ -181,7 +188,7 @@ def tested(network: FeatureNet, file: Path, task: str, test: ImageSet) -> dict[s
     """The description of a trained network in features.json."""
     score = round(accuracy(network, test, task), 4)
     print(f"{task}: {score:.2%} right on {len(test):,} test images")
-    return {"sha256": sha256(file), "test_accuracy": score, **network.config}
+    return {"sha256": file_digest(file), "test_accuracy": score, **network.config}
 
 
 def finished(network: FeatureNet, file: Path, task: str, made_by: str) -> bool:

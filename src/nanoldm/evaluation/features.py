@@ -5,7 +5,6 @@ rotation.safetensors: a network that predicts by how many quarter turns an image
 is trained without labels (Gidaris et al. 2018, arXiv 1803.07728). "digits-v1" is the set of MNIST.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from nanoldm.data.source import Data
 from nanoldm.evaluation.metrics import FeatureNet
 from nanoldm.pipeline.saving import build_module
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import load_tensors, read_json, refusing
+from nanoldm.utils.files import file_digest, load_tensors, read_json, refusing
 from nanoldm.utils.paths import user_path
 from nanoldm.utils.text import shell
 
@@ -69,17 +68,13 @@ def load_network(folder: Path, task: str, facts: dict[str, Any]) -> FeatureNet:
     if task not in TASKS or not 0 <= facts["test_accuracy"] <= 1:
         raise ValueError(f"{task} is not a network with a test accuracy")
     file = folder / f"{task}.safetensors"
-    if not file.exists() or sha256(file) != facts["sha256"]:
+    if not file.exists() or file_digest(file) != facts["sha256"]:
         raise InputError(f"{file} is missing or altered (its SHA-256 differs from {FACTS}): copy "
                          "the whole folder again")
     sizes = {name: facts[name] for name in SIZES}
     tensors, _ = load_tensors(file)
     network = build_module(lambda: FeatureNet(**sizes), sizes, tensors, folder / FACTS, file)
     return network.eval().requires_grad_(False)
-
-
-def sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def find_weak(networks: dict[str, dict[str, Any]]) -> str | None:

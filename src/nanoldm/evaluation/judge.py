@@ -9,7 +9,7 @@ from nanoldm.data import ImageSet
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation.features import Features, check_fit
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import cached, digest
+from nanoldm.utils.files import cached, digest, named_tensors
 from nanoldm.utils.images import check_images, to_float
 from nanoldm.utils.seeding import Stream, generator
 
@@ -128,11 +128,9 @@ class Judge:
             found = {"distances": seen.distances, "neighbours": seen.neighbours}
             return features | found | probabilities
 
-        weights = {f"{task}.{name}": tensor for task, network in self.networks.items()
-                   for name, tensor in network.state_dict().items()}
         images = {"images": data.images, "train": self.train_set.images}
         searched = {} if search else {"neighbours": "none"}  # a test set may hold the same images
-        found = cached(digest(weights | images, **searched), compute)
+        found = cached(digest(named_tensors(**self.networks) | images, **searched), compute)
         return Observed({task: found[f"features.{task}"] for task in self.networks},
                         {task: found[f"probabilities.{task}"] for task in self.networks},
                         found["distances"], found["neighbours"])

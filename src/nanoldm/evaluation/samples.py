@@ -1,5 +1,6 @@
 """Samples to judge: generated once and kept in a file, or given as a file."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from nanoldm.diffusion import evaluations
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import digest
+from nanoldm.utils.files import digest, named_tensors
 from nanoldm.utils.images import to_bytes
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.text import duration
@@ -53,8 +54,7 @@ class SampleSet:
 
     def __init__(self, model: LatentDiffusion, file: Path, seeds: Sequence[int],
                  settings: Sampling | None = None):
-        config = model.autoencoder.config
-        memory = 20 * len(seeds) * config["image_channels"] * config["image_size"] ** 2
+        memory = 20 * len(seeds) * math.prod(model.image_shape)
         check_memory(memory, f"to judge {len(seeds):,} images", "generate fewer")
         self.model, self.file, self.seeds = model, file, seeds
         self.settings = model.choose(settings)
@@ -75,11 +75,10 @@ class SampleSet:
     def _key(self) -> str:
         """A digest of everything that the images depend on."""
         model, settings = self.model, self.settings
-        parts = {"network": model.denoiser.network, "autoencoder": model.autoencoder}
-        weights = {f"{part}.{name}": tensor for part, module in parts.items()
-                   for name, tensor in module.state_dict().items()}
+        network, autoencoder = model.denoiser.network, model.autoencoder
         return digest(
-            weights, schedule=f"{model.denoiser.schedule.kind} {model.denoiser.schedule.timesteps}",
+            named_tensors(network=network, autoencoder=autoencoder),
+            schedule=f"{model.denoiser.schedule.kind} {model.denoiser.schedule.timesteps}",
             prediction=model.denoiser.prediction, limit=str(model.clip_sample_range),
             sampler=settings.name, visits=str(evaluations(settings.name, settings.timesteps)),
             eta=str(float(settings.eta)), clamp=str(settings.clamp),

@@ -6,6 +6,7 @@ from typing import Any
 from nanoldm import __version__
 from nanoldm.experiments.plan import read_plan
 from nanoldm.experiments.resume import read_recipe
+from nanoldm.experiments.stages import parameter_count
 from nanoldm.pipeline.folders import METRICS, PLAN, RECIPE, find_model, read_metrics
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
@@ -26,11 +27,11 @@ def facts(model: str | Path) -> dict[str, str]:
     folder = find_model(model)
     loaded = LatentDiffusion.from_pretrained(folder)
     denoiser, autoencoder, own = loaded.denoiser, loaded.autoencoder, loaded.settings
-    side, channels = (autoencoder.config[f"image_{name}"] for name in ("size", "channels"))
-    found = {"denoiser": f"{type(denoiser.network).__name__}, {count(denoiser.network):,} "
-             "parameters",
-             "autoencoder": f"ConvAE, {count(autoencoder):,} parameters, {side}x{side}x{channels} "
-             f"-> {autoencoder.tokens} tokens x {autoencoder.latent_channels}",
+    channels, side, _ = loaded.image_shape
+    sizes = [f"{parameter_count(part):,} parameters" for part in (denoiser.network, autoencoder)]
+    found = {"denoiser": f"{type(denoiser.network).__name__}, {sizes[0]}",
+             "autoencoder": f"ConvAE, {sizes[1]}, {side}x{side}x{channels} -> "
+             f"{autoencoder.tokens} tokens x {autoencoder.latent_channels}",
              "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, "
              f"{denoiser.prediction}-prediction, x0 clamped to +-{loaded.clip_sample_range:.2f}",
              "labels": label_text(loaded),
@@ -50,10 +51,6 @@ def label_text(model: LatentDiffusion) -> str:
         return f"none ({model.denoiser.labels} clusters)"
     names = f": {listed(model.class_names)}" if model.class_names else ""
     return f"{model.classes} classes{names}" if model.classes else "none"
-
-
-def count(module: Any) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def history(records: list[dict[str, Any]]) -> str:

@@ -11,7 +11,14 @@ from torch import Tensor
 from nanoldm.data import ImageSet
 from nanoldm.diffusion import LOG_SNRS, NoiseSchedule
 from nanoldm.experiments.config import Length, Recipe
-from nanoldm.experiments.stages import Stage, give_latents, label_count, new_network, raw_tokens
+from nanoldm.experiments.stages import (
+    Stage,
+    give_latents,
+    label_count,
+    new_network,
+    parameter_count,
+    raw_tokens,
+)
 from nanoldm.models import ConvAE
 from nanoldm.models.autoencoder import token_side
 from nanoldm.pipeline.denoising_error import LATENTS
@@ -165,7 +172,7 @@ def memory(recipe: Recipe, train_set: ImageSet) -> float:
     with torch.device("meta"):  # takes no memory
         autoencoder = ConvAE(side, channels, **recipe.autoencoder.model_dump())
         denoiser = new_network(recipe, autoencoder, label_count(recipe, train_set))
-    parameters = sum(p.numel() for module in (autoencoder, denoiser) for p in module.parameters())
+    parameters = parameter_count(autoencoder, denoiser)
     count = max(recipe.autoencoder_training.batch_size, images_at_a_time(train_set.images))
     maps = count * side**2 * recipe.autoencoder.hidden_channels
     patches = denoiser.shape.patches

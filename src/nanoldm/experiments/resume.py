@@ -1,6 +1,5 @@
 """Whether a run may start or continue in a folder, and whether a finished run is complete."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from nanoldm.pipeline.saving import FILES
 from nanoldm.utils.atomic import is_temporary
 from nanoldm.utils.config import flat
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import read_json, refusing, write_bytes, write_json
+from nanoldm.utils.files import file_digest, read_json, refusing, write_bytes, write_json
 from nanoldm.utils.paths import check_folder, is_system_file
 
 
@@ -100,8 +99,7 @@ def model_files(folder: RunFolder) -> dict[str, str]:
     """SHA-256 of each file of a run's model, except sampling.json, which users may change."""
     names = (*FILES, folder.recipe.name, folder.metrics.name)
     files = {name: folder.model / name for name in names}
-    return {name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for name, file in files.items() if file.is_file()}
+    return {name: file_digest(file) for name, file in files.items() if file.is_file()}
 
 
 def find_damage(folder: RunFolder, plan: Plan) -> str | None:

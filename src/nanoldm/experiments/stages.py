@@ -74,6 +74,10 @@ class Stage:
         return (times[-1] - times[0]) / (len(times) - 1)  # without the first step, a warm-up
 
 
+def parameter_count(*modules: nn.Module) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
 def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str = "cpu") -> Stage:
     """images: (N, C, S, S) uint8. Raises InputError for others."""
     check_images(images)

@@ -38,6 +38,7 @@ from nanoldm.experiments.stages import (
     give_latents,
     label_count,
     normalised_latents,
+    parameter_count,
     raw_tokens,
 )
 from nanoldm.pipeline.folders import RunFolder
@@ -103,8 +104,7 @@ class Run:
         stages = self.build_stages()
         for name, value in flat(self.recipe.model_dump()).items():
             print(f"  {name:<35}{value}")
-        autoencoder, network = (sum(p.numel() for p in stage.loss_module.parameters())
-                                for stage in stages)
+        autoencoder, network = (parameter_count(stage.loss_module) for stage in stages)
         needed = memory(self.recipe, self.train_set) + self.train_set.images.nbytes
         count, channels, size, _ = self.train_set.images.shape
         print(f"images: {count:,} of {size}x{size}x{channels}; parameters: autoencoder "

@@ -65,6 +65,12 @@ class Components:
         return self.autoencoder.latent_mean.device
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of one image."""
+        config = self.autoencoder.config
+        return config["image_channels"], config["image_size"], config["image_size"]
+
+    @property
     def latent_shape(self) -> tuple[int, int]:
         """(tokens, channels) of one image."""
         return self.autoencoder.tokens, self.autoencoder.latent_channels
@@ -101,8 +107,7 @@ class Components:
 
         Raises InputError for images of another shape, type or range.
         """
-        config = self.autoencoder.config
-        check_floats(images, config["image_channels"], config["image_size"])
+        check_floats(images, *self.image_shape[:2])
         parts = images.split(images_at_a_time(images))
         return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in parts])
 

@@ -1,5 +1,6 @@
 """LatentDiffusion: a trained autoencoder and denoiser as one object."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -142,8 +143,7 @@ class LatentDiffusion(Components):
     def _generate(self, seeds: list[int], labels: Tensor | None, settings: Sampling,
                   x_T: Tensor | None, wrap: Wrap | None, progress: bool) -> Tensor:
         """Images of all seeds, in batches."""
-        size, channels = (self.autoencoder.config[f"image_{name}"] for name in ("size", "channels"))
-        memory = 8 * len(seeds) * channels * size**2
+        memory = 8 * len(seeds) * math.prod(self.image_shape)
         check_memory(memory, f"{len(seeds):,} images", "generate fewer at a time")
         images, count, steps = [], self.images_per_batch, len(settings.timesteps)
         options = dict(desc="sampling", unit="step", delay=1, disable=not progress)

@@ -26,6 +26,7 @@ from nanoldm.utils.files import (
     write_json,
 )
 from nanoldm.utils.limits import LARGEST_SIZE, MOST_TIMESTEPS, MOST_TOKENS
+from nanoldm.utils.paths import AGAIN
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler_config.json"
@@ -73,7 +74,7 @@ def load_component(folder: Path, classes: Mapping[str, type[nn.Module]],
         if not facts.get(name, value) == metadata.get(name, value) == value:
             what = name.removesuffix("_sha256")
             raise InputError(f"{folder.parent} mixes two models ({folder.name} was trained with "
-                             f"another {what}): copy or export the whole folder again")
+                             f"another {what}): {AGAIN}")
     with refusing(folder / CONFIG):
         build = classes[facts["class_name"]]
     return build_module(lambda: build(**config), config, tensors, folder / CONFIG, folder / WEIGHTS)
@@ -190,21 +191,20 @@ def save_model(folder: Path, model: Saved) -> None:
 
 def load_model(folder: Path) -> Saved:
     """The model in `folder`. Raises InputError for missing, damaged, foreign and mixed files."""
-    again = "copy or export the whole folder again"
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
     autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
     config = read_json(folder / "network" / CONFIG)
     ours = autoencoder.tokens, autoencoder.latent_channels
     theirs = config.get("tokens"), config.get("channels")
     if ours != theirs:
-        raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): {again}")
+        raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): {AGAIN}")
     origin = network_origin(autoencoder, schedule, prediction)
     network = load_component(folder / "network", NETWORKS, **origin)
     if not (autoencoder.latent_std > 0).all():
-        raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: {again}")
+        raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: {AGAIN}")
     denoiser, names = Denoiser(network, schedule, prediction), read_class_names(folder)
     pseudo_labels = bool(read_json(folder / INDEX).get("pseudo_labels"))
     if max(names, default=-1) >= (0 if pseudo_labels else denoiser.labels):
         raise InputError(f"{folder / INDEX} names class {max(names)}, the network has "
-                         f"{denoiser.labels}: {again}")
+                         f"{denoiser.labels}: {AGAIN}")
     return Saved(autoencoder, denoiser, clip_sample_range, names, pseudo_labels)

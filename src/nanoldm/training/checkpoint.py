@@ -11,6 +11,7 @@ from nanoldm.training.ema import EMA
 from nanoldm.training.muon import Muon
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import fill, load_tensors, save_tensors
+from nanoldm.utils.text import one_line
 
 FIX = "remove the run folder to start again, or choose another folder"
 
@@ -58,7 +59,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[Optimizer
             optimizer.load_state_dict({"state": state, "param_groups": groups})
         return step
     except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:150]
+        reason = one_line(error)
         raise InputError(f"{path} is not a checkpoint of this run ({reason}): {FIX}") from None
 
 

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from nanoldm.utils.atomic import replacing
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.paths import cache_folder, check_regular
+from nanoldm.utils.paths import AGAIN, cache_folder, check_regular
 from nanoldm.utils.text import one_line
 
-AGAIN = "copy or export the whole folder again"
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -69,6 +68,17 @@ def digest(tensors: Mapping[str, Tensor], /, **metadata: str) -> str:
         sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the bytes of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def named_tensors(**modules: torch.nn.Module) -> dict[str, Tensor]:
+    """{"NAME.weight": tensor, ...}: weights and buffers of several modules, to digest together."""
+    return {f"{name}.{key}": tensor for name, module in modules.items()
+            for key, tensor in module.state_dict().items()}
 
 
 def weights_digest(module: torch.nn.Module) -> str:

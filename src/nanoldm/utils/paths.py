@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nanoldm.utils.errors import InputError
 
+AGAIN = "copy or export the whole folder again"  # advice on a damaged file of a model
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", ".directory", "icon\r",
                 "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 
@@ -33,7 +34,7 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / "nanoldm-cache"
 
 
-def check_regular(path: Path, fix: str = "copy or export the whole folder again") -> None:
+def check_regular(path: Path, fix: str = AGAIN) -> None:
     """Raise InputError with `fix` unless `path` is a file: reading a pipe may never end."""
     if not path.exists():
         raise InputError(f"{path} is missing: {fix}")
