@@ -57,6 +57,7 @@ def serve(compiled: bool) -> Iterator[dict[str, float]]:
         from nanoldm.utils.device import prepare_torch
     except ImportError:
         from nanoldm.device import prepare_torch
+
         from nanoldm.pipeline import LatentDiffusion
 
         new = False
