@@ -1,4 +1,4 @@
-"""nanoldm: a complete latent diffusion system, small enough to read in an afternoon.
+"""nanoldm: a complete latent diffusion system whose core you read in an afternoon.
 
     from nanoldm import LatentDiffusion
     model = LatentDiffusion.from_pretrained("mnist-fast")

@@ -123,7 +123,7 @@ def test_a_kill_while_the_new_place_is_recorded_is_repaired_by_the_same_command(
             raise KeyboardInterrupt
         write_json(path, content)
 
-    monkeypatch.setattr("nanoldm.experiments.resume.write_json", killed)
+    monkeypatch.setattr("nanoldm.experiments.run_checks.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, run)
     monkeypatch.undo()

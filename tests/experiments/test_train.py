@@ -39,9 +39,8 @@ def wait_for(run, stage, step, process):
     """Return as soon as the log of `run` has reached a step of a stage."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        lines = (
-            run / "metrics.jsonl"
-        ).read_text().splitlines() if (run / "metrics.jsonl").exists() else []
+        log = run / "metrics.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
         if any(f'"stage": "{stage}"' in line and int(re.search(r'"step": (\d+)', line)[1]) >= step
                for line in lines):
             return
@@ -65,6 +64,21 @@ def test_the_first_loss_is_1_because_the_network_starts_by_predicting_zero(train
     first = next(record for record in records(trained_run) if record["stage"] == "denoiser")
     values = 256 * 4 * 6  # one batch of latents: the standard error of the mean of eps^2
     assert abs(first["loss"] - 1) < 4 * (2 / values) ** 0.5
+
+
+def test_the_learning_rate_of_the_denoiser_is_annealed_as_by_torch(trained_run):
+    recipe = json.loads((trained_run / "recipe.json").read_text())["training"]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=recipe["learning_rate"])
+    oracle = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=recipe["steps"])
+    expected = []
+    for _ in range(recipe["steps"]):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        oracle.step()
+    rates = {record["step"]: record["learning_rate"] for record in records(trained_run)
+             if record["stage"] == "denoiser" and "learning_rate" in record}
+    assert {1, recipe["steps"]} <= rates.keys()
+    assert rates == pytest.approx({step: expected[step - 1] for step in rates})
 
 
 def test_training_lowers_both_losses_on_images_it_has_not_seen(trained_run):

@@ -50,7 +50,7 @@ def find_command(name: str) -> type:
 def overview() -> str:
     """The help of `nanoldm`: all commands by group, one line each."""
     lines = ["usage: nanoldm COMMAND [options]", "",
-             "Latent diffusion small enough to read in an afternoon."]
+             "Latent diffusion on a laptop: train, generate, edit, measure."]
     for group, names in GROUPS.items():
         summaries = {name: find_command(name).__doc__.splitlines()[0] for name in names}
         lines += ["", f"{group}:", *(f"  {name:<12} {text}" for name, text in summaries.items())]

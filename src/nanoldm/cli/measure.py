@@ -110,7 +110,7 @@ class Compare(ReferenceOptions):
     seed: int = 0
     # Numbers of network evaluations. Each sampler gets as many steps as fit.
     nfe: Annotated[str, arg(metavar="N,N,...")] = "4,8,16,32"
-    # Of ddpm, ddpm-posterior, ddim, heun, dpm++2m, ab2, ab3 and ab4.
+    # Of ddpm, ddpm-posterior, ddpm-repaint, ddim, heun, dpm++2m, ab2, ab3 and ab4.
     samplers: Annotated[str, arg(metavar="NAMES")] = "dpm++2m,ab2,ab3"
     # Of trailing, log-snr and shifted.
     spacings: Annotated[str, arg(metavar="NAMES")] = "shifted,log-snr"

@@ -67,7 +67,7 @@ def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         full += [SHORT.get(flag, flag) + equals + value]
     given = [length for length in LENGTHS if any(o.split("=")[0] == length for o in full)]
     if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} all set the length of the training: give one of "
+        raise InputError(f"{' and '.join(given)} set the length of the training: give one of "
                          "them")
     if "--training.epochs" in given:
         recipe = recipe.replace(training={"steps": None})

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nanoldm.diffusion.prediction import PREDICTIONS
 from nanoldm.diffusion.schedule import NoiseSchedule, expand
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
 
 
 class Estimate(NamedTuple):
@@ -32,9 +32,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, network: nn.Module, schedule: NoiseSchedule, prediction: str = "epsilon"):
         super().__init__()
-        if prediction not in PREDICTIONS:
-            raise InputError(f"unknown prediction {prediction!r}: choose one of "
-                             f"{', '.join(PREDICTIONS)}")
+        check_choice("prediction", prediction, PREDICTIONS)
         if prediction == "epsilon" and schedule.zero_terminal_snr:
             raise InputError("epsilon does not determine x0 where alpha is 0, the noisiest "
                              "timestep of this schedule: choose x0, v or flow, or the cosine or "

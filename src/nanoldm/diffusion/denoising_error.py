@@ -9,13 +9,12 @@ from nanoldm.diffusion.denoiser import Clamped
 from nanoldm.diffusion.schedule import corrupt
 
 # log(alpha^2 / sigma^2), from almost clean to almost noise: 5.5, 4.5 ... -5.5
-LOG_SNRS = tuple(k - 5.5 for k in range(11, -1, -1))
+LOG_SNRS = tuple(5.5 - k for k in range(12))
 
 
 @torch.inference_mode()
-def denoising_error(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float,
-                    log_snrs: tuple[float, ...] = LOG_SNRS) -> list[float]:
-    """Mean squared error of the clamped estimate of x0 at each of `log_snrs`.
+def denoising_error(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float) -> list[float]:
+    """Mean squared error of the clamped estimate of x0 at each of LOG_SNRS.
 
     x0, eps: (B, tokens, channels), the same for every network that is compared. The value is
     comparable between predictions and schedules of one latent space. A schedule rarely contains a
@@ -33,12 +32,12 @@ def denoising_error(denoiser: nn.Module, x0: Tensor, eps: Tensor, limit: float,
         return (clamped(corrupt(x0, eps, *schedule(at)), at).x0 - x0).square().mean().item()
 
     found = []
-    for level in log_snrs:
-        noisier = int((log_snr >= level).sum())                       # first timestep below it
-        if noisier in (0, schedule.timesteps):
-            found.append(error(min(noisier, schedule.timesteps - 1)))
+    for level in LOG_SNRS:
+        step = int((log_snr >= level).sum())                          # first timestep below it
+        if step in (0, schedule.timesteps):
+            found.append(error(min(step, schedule.timesteps - 1)))
             continue
-        above, below = log_snr[noisier - 1], log_snr[noisier]
+        above, below = log_snr[step - 1], log_snr[step]
         share = ((above - level) / (above - below)).item()
-        found.append(error(noisier - 1) ** (1 - share) * error(noisier) ** share)
+        found.append(error(step - 1) ** (1 - share) * error(step) ** share)
     return found

@@ -36,5 +36,6 @@ class Guided(nn.Module):
         labels = torch.cat((self.label, torch.full_like(self.label, -1)))
         both = self.denoiser(x_twice, t_twice, labels)
         scale = expand(torch.where(guided, self.scale, 1.0).to(x_t), x_t)
-        pairs = (part.chunk(2) for part in both)                      # (conditional, unconditional)
-        return Estimate(*(torch.lerp(without, label, scale) for label, without in pairs))
+        x0, x0_without = both.x0.chunk(2)
+        eps, eps_without = both.eps.chunk(2)
+        return Estimate(x0_without.lerp(x0, scale), eps_without.lerp(eps, scale))

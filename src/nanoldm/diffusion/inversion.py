@@ -30,7 +30,8 @@ def invert(denoise: Denoise, x0: Tensor, schedule: NoiseSchedule, timesteps: Seq
     for step in reversed(list(transitions(schedule, timesteps, x0.device))):
         scale = step.alpha_t + step.sigma_t
         length = step.sigma_t / scale - step.sigma_s / (step.alpha_s + step.sigma_s)
-        below, w = w, w + length * slope
+        below = w
+        w = below + length * slope                                    # first guess: the last slope
         for _ in range(iterations):
             estimate = denoise(scale * w, step.t)
             slope = estimate.eps - estimate.x0

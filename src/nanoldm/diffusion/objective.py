@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from nanoldm.diffusion.denoiser import Denoiser
 from nanoldm.diffusion.prediction import PREDICTIONS
 from nanoldm.diffusion.schedule import corrupt, expand
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
 
 WEIGHTINGS = ("uniform", "min-snr")
 GAMMA = 5.0  # of min-snr, as its authors recommend
@@ -24,9 +24,7 @@ class DenoisingLoss(nn.Module):
 
     def __init__(self, denoiser: Denoiser, weighting: str = "uniform"):
         super().__init__()
-        if weighting not in WEIGHTINGS:
-            raise InputError(f"unknown loss weighting {weighting!r}: choose one of "
-                             f"{', '.join(WEIGHTINGS)}")
+        check_choice("loss weighting", weighting, WEIGHTINGS)
         if weighting == "min-snr" and denoiser.schedule.zero_terminal_snr:
             raise InputError(f"min-snr gives the noisiest timestep of the {denoiser.schedule.kind} "
                              "schedule the weight 0, because its SNR is 0: choose uniform")

@@ -6,6 +6,7 @@ A target is a linear combination of x0 and eps. To add one, write its two functi
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -80,7 +81,7 @@ def flow_estimate(output: Tensor, x_t: Tensor, alpha: Tensor,
 
 PREDICTIONS = {
     "epsilon": Prediction(epsilon_target, epsilon_estimate, lambda alpha, sigma: sigma / alpha),
-    "x0": Prediction(x0_target, x0_estimate, lambda alpha, sigma: sigma**0),
+    "x0": Prediction(x0_target, x0_estimate, lambda alpha, sigma: torch.ones_like(sigma)),
     "v": Prediction(v_target, v_estimate, lambda alpha, sigma: sigma / (alpha**2 + sigma**2)),
     "flow": Prediction(flow_target, flow_estimate, lambda alpha, sigma: sigma / (alpha + sigma)),
 }

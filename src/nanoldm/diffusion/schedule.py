@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
 
 
 def cosine_betas(timesteps: int, s: float = 0.008) -> Tensor:
@@ -72,8 +72,7 @@ class NoiseSchedule(nn.Module):
 
     def __init__(self, kind: str = "cosine", timesteps: int = 100):
         super().__init__()
-        if kind not in TABLES:
-            raise InputError(f"unknown noise schedule {kind!r}: choose one of {', '.join(TABLES)}")
+        check_choice("noise schedule", kind, TABLES)
         if timesteps < 1:
             raise InputError(f"a noise schedule needs at least 1 timestep, got {timesteps}")
         self.kind, self.timesteps = kind, timesteps

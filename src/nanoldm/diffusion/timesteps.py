@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nanoldm.diffusion.schedule import NoiseSchedule
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
 
 SHIFT = 5.0  # of the shifted spacing (docs/ablations.md)
 SPACINGS = ("trailing", "log-snr", "shifted")
@@ -26,17 +26,16 @@ def trailing(start: int, steps: int) -> list[int]:
 
 def log_snr(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
     """Evenly spaced in log(alpha / sigma), from `start` to 0 (Lu et al. 2022, arXiv 2211.01095)."""
-    alpha, sigma = levels(schedule, start)
-    values = (alpha / sigma).log()
-    # The logarithm is -infinity where alpha is 0: the even spacing then begins at the second level.
-    first = [] if values[start].isfinite() else [start]
     if steps == 1 or start == 0:
         return [start]
-    if steps == len(first) + 1:
+    alpha, sigma = levels(schedule, start)
+    values = (alpha / sigma).log()
+    if values[start].isfinite():
+        return nearest(values, evenly(values[start], values[0], steps))
+    # alpha is 0 at `start` and the logarithm -infinity: the even spacing begins one level below.
+    if steps == 2:
         return [start, 0]
-    even = torch.linspace(values[start - len(first)], values[0], steps - len(first),
-                          dtype=torch.float64)
-    return first + nearest(values, even)
+    return [start, *nearest(values, evenly(values[start - 1], values[0], steps - 1))]
 
 
 def shifted(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
@@ -58,6 +57,11 @@ def levels(schedule: NoiseSchedule, start: int) -> tuple[Tensor, Tensor]:
     return alpha.cpu().double(), sigma.cpu().double()
 
 
+def evenly(first: Tensor, last: Tensor, steps: int) -> Tensor:
+    """`steps` values from `first` to `last`, both included, float64."""
+    return torch.linspace(first, last, steps, dtype=torch.float64)
+
+
 def nearest(values: Tensor, wanted: Tensor) -> list[int]:
     """The timesteps whose values are nearest to `wanted`, descending, each once."""
     found = (values - wanted[:, None]).abs().argmin(1).tolist()
@@ -76,9 +80,10 @@ def sampling_timesteps(schedule: NoiseSchedule, steps: int | None = None, start:
     """
     start = schedule.timesteps - 1 if start is None else start
     steps = start + 1 if steps is None else steps
-    if spacing not in SPACINGS:
-        raise InputError(f"unknown spacing {spacing!r}: choose one of {', '.join(SPACINGS)}")
+    check_choice("spacing", spacing, SPACINGS)
     even = trailing(start, steps)  # checks `steps` for every spacing
     if spacing == "trailing":
         return even
-    return (log_snr if spacing == "log-snr" else shifted)(schedule, start, steps)
+    if spacing == "log-snr":
+        return log_snr(schedule, start, steps)
+    return shifted(schedule, start, steps)

@@ -5,7 +5,7 @@ from typing import Any
 
 from nanoldm import __version__
 from nanoldm.experiments.plan import read_plan
-from nanoldm.experiments.resume import read_recipe
+from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.experiments.stages import parameter_count
 from nanoldm.pipeline.folders import METRICS, PLAN, RECIPE, find_model, read_metrics
 from nanoldm.pipeline.labels import listed

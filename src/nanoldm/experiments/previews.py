@@ -9,7 +9,7 @@ from nanoldm.data import ImageSet
 from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.log import Values
-from nanoldm.experiments.resume import copy_records
+from nanoldm.experiments.run_checks import copy_records
 from nanoldm.experiments.run_stage import mean_loss
 from nanoldm.experiments.stages import Stage
 from nanoldm.pipeline.denoising_error import model_denoising_error

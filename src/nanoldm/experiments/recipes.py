@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from nanoldm.data.source import Data
 from nanoldm.experiments.config import Autoencoder, Diffusion, Network, Recipe, Training
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import check_choice
 
 
 def mnist() -> Recipe:
@@ -95,7 +95,8 @@ def mnist_fast() -> Recipe:
       learned positions add what RoPE does not encode.
     - diffusion: v-prediction, more timesteps from the middle, and 1,024 clusters as pseudo-labels.
     - training: Muon with sixteen times the learning rate, and an EMA over the last tenth of the
-    run. - sampling: 12 steps of ab3.
+      run.
+    - sampling: 12 steps of ab3.
 
     Command: nanoldm train mnist-fast
     Time: 30 to 50 min
@@ -143,6 +144,5 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 def find_recipe(name: str) -> Callable[[], Recipe]:
     """The function of a recipe. Raises InputError that lists all names."""
-    if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    check_choice("recipe", name, RECIPES)
     return RECIPES[name]

@@ -21,7 +21,7 @@ from nanoldm.experiments.plan import (
     sampling_settings,
 )
 from nanoldm.experiments.previews import TEST_IMAGES, autoencoder_preview, denoiser_preview
-from nanoldm.experiments.resume import (
+from nanoldm.experiments.run_checks import (
     check_one_process,
     check_run,
     check_same_images,

@@ -11,7 +11,7 @@ from nanoldm.utils.errors import InputError
 
 def token_side(image_size: int, levels: int) -> int:
     """Side of the square of tokens that an image becomes: halved `levels` times, rounded up."""
-    return -(-image_size // 2**levels)
+    return math.ceil(image_size / 2**levels)
 
 
 class ConvAE(nn.Module):
@@ -55,6 +55,7 @@ class ConvAE(nn.Module):
             down += [nn.Conv2d(a, b, **shape), nn.ReLU()]
         for a, b, shape in reversed(layers):
             up += [nn.ConvTranspose2d(b, a, **shape), nn.ReLU()]
+        # Latents and logits have no ReLU: each half ends with its last convolution.
         self.encoder, self.decoder = nn.Sequential(*down[:-1]), nn.Sequential(*up[:-1])
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))

@@ -78,5 +78,8 @@ class DiffusionNet(DenoisingNetwork):
         All are 0 at initialisation.
         """
         c = self.conditioning(torch.arange(timesteps, device=self.out_proj.weight.device))
-        gates = [alpha for block in self.blocks for alpha in block.modulation(c)[2::3]]
+        gates = []
+        for block in self.blocks:
+            _, _, alpha_1, _, _, alpha_2 = block.modulation(c)
+            gates += [alpha_1, alpha_2]
         return [round(alpha.abs().mean().item(), 5) for alpha in gates]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoldm.models.embedding import LabelEmbedding, TimeEmbedder
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
 
 POSITIONS = ("rope", "rope+learned")
 
@@ -42,9 +42,7 @@ class NetworkConfig:
         if self.patch > 1 and (side**2 != self.tokens or side % self.patch):
             raise InputError(f"{self.tokens} tokens cannot be cut into {self.patch}x{self.patch} "
                              "patches: choose a patch that divides the side of the tokens, or 1")
-        if self.position not in POSITIONS:
-            raise InputError(f"unknown position embedding {self.position!r}: choose one of "
-                             f"{', '.join(POSITIONS)}")
+        check_choice("position embedding", self.position, POSITIONS)
 
     @property
     def patches(self) -> int:
@@ -60,7 +58,8 @@ def patchify(x: Tensor, patch: int) -> Tensor:
     if patch == 1:
         return x
     rows = math.isqrt(x.shape[1]) // patch
-    return x.unflatten(1, (rows, patch, rows, patch)).transpose(2, 3).flatten(3).flatten(1, 2)
+    x = x.unflatten(1, (rows, patch, rows, patch)).transpose(2, 3)    # (B, rows, rows, p, p, C)
+    return x.flatten(3).flatten(1, 2)
 
 
 def unpatchify(x: Tensor, patch: int) -> Tensor:
@@ -68,7 +67,7 @@ def unpatchify(x: Tensor, patch: int) -> Tensor:
     if patch == 1:
         return x
     rows = math.isqrt(x.shape[1])
-    x = x.unflatten(2, (patch, patch, -1)).unflatten(1, (rows, rows))
+    x = x.unflatten(2, (patch, patch, -1)).unflatten(1, (rows, rows))  # (B, rows, rows, p, p, C)
     return x.transpose(2, 3).flatten(1, 4)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from nanoldm.diffusion import ANCESTRAL, SAMPLERS, NoiseSchedule, ddim, evaluations
 from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.diffusion.timesteps import sampling_timesteps
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.files import read_json, refusing, write_json
 
 FILE = "sampling.json"
@@ -45,9 +45,8 @@ class Sampling:
     def __post_init__(self):
         if self.steps is not None and type(self.steps) is not int:
             raise InputError(f"steps is {self.steps}: give a whole number")
-        if not callable(self.sampler) and self.sampler not in SAMPLERS:
-            names = ", ".join(SAMPLERS)
-            raise InputError(f"unknown sampler {self.sampler!r}: choose one of {names}")
+        if not callable(self.sampler):
+            check_choice("sampler", self.sampler, SAMPLERS)
         if self.eta and self.sampler != "ddim":
             raise InputError("eta belongs to the sampler ddim: choose it, or leave eta out")
         if not 0 <= self.eta <= 1:
@@ -84,9 +83,8 @@ class Sampling:
             base = replace(self, steps=None, spacing="trailing", timesteps=None, eta=0.0)
         elif given.keys() & {"steps", "spacing"}:
             base = replace(self, timesteps=None)
-        if unknown := given.keys() - vars(self).keys():
-            names = ", ".join(vars(self))
-            raise InputError(f"unknown sampling setting {min(unknown)!r}: choose one of {names}")
+        for name in given:
+            check_choice("sampling setting", name, vars(self))
         if given.get("timesteps") is not None:
             given["timesteps"] = tuple(given["timesteps"])
         return replace(base, **given)

@@ -75,16 +75,22 @@ def optimizer_state(tensors: dict[str, Tensor], optimizer: Optimizer,
                                       for p in group["params"]):
         state[index] = {name: tensors.pop(f"{index}.{name}", torch.empty(0)) for name in names}
         for name, tensor in state[index].items():
-            if name == "step":
-                fits = tensor.numel() == 1 and tensor.item() == step
-            else:
-                fits = tensor.shape == parameter.shape
-            fits &= name != "exp_avg_sq" or bool((tensor >= 0).all())
-            if not (fits and tensor.dtype == torch.float32 and tensor.isfinite().all()):
+            if not fits(name, tensor, parameter, step):
                 raise ValueError(f"the optimiser's {name} of parameter {index} is missing or wrong")
     if tensors:
         raise ValueError(f"it contains {next(iter(tensors))} of another optimiser")
     return state
+
+
+def fits(name: str, tensor: Tensor, parameter: Tensor, step: int) -> bool:
+    """Whether `tensor` can be the optimiser's `name` of `parameter` after `step` steps."""
+    if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+        return False
+    if name == "step":
+        return tensor.numel() == 1 and tensor.item() == step
+    if name == "exp_avg_sq" and (tensor < 0).any():
+        return False
+    return tensor.shape == parameter.shape
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -8,28 +8,31 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-MOMENTUM, NEWTON_SCHULZ = 0.95, (3.4445, -4.7750, 2.0315)  # as its author recommends
+MOMENTUM, ITERATIONS, NEWTON_SCHULZ = 0.95, 5, (3.4445, -4.7750, 2.0315)  # the author's
 WEIGHT_DECAY = 0.01  # the default of AdamW
 
 
-def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalised(matrices: Tensor) -> Tensor:
     """(N, rows, columns) -> about U V^T for each matrix U S V^T: singular values 0.7 ... 1.2.
 
-    The Newton-Schulz iteration X <- p(X X^T) X with p(G) = a + b G + c G^2, in float32. All factors
-    are polynomials of the first G = X X^T and commute: G itself is iterated, G <- p(G)^2 G, and X
-    is multiplied once, by the product of all p(G). This halves the multiplications for a matrix
-    four times as long as wide.
+    The Newton-Schulz iteration, ITERATIONS times, in float32:
+
+        G = X X^T        X <- (a I + b G + c G^2) X
+
+    All factors p = a I + b G + c G^2 are polynomials of the first G and commute. So the loop
+    iterates G <- p^2 G alone, and X is multiplied once, by the product of all p. This halves the
+    multiplications for a matrix four times as long as wide.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices                             # the smaller X X^T
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     square, product = x @ x.mT, None
-    for k in range(steps):
+    for k in range(ITERATIONS):
         factor = b * square + c * square @ square
         factor.diagonal(dim1=1, dim2=2).add_(a)
         product = factor if product is None else factor @ product
-        if k < steps - 1:
+        if k < ITERATIONS - 1:
             square = factor @ (factor @ square)
     x = product @ x
     return x.mT if tall else x

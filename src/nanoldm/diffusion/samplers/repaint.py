@@ -23,6 +23,7 @@ def repaint(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: S
     x = x_T
     for k, step in enumerate(transitions(schedule, timesteps, x_T.device)):
         for left in reversed(range(1 if step.last else RESAMPLINGS)):
+            # One step of ddpm: from this timestep to the next, or from the last one to clean.
             below, estimate = next(ddpm(denoise, x, schedule, timesteps[k : k + 2], noise))
             x = step.a * below + step.beta.sqrt() * noise() if left else below
         yield x, estimate
