@@ -39,6 +39,13 @@ def test_rope_is_the_specification_pair_by_pair():
                                        atol=1e-5, rtol=0)
 
 
+def test_the_real_products_for_compiling_are_the_complex_product(monkeypatch):
+    rope, x = RoPE(8, 49), randn(2, 4, 49, 8)
+    expected = rope(x)
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+    torch.testing.assert_close(rope(x), expected, atol=1e-6, rtol=0)
+
+
 def test_rope_rotates_a_shorter_sequence_as_the_beginning_of_a_longer_one():
     rope, x = RoPE(8, 49), randn(49, 8)
     assert torch.equal(rope(x[:10]), rope(x)[:10])

@@ -48,6 +48,15 @@ def test_singular_values_come_close_to_one_and_their_directions_stay(shape):
     assert (turned - torch.diag_embed(turned.diagonal(dim1=1, dim2=2))).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("shape", [(2, 16, 16), (3, 16, 48), (3, 48, 16)])
+def test_products_in_bf16_change_it_by_their_rounding_alone(shape):
+    matrices = randn(*shape)
+    exact, rounded = orthogonalised(matrices), orthogonalised(matrices, "bf16")
+    assert rounded.dtype == torch.float32
+    error = (rounded - exact).norm() / exact.norm()
+    assert 0 < error < 8 * 2**-8  # 8 roundings of bfloat16
+
+
 def steps(optimizers, model, count=5):
     for k in range(count):
         model.zero_grad()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.cli.options import Flag, LabelText, Machine, SamplingOptions
+from nanoldm.cli.options import Flag, LabelText, ModelMachine, SamplingOptions
 from nanoldm.cli.sample import save_rows
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import check_apart, check_target, user_path
@@ -52,7 +52,7 @@ class ResultSeeds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditOptions(SamplingOptions, Machine):
+class EditOptions(SamplingOptions, ModelMachine):
     """What every edit needs: a model, image files that are fitted to it, and a picture."""
 
     # Choose the polarity and, for models of strokes, cut out and centre the ink; --no-fit only

@@ -12,6 +12,7 @@ from nanoldm.cli.options import (
     Flag,
     Folder,
     Machine,
+    ModelMachine,
     ModelName,
     Picture,
     SamplingOptions,
@@ -29,7 +30,7 @@ IMAGES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferenceOptions(Machine):
+class ReferenceOptions(ModelMachine):
     """The real images and the feature networks to measure with."""
 
     # Feature networks: a bundled name, or a folder that `nanoldm features` wrote.

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, Literal, dataclass_transform
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -58,11 +58,24 @@ class Machine:
 
         return prepare_torch(self.device, self.threads)
 
+
+@command
+class ModelMachine(Machine):
+    """Where and how precisely a command computes with a model."""
+
+    # Precision of the denoiser: fp32; bf16 (matrix products in bfloat16, for processors with
+    # matrix units and GPUs); or auto, the faster one here.
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+
     def load(self, model: str) -> "LatentDiffusion":
         """The model on the device."""
         from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 
-        return LatentDiffusion.from_pretrained(model, self.prepare())
+        loaded = LatentDiffusion.from_pretrained(model, self.prepare())
+        loaded.use_precision(self.precision)
+        if self.precision == "auto":
+            print(f"precision {loaded.denoiser.precision}: the faster one here")
+        return loaded
 
 
 @dataclass(frozen=True, kw_only=True)

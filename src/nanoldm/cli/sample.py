@@ -10,7 +10,7 @@ from nanoldm.cli.options import (
     Count,
     File,
     LabelText,
-    Machine,
+    ModelMachine,
     ModelName,
     Picture,
     SamplingOptions,
@@ -29,7 +29,7 @@ IMAGES_IN_GRID, IMAGES_IN_GIF = 1024, 64
 
 
 @command
-class Sample(SamplingOptions, Machine):
+class Sample(SamplingOptions, ModelMachine):
     """Generate new images with a trained model.
 
     Example: nanoldm sample --n 64 --seed 0 --out samples.png
@@ -116,7 +116,7 @@ class Sample(SamplingOptions, Machine):
 
 
 @command
-class Denoise(SamplingOptions, Machine):
+class Denoise(SamplingOptions, ModelMachine):
     """Noise real test images to timestep t, denoise them, and compare with the originals.
 
     A model that denoises well and samples badly has learnt to denoise, not to find the data. A

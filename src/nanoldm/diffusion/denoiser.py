@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from nanoldm.diffusion.prediction import PREDICTIONS
@@ -27,6 +28,8 @@ class Denoiser(nn.Module):
     x_t: (B, tokens, channels); t: (B,) integers in 0 ... T-1, or (1,) for one timestep of the whole
     batch; label: (B,) or None -> Estimate.
     prediction: what the network predicts, a name of `PREDICTIONS`.
+    precision: an attribute, "fp32" or "bf16". bf16 multiplies matrices in bfloat16 (autocast, with
+        3 significant digits); weights, outputs and everything outside the network stay float32.
     Raises InputError for an unknown prediction, and for epsilon on a schedule that reaches alpha 0.
     """
 
@@ -38,6 +41,7 @@ class Denoiser(nn.Module):
                              "timestep of this schedule: choose x0, v or flow, or the cosine or "
                              "linear schedule")
         self.network, self.schedule, self.prediction = network, schedule, prediction
+        self.precision = "fp32"
 
     @property
     def labels(self) -> int:
@@ -46,7 +50,11 @@ class Denoiser(nn.Module):
 
     def output(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """Raw network output (B, tokens, channels)."""
-        return self.network(x_t, t) if label is None else self.network(x_t, t, label)
+        labels = () if label is None else (label,)
+        bf16 = self.precision == "bf16"
+        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=bf16):
+            output = self.network(x_t, t, *labels)
+        return output.to(x_t.dtype)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Estimate:
         alpha, sigma = (expand(level, x_t) for level in self.schedule(t))

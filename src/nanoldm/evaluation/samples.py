@@ -79,7 +79,8 @@ class SampleSet:
         return digest(
             named_tensors(network=network, autoencoder=autoencoder),
             schedule=f"{model.denoiser.schedule.kind} {model.denoiser.schedule.timesteps}",
-            prediction=model.denoiser.prediction, limit=str(model.clip_sample_range),
+            prediction=model.denoiser.prediction, precision=model.denoiser.precision,
+            limit=str(model.clip_sample_range),
             sampler=settings.name, visits=str(evaluations(settings.name, settings.timesteps)),
             eta=str(float(settings.eta)), clamp=str(settings.clamp),
             guidance=f"{float(settings.guidance)} {settings.guidance_interval}", streams=STREAMS
@@ -102,7 +103,7 @@ class SampleSet:
         return {"file": None, "first_seed": self.seeds[0], "sampler": self.settings.name,
                 "steps": len(self.settings.timesteps),
                 **{name: getattr(self.settings, name) for name in names}, "nfe": self.nfe,
-                "samples_key": self.key}
+                "precision": self.model.denoiser.precision, "samples_key": self.key}
 
     def announcement(self) -> list[str]:
         """What is reused, what will be replaced, and the estimated time."""

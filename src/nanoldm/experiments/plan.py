@@ -3,7 +3,7 @@
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from nanoldm.models import ConvAE
 from nanoldm.models.autoencoder import token_side
 from nanoldm.pipeline.denoising_error import LATENTS
 from nanoldm.pipeline.own_images import ImageDigests
+from nanoldm.pipeline.precision import time_precisions
 from nanoldm.pipeline.settings import Sampling, default_settings
 from nanoldm.utils.config import Config
 from nanoldm.utils.errors import InputError
@@ -44,6 +45,7 @@ class Plan(Config):
     autoencoder_steps: Length
     denoiser_steps: Length
     preview_every: Length  # steps between two sample grids
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the denoiser
     images: ImageDigests
     finished: bool = False
     model_sha256: dict[str, str] | None = None  # of a finished run: each file of its model
@@ -78,7 +80,10 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
     labels = torch.zeros(len(train_set), dtype=torch.long)
     device = next(second.loss_module.parameters()).device
     give_latents(second, recipe, made_up.to(device), labels)
-    step_1, step_2 = first.seconds_per_step(probe), second.seconds_per_step(probe)
+    step_1 = first.seconds_per_step(probe)
+    precision, step_2 = time_precisions(recipe.precision,
+                                        lambda name: second.seconds_per_step(probe, name))
+    second.use_precision(precision)
     preview = seconds_per_preview(second,
                                   sampling_settings(recipe, second.loss_module.denoiser.schedule),
                                   made_up.to(device))
@@ -100,7 +105,7 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
                              f"and previews take about {before:.0f} s here before the first step "
                              f"of each stage: give --budget {3 * before:.0f}s or more")
     plan = Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2,
-                preview_every=-(-steps_2 // previews),
+                preview_every=-(-steps_2 // previews), precision=precision,
                 images=ImageDigests.of(train_set, test_set, recipe.diffusion.uses_labels))
     return plan, encoding + steps_1 * step_1 + steps_2 * step_2 + previews * preview
 
@@ -192,6 +197,8 @@ def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
     text = (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and "
             f"{plan.denoiser_steps:,} of the denoiser, about {duration(seconds)} on this machine "
             f"(until about {end})")
+    if recipe.precision == "auto":
+        text += f"\nprecision {plan.precision}: the faster one here"
     decay = recipe.training.ema_decay
     if decay and plan.denoiser_steps < 3 / (1 - decay):
         text += (f"\nnote: the EMA averages about {1 / (1 - decay):,.0f} steps: in a short run it "

@@ -97,12 +97,14 @@ def mnist_fast() -> Recipe:
     - training: Muon with sixteen times the learning rate, and an EMA over the last tenth of the
       run.
     - sampling: 12 steps of ab3.
+    - precision: bfloat16 where it is faster.
 
     Command: nanoldm train mnist-fast
     Time: 30 to 50 min
     Score: 0.55 after 30 min
     """
-    return mnist_v().replace(recipe="mnist-fast", autoencoder={"latent_channels": 8, "levels": 3},
+    return mnist_v().replace(recipe="mnist-fast", precision="auto",
+                             autoencoder={"latent_channels": 8, "levels": 3},
                              autoencoder_training={"learning_rate": 4e-3, "batch_size": 32,
                                                    "epochs": 5, "annealing": "cosine"},
                              diffusion={"timestep_distribution": "logit-normal", "clusters": 1024,

@@ -16,6 +16,7 @@ from nanoldm.experiments.config import Recipe, Training
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
 from nanoldm.training import EMA, Step, fit, make_optimizers
 from nanoldm.training.batches import epoch_length
+from nanoldm.training.muon import Muon
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import check_images, images_at_a_time, to_float
 from nanoldm.utils.seeding import Stream, generator, seeded
@@ -58,8 +59,19 @@ class Stage:
                    learning_rate=learning_rate, gradient_clip=self.training.gradient_clip,
                    ema=self.ema, seed=self.seed)
 
-    def seconds_per_step(self, seconds: float = 1.0) -> float:
-        """Mean time of a step, measured for about `seconds`. The stage is unchanged afterwards."""
+    def use_precision(self, precision: str) -> None:
+        """Compute the denoiser, also that of the EMA, and Muon in "fp32" or "bf16"."""
+        muon = [optimizer for optimizer in self.optimizers if isinstance(optimizer, Muon)]
+        for each in (self.loss_module.denoiser, self.averaged.denoiser, *muon):
+            each.precision = precision
+
+    def seconds_per_step(self, seconds: float = 1.0, precision: str | None = None) -> float:
+        """Mean time of a step, measured for about `seconds`.
+
+        precision: to measure in, which stays set; all else is unchanged afterwards.
+        """
+        if precision:
+            self.use_precision(precision)
         weights = deepcopy(self.loss_module.state_dict())
         times: list[float] = []
         for _ in self.run(1000):

@@ -87,6 +87,7 @@ class Run:
                   f"from {source}")
         stages = self.build_stages()
         plan = plan or self.new_plan(stages)
+        stages.denoiser.use_precision(plan.precision)
         with folder.locked():
             self.train_autoencoder(stages.autoencoder, plan)
             self.train_denoiser(stages, plan)

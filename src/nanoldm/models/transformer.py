@@ -70,10 +70,14 @@ class RoPE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., tokens, dim), token k at position k -> the same shape, rotated."""
+        pairs, rotation = x.unflatten(-1, (-1, 2)), self.rotation[: x.shape[-2]]
+        if torch.compiler.is_compiling():  # torch.compile fuses real products, but no complex ones
+            cos, sin = torch.view_as_real(rotation).unbind(-1)
+            even, odd = pairs.unbind(-1)                              # (..., tokens, dim/2) each
+            return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
         # A rotation of a pair is a complex product with e^(i theta). This single kernel makes the
         # training step 1.1 times as fast as four real products (benchmarks/forms.py).
-        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))       # (..., tokens, dim/2)
-        return torch.view_as_real(pairs * self.rotation[: x.shape[-2]]).flatten(-2)
+        return torch.view_as_real(torch.view_as_complex(pairs) * rotation).flatten(-2)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

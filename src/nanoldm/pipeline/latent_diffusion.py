@@ -12,6 +12,7 @@ from nanoldm.diffusion import Clamped, Guided, corrupt
 from nanoldm.diffusion.samplers.transition import Trajectory
 from nanoldm.pipeline.components import Components, Seeds
 from nanoldm.pipeline.labels import Labels, label_tensor, random_labels
+from nanoldm.pipeline.precision import keep_casts
 from nanoldm.pipeline.settings import Sampling, capped
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import check_memory
@@ -147,7 +148,7 @@ class LatentDiffusion(Components):
         check_memory(memory, f"{len(seeds):,} images", "generate fewer at a time")
         images, count, steps = [], self.images_per_batch, len(settings.timesteps)
         options = dict(desc="sampling", unit="step", delay=1, disable=not progress)
-        with tqdm(total=len(seeds) * steps, **options) as bar:
+        with tqdm(total=len(seeds) * steps, **options) as bar, keep_casts(self.device):
             for k in range(0, len(seeds), count):
                 part = slice(k, k + count)
                 rows = (None if all_ is None else all_[part] for all_ in (labels, x_T))

@@ -1,0 +1,30 @@
+"""Which precision to compute in: float32, or matrix products in bfloat16 where that is faster."""
+
+from collections.abc import Callable
+
+import torch
+
+from nanoldm.utils.errors import check_choice
+
+PRECISIONS = ("fp32", "bf16")
+GAIN = 1.1  # bf16 rounds to 3 digits, so it must be faster than fp32 by this factor at least
+
+
+def time_precisions(precision: str, seconds: Callable[[str], float]) -> tuple[str, float]:
+    """(precision, its seconds): the given one, or the faster one for "auto".
+
+    seconds: measures a step in a precision. Raises InputError for an unknown precision.
+    """
+    check_choice("precision", precision, (*PRECISIONS, "auto"))
+    if precision != "auto":
+        return precision, seconds(precision)
+    fp32, bf16 = map(seconds, PRECISIONS)
+    return ("bf16", bf16) if GAIN * bf16 < fp32 else ("fp32", fp32)
+
+
+def keep_casts(device: torch.device) -> torch.autocast:
+    """A context in which each weight is cast to bfloat16 once, not at every network evaluation.
+
+    The cache of casts lives until the outermost autocast ends; this one is outermost and off.
+    """
+    return torch.autocast(device.type, enabled=False)
