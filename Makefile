@@ -1,14 +1,18 @@
-# make demo: install and generate 64 digits | make test: install and run all tests | make lint | make docs
+# make demo: install and generate 64 digits | make test: install and run the tests
+# make slow: run the slow tests | make lint | make docs
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test slow lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/nanoldm sample --n 64 --out digits.png
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 10
+
+slow: .venv/.installed-test
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

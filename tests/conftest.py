@@ -1,14 +1,17 @@
 """Fixtures that several test files share."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from nanoldm.cli.main import main
 from nanoldm.data import load
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.experiments.recipes import RECIPES
@@ -26,6 +29,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def cache(tmp_path_factory) -> None:
     """Neither read nor fill the cache of whoever runs the tests."""
     os.environ["NANOLDM_DATA"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_plans():
+    """Runs in this process time their steps for a moment only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nanoldm.experiments.plan.PROBE", 0.02)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -61,19 +72,43 @@ def digits(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def nanoldm(tmp_path_factory):
-    """nanoldm(*arguments) runs the real command line in a folder of its own -> the finished
-    process, with returncode, stdout and stderr.
+    """nanoldm(*arguments) runs the real command line in a folder of its own -> what it did, with
+    returncode, stdout and stderr.
+
+    In this process, which saves the start of Python and torch; with options of subprocess.run, such
+    as env, in a process of its own.
     """
     folder = tmp_path_factory.mktemp("work")
 
-    def run(*arguments: object, **options) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "nanoldm", *map(str, arguments)]
-        return subprocess.run(command,
-                              **{"cwd": folder, "capture_output": True, "text": True,
-                                 "timeout": 300} | options)
+    def run(*arguments: object, cwd: Path = folder, **options) -> subprocess.CompletedProcess:
+        if options:
+            command = [sys.executable, "-m", "nanoldm", *map(str, arguments)]
+            options = {"capture_output": True, "text": True, "timeout": 300} | options
+            return subprocess.run(command, cwd=cwd, **options)
+        return call_main([*map(str, arguments)], cwd)
 
     run.folder = folder
     return run
+
+
+def call_main(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """`nanoldm ARGUMENTS` in `folder` and in this process, whose settings stay as they were."""
+    out, errors = io.StringIO(), io.StringIO()
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    environment = os.environ.copy()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["nanoldm", *arguments])
+        try:
+            code = main()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            os.environ.clear()
+            os.environ.update(environment)
+            torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)
+    return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), errors.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ def test_every_example_is_run():
     } == {"own_sampler", "own_recipe", "edit_digits"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["own_sampler", "own_recipe", "edit_digits"])
 def test_an_example_writes_its_picture(name, tmp_path):
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *ARGUMENTS.get(name, [])]

@@ -13,6 +13,7 @@ def notebook():
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom_at_a_tiny_size(notebook, tmp_path):
     (parameters,) = [cell for cell in notebook.cells
                      if "parameters" in cell.metadata.get("tags", [])]

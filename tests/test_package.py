@@ -30,6 +30,7 @@ def wheel(tmp_path_factory) -> Path:
     return next(folder.glob("nanoldm-*.whl"))
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_data_weights_and_types(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "nanoldm/py.typed" in names
@@ -46,6 +47,7 @@ def test_the_wheel_holds_data_weights_and_types(wheel):
         assert all(f"nanoldm/bundled/models/{model}/{part}" in names for model in bundled_models())
 
 
+@pytest.mark.slow
 def test_the_wheel_draws_digits_outside_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = ("import nanoldm, sys; assert nanoldm.__file__.startswith(sys.argv[1]), "

@@ -115,6 +115,7 @@ def test_bad_input_is_refused_before_anything_is_measured(options, message, monk
         bench.bench(**{"out": "bench.json"} | options)
 
 
+@pytest.mark.slow
 def test_the_command_measures_everything_and_writes_it(tmp_path):
     command = [sys.executable, BENCHMARKS / "throughput.py", "--rounds", "1", "--batch-size", "4",
                "--out", "speed.json", "--threads", "1"]

@@ -40,6 +40,7 @@ def examples(test_set):
     return to_float(test_set.images[-16:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", photos.SCENES)
 def test_a_picture_of_a_digit_becomes_that_digit(name, test_set, examples, tmp_path):
     fitted, done = [], []

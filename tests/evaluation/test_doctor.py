@@ -43,6 +43,7 @@ def first_failed(model: LatentDiffusion, images: Tensor,
     return None, ""
 
 
+@pytest.mark.slow
 def test_the_bundled_model_passes_every_check(model, test_images):
     assert first_failed(model, test_images, "sample from noise") == (None, "")
 
@@ -69,6 +70,7 @@ def test_a_clamp_that_cuts_latents(model, test_images):
     assert "clip_sample_range" in cause
 
 
+@pytest.mark.slow
 def test_an_untrained_ema(model, test_images):
     with seeded(0):
         model.denoiser.network = DiffusionNet().eval()
@@ -77,6 +79,7 @@ def test_an_untrained_ema(model, test_images):
     assert "an EMA that never took in the trained ones" in cause
 
 
+@pytest.mark.slow
 def test_a_schedule_that_the_network_was_not_trained_with(model, test_images):
     model.denoiser.schedule = NoiseSchedule("linear", 100)
     name, cause = first_failed(model, test_images)

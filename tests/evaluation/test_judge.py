@@ -18,10 +18,9 @@ from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.images import to_bytes, to_float
 from nanoldm.utils.seeding import generator
 
-BOTH = (
-    "frechet_test",
-    "rotation_frechet_test",
-)  # by the classifier, and by a network that never saw a label
+pytestmark = pytest.mark.slow  # features of 70,000 images
+# By the classifier, and by a network that never saw a label
+BOTH = ("frechet_test", "rotation_frechet_test")
 N = 500
 
 

@@ -179,6 +179,7 @@ def test_feature_networks_belong_to_images_wherever_they_lie(animals, animal_run
                  out=tmp_path / "report")
 
 
+@pytest.mark.slow
 def test_every_column_has_its_number_of_images_and_only_equal_numbers_are_compared(
     animals, animal_run, tmp_path, capsys
 ):

@@ -20,7 +20,7 @@ PREVIEW, ENCODING = 4.0, 3.0
 @pytest.fixture
 def clocked(monkeypatch):
     """A machine on which everything takes exactly the times above."""
-    monkeypatch.setattr(Stage, "seconds_per_step", lambda stage, seconds=1.0: STEP[stage.name])
+    monkeypatch.setattr(Stage, "seconds_per_step", lambda stage, *_: STEP[stage.name])
     monkeypatch.setattr(planning, "seconds_per_preview", lambda *_: PREVIEW)
     monkeypatch.setattr(planning, "seconds_to_encode", lambda stage, images: ENCODING)
 

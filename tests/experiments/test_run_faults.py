@@ -177,6 +177,7 @@ def test_a_start_that_was_killed_before_it_wrote_its_recipe_starts_again(recipe,
     assert read_json(run.plan)["finished"]
 
 
+@pytest.mark.slow
 def test_a_damaged_log_ends_neither_a_run_nor_its_model(run, recipe, nanoldm):
     lines = run.metrics.read_bytes().splitlines()
     damaged = b"\n".join([b"[1, 2]", b'{"stage": 3}', b"\xff\xfe",

@@ -102,6 +102,7 @@ def test_latents_of_the_training_set_are_normalised_by_the_saved_statistics(trai
     assert pipeline.clip_sample_range == pytest.approx(latents.abs().max().item(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one(
     nanoldm, tiny_options, trained_run
 ):

@@ -85,6 +85,7 @@ def test_memory_that_tensors_leave_is_used_again():
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
     """From trained weights: from random ones two runs differ after 60 steps even if only the
     number of threads differs.

@@ -1,6 +1,7 @@
 """One seed, one stream."""
 
 import numpy as np
+import pytest
 import torch
 
 from nanoldm.utils.seeding import generator, seeded
@@ -8,6 +9,7 @@ from nanoldm.utils.seeding import generator, seeded
 SEEDS = 200_000
 
 
+@pytest.mark.slow
 def test_of_200_000_seeds_no_two_share_a_stream():
     first = [int(torch.empty(1, dtype=torch.int64).random_(generator=generator(seed)))
              for seed in range(SEEDS)]

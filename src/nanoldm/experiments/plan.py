@@ -32,6 +32,7 @@ from nanoldm.utils.images import images_at_a_time
 from nanoldm.utils.limits import LARGEST_SIZE, check_memory
 from nanoldm.utils.text import duration
 
+PROBE = 1.0  # seconds of timing per stage, and 1.5 % of a budget
 AUTOENCODER_SHARE = 0.2  # of a budget, at most
 PREVIEW_SHARE, PREVIEWS = 0.05, 8  # of the denoiser's time, and their number, at most
 FEWEST = {"autoencoder_training": 1000, "training": 2000}  # steps below which a stage learns little
@@ -74,7 +75,7 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
 
     began: time.monotonic() at the start of the budget. Raises InputError for a short budget.
     """
-    probe = (recipe.budget or 0) * 0.015 + 1  # seconds of timing per stage
+    probe = (recipe.budget or 0) * 0.015 + PROBE
     first, second = stages
     made_up = torch.randn(len(train_set), *first_shape(first))
     labels = torch.zeros(len(train_set), dtype=torch.long)
