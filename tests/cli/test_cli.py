@@ -75,7 +75,7 @@ BAD_INPUT = {
     "evaluate mnist --n 19": "19 images are too few",
     "evaluate mnist --steps 101": "choose 1 to 100",
     "evaluate --samples no-such-file.npz": "there is no file no-such-file.npz",
-    "evaluate --samples file.npz --guidance 2": "leave out --n, --compile and sampling options",
+    "evaluate --samples file.npz --guidance 2": "leave out --n, --compile, --precision and",
     "evaluate --samples file.npz --seed -1": "seeds count from 0",
     "evaluate mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
     "sample MODEL --fast": "Unrecognized options: --fast",
@@ -116,7 +116,8 @@ BAD_INPUT = {
     "train mnist --training.learning_rate fast": "--training.learning-rate needs a number, not "
     "'fast'", "train mnist --network.heads 3": "width 128 is not a multiple of 3 heads",
     "train mnist --dry-run --size 30": "--size 30 is not a multiple of 4",
-    "evaluate --samples digits.npz --n 1000": "leave out --n, --compile and sampling options",
+    "evaluate --samples digits.npz --precision bf16": "leave out --n, --compile, --precision",
+    "evaluate --samples digits.npz --n 1000": "leave out --n, --compile, --precision and",
     "train mnist --epochs 0": "--training.epochs is 0: input should be greater than 0",
     "train mnist --epochs 2 --budget 5m": "give one of them",
     "train mnist --budget soon": "such as 90s, 20m or 1h30m",

@@ -76,10 +76,10 @@ class Evaluate(SamplingOptions, ReferenceOptions):
     def run(self) -> None:
         from nanoldm.evaluation.evaluate import evaluate
 
-        changed = self.changes() != SamplingOptions().changes()
+        changed = self.changes() != SamplingOptions().changes() or self.precision != "fp32"
         if self.samples and (changed or self.n is not None or self.compile):
-            raise InputError("samples are generated already: leave out --n, --compile and sampling "
-                             "options")
+            raise InputError("samples are generated already: leave out --n, --compile, --precision "
+                             "and sampling options")
         name = self.model or (None if self.samples else DEFAULT_MODEL)
         self.prepare()
         model = None if name is None else self.load(name)
