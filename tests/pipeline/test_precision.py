@@ -35,6 +35,13 @@ def test_a_given_precision_is_measured_alone():
     assert time_precisions("bf16", {"bf16": 3.0}.__getitem__) == ("bf16", 3.0)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_model_with_a_given_precision_measures_nothing(precision, tiny_pipeline, monkeypatch):
+    model = deepcopy(tiny_pipeline)
+    monkeypatch.setattr(model.denoiser, "forward", None)  # cannot be called
+    assert model.use_precision(precision).denoiser.precision == precision
+
+
 def test_an_unknown_precision_is_an_error(tiny_pipeline):
     with pytest.raises(InputError, match="unknown precision 'fp16': choose one of fp32, bf16"):
         tiny_pipeline.use_precision("fp16")

@@ -11,11 +11,11 @@ from torch import Tensor
 from nanoldm.diffusion import Denoiser
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.folders import find_model
-from nanoldm.pipeline.precision import keep_casts, time_precisions
+from nanoldm.pipeline.precision import CHOICES, keep_casts, time_precisions
 from nanoldm.pipeline.saving import Saved, load_model, save_model
 from nanoldm.pipeline.settings import Sampling, default_settings, load_settings, save_settings
 from nanoldm.utils.device import check_compiler
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.images import check_floats, images_at_a_time
 from nanoldm.utils.ranges import seed_list
 from nanoldm.utils.seeding import generator
@@ -101,7 +101,10 @@ class Components:
 
         bf16 multiplies matrices in bfloat16 (3 digits); images differ by about 0.002 from fp32.
         """
-        self.denoiser.precision, _ = time_precisions(precision, self._seconds_per_evaluation)
+        check_choice("precision", precision, CHOICES)
+        if precision == "auto":
+            precision, _ = time_precisions(precision, self._seconds_per_evaluation)
+        self.denoiser.precision = precision
         return self
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ import torch
 from nanoldm.utils.errors import check_choice
 
 PRECISIONS = ("fp32", "bf16")
+CHOICES = (*PRECISIONS, "auto")
 GAIN = 1.1  # bf16 rounds to 3 digits, so it must be faster than fp32 by this factor at least
 
 
@@ -15,7 +16,7 @@ def time_precisions(precision: str, seconds: Callable[[str], float]) -> tuple[st
 
     seconds: measures a step in a precision. Raises InputError for an unknown precision.
     """
-    check_choice("precision", precision, (*PRECISIONS, "auto"))
+    check_choice("precision", precision, CHOICES)
     if precision != "auto":
         return precision, seconds(precision)
     fp32, bf16 = map(seconds, PRECISIONS)
