@@ -11,16 +11,7 @@ from torch import Tensor
 from nanoldm.data import ImageSet
 from nanoldm.diffusion import LOG_SNRS, NoiseSchedule
 from nanoldm.experiments.config import Length, Recipe
-from nanoldm.experiments.stages import (
-    Stage,
-    give_latents,
-    label_count,
-    new_network,
-    parameter_count,
-    raw_tokens,
-)
-from nanoldm.models import ConvAE
-from nanoldm.models.autoencoder import token_side
+from nanoldm.experiments.stages import Stage, give_latents, raw_tokens
 from nanoldm.pipeline.denoising_error import LATENTS
 from nanoldm.pipeline.own_images import ImageDigests
 from nanoldm.pipeline.precision import time_precisions
@@ -28,8 +19,6 @@ from nanoldm.pipeline.settings import Sampling, default_settings
 from nanoldm.utils.config import Config
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, refusing
-from nanoldm.utils.images import images_at_a_time
-from nanoldm.utils.limits import LARGEST_SIZE, check_memory
 from nanoldm.utils.text import duration
 
 PROBE = 1.0  # seconds of timing per stage, and 1.5 % of a budget
@@ -141,52 +130,6 @@ def seconds_to_encode(stage: Stage, images: Tensor) -> float:
     sample, began = images[:2000], time.perf_counter()
     raw_tokens(stage.loss_module.autoencoder, sample)
     return (time.perf_counter() - began) * len(images) / len(sample)
-
-
-def check_size(recipe: Recipe, size: int) -> None:
-    """Raise InputError, with sizes that fit, unless the tokens can be cut into patches."""
-    levels, patch = recipe.autoencoder.levels, recipe.network.patch
-
-    def fits(side: int) -> bool:
-        return side > 2 ** (levels - 1) and token_side(side, levels) % patch == 0
-
-    if fits(size):
-        return
-    sides = range(size, 0, -4), range(size, LARGEST_SIZE + 1, 4)
-    near = [str(side) for side in (next(filter(fits, part), None) for part in sides) if side]
-    fix = f"choose size {' or '.join(near)}"
-    if not near:
-        fix = "choose fewer levels (autoencoder.levels) or a smaller patch (network.patch)"
-    raise InputError(
-        f"images of {size}x{size} pixels do not fit {recipe.recipe}, which halves their side "
-        f"{levels} times and cuts the tokens into patches of {patch}x{patch}: {fix}")
-
-
-def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str) -> None:
-    """Raise InputError if the size does not fit the recipe, or a CPU has too little memory."""
-    check_size(recipe, train_set.images.shape[-1])
-    if torch.device(device).type == "cpu":
-        what = f"{recipe.recipe} with {len(train_set):,} images"
-        fix = ("choose a smaller network, batch (training.batch_size) or size, or fewer images")
-        check_memory(memory(recipe, train_set), what, fix)
-
-
-def memory(recipe: Recipe, train_set: ImageSet) -> float:
-    """Bytes that a run needs at its peak besides the images, estimated."""
-    channels, side = train_set.images.shape[1:3]
-    batch, network = recipe.training.batch_size, recipe.network
-    with torch.device("meta"):  # takes no memory
-        autoencoder = ConvAE(side, channels, **recipe.autoencoder.model_dump())
-        denoiser = new_network(recipe, autoencoder, label_count(recipe, train_set))
-    parameters = parameter_count(autoencoder, denoiser)
-    count = max(recipe.autoencoder_training.batch_size, images_at_a_time(train_set.images))
-    maps = count * side**2 * recipe.autoencoder.hidden_channels
-    patches = denoiser.shape.patches
-    tokens = batch * patches * (16 * network.width + 4 * network.hidden) * network.depth
-    attention = 3 * batch * network.heads * patches**2 * network.depth
-    latents = 3 * len(train_set) * autoencoder.tokens * autoencoder.latent_channels
-    # 4 bytes per number; a parameter has a gradient, moments, EMA and a copy while it is timed.
-    return 4 * (10 * parameters + max(2 * maps, tokens + attention) + latents)
 
 
 def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:

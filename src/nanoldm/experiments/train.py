@@ -10,17 +10,9 @@ from torch import Tensor
 from nanoldm.data import ImageSet
 from nanoldm.data.clusters import cluster_latents
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.plan import (
-    Plan,
-    Stages,
-    check_room,
-    describe,
-    make_plan,
-    memory,
-    read_plan,
-    sampling_settings,
-)
+from nanoldm.experiments.plan import Plan, Stages, describe, make_plan, read_plan, sampling_settings
 from nanoldm.experiments.previews import TEST_IMAGES, autoencoder_preview, denoiser_preview
+from nanoldm.experiments.room import check_room, memory
 from nanoldm.experiments.run_checks import (
     check_one_process,
     check_run,
