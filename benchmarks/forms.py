@@ -29,14 +29,14 @@ ROUNDS = int(sys.argv[1]) if sys.argv[1:2] and sys.argv[1].isdigit() else 9
 def four_products(rope: RoPE, x: Tensor) -> Tensor:
     """The specification's formula for a pair, written out."""
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = rope.rotation.real[: x.shape[-2]], rope.rotation.imag[: x.shape[-2]]
+    cos, sin = rope.rotation[: x.shape[-2]].unbind(-1)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 
 
 def swapped_pairs(rope: RoPE, x: Tensor) -> Tensor:
     """x cos + (pairs of x swapped) (+- sin)."""
-    cos, sin = (rope.rotation.real.repeat_interleave(2, -1),
-                torch.stack((-rope.rotation.imag, rope.rotation.imag), -1).flatten(-2))
+    cos, sin = (part.repeat_interleave(2, -1) for part in rope.rotation.unbind(-1))
+    sin = sin * sin.new_tensor((-1, 1)).repeat(sin.shape[-1] // 2)
     return x * cos + x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2) * sin
 
 

@@ -27,8 +27,9 @@ def training(name: str, precision: str, compiled: bool) -> Callable[[], float]:
     """A function that takes STEPS steps of a recipe and returns the seconds of one."""
     recipe = find_recipe(name)()
     autoencoder = ConvAE(**recipe.autoencoder.model_dump())
-    stage = denoiser_stage(recipe, autoencoder, recipe.diffusion.clusters or 0, compiled)
+    stage = denoiser_stage(recipe, autoencoder, recipe.diffusion.clusters or 0)
     stage.use_precision(precision)
+    stage.use_compiler(compiled)
     latents = torch.randn(10_000, autoencoder.tokens, autoencoder.latent_channels)
     give_latents(stage, recipe, latents, torch.zeros(10_000, dtype=torch.long))
     steps = stage.run(10**6)

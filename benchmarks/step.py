@@ -33,7 +33,8 @@ def new_stage(model, images, compiled: bool):
     from nanoldm.utils.images import to_float
 
     recipe = RECIPES["mnist"]()
-    stage = denoiser_stage(recipe, model.autoencoder, 0, compiled)
+    stage = denoiser_stage(recipe, model.autoencoder, 0)
+    stage.use_compiler(compiled)
     latents = model.encode(to_float(images))
     give_latents(stage, recipe, latents, torch.full((len(latents),), -1))
     return stage

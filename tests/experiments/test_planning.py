@@ -7,6 +7,7 @@ import torch
 from nanoldm import RECIPES, InputError
 from nanoldm.data import ImageSet
 from nanoldm.experiments import plan as planning
+from nanoldm.experiments import timing
 from nanoldm.experiments.plan import Stages, describe, make_plan
 from nanoldm.experiments.stages import Stage, autoencoder_stage, denoiser_stage, give_latents
 from nanoldm.models import ConvAE
@@ -14,23 +15,24 @@ from nanoldm.utils.files import digest
 
 IMAGES = torch.zeros(2560, 1, 8, 8, dtype=torch.uint8)
 STEP = {"autoencoder": 0.02, "denoiser": 0.6}      # seconds
-PREVIEW, ENCODING = 4.0, 3.0
+PREVIEW, ENCODING, SPEED_UP = 4.0, 3.0, 2
 
 
 @pytest.fixture
 def clocked(monkeypatch):
-    """A machine on which everything takes exactly the times above."""
-    monkeypatch.setattr(Stage, "seconds_per_step", lambda stage, *_: STEP[stage.name])
+    """A machine on which everything takes exactly the times above, and a compiled step half."""
+    monkeypatch.setattr(Stage, "seconds_per_step", lambda stage, *_: (
+        STEP[stage.name] / (1 if stage.module is stage.loss_module else SPEED_UP)))
     monkeypatch.setattr(planning, "seconds_per_preview", lambda *_: PREVIEW)
     monkeypatch.setattr(planning, "seconds_to_encode", lambda stage, images: ENCODING)
 
 
-def plan_for(**changes):
+def plan_for(compile="off", **changes):
     recipe = RECIPES["mnist"]().replace(**changes)
     data = ImageSet(IMAGES, torch.zeros(len(IMAGES), dtype=torch.long))
     first = autoencoder_stage(recipe, IMAGES)
     stages = Stages(first, denoiser_stage(recipe, first.loss_module.autoencoder, 0))
-    return make_plan(recipe, stages, data, data, time.monotonic())
+    return make_plan(recipe, stages, data, data, time.monotonic(), compile)
 
 
 def wall_time(plan):
@@ -103,6 +105,31 @@ def test_a_budget_that_is_too_short_is_an_error(clocked):
                           (86400 * 2, r"until about \d\d \w+, \d\d:\d\d\)")])
 def test_the_end_of_a_run_of_days_has_a_date(clocked, seconds, end):
     assert re.search(end, describe(RECIPES["mnist"](), plan_for()[0], seconds))
+
+
+@pytest.mark.parametrize("length", [{"budget": 600}, {"training": {"steps": 1000}}])
+@pytest.mark.parametrize(("pays", "compiled"), [(599, True), (601, False)])
+def test_a_long_training_is_compiled_and_a_short_one_is_not(clocked, length, pays, compiled,
+                                                            monkeypatch):
+    """600 s is the budget, and the time of 1,000 steps."""
+    monkeypatch.setattr(timing, "PAYS", pays)
+    plan, seconds = plan_for("auto", **length)
+    assert plan.compiled == compiled
+    assert ("compiled" in describe(RECIPES["mnist"](), plan, seconds)) == compiled
+    plain, _ = plan_for("off", **length)
+    assert not plain.compiled
+    if "budget" in length:
+        assert plan.denoiser_steps > 1.9 * plain.denoiser_steps or not compiled
+
+
+def test_compiling_that_does_not_help_or_does_not_work_is_left_out(clocked, monkeypatch, capsys):
+    monkeypatch.setattr(timing, "PAYS", 1)
+    monkeypatch.setattr("test_planning.SPEED_UP", 1.05)
+    assert not plan_for("auto")[0].compiled
+    assert plan_for("on")[0].compiled
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not plan_for("auto")[0].compiled
+    assert "there is no no-such-compiler" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Muon"])

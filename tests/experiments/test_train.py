@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from nanoldm import LatentDiffusion
+from nanoldm.experiments.plan import read_plan
 from nanoldm.utils.files import load_tensors
 
 
@@ -127,16 +128,17 @@ def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_is_the_same_training(nanoldm, tiny_options, trained_run):
     finished = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", "compiled",
-                       "--compile")
+                       "--compile", "on")
     assert finished.returncode == 0, finished.stderr
     losses, expected = ([record["loss"] for record in records(folder) if record["stage"]
                          == "denoiser" and "loss" in record]
                         for folder in (nanoldm.folder / "compiled", trained_run))
     assert losses == pytest.approx(expected, abs=1e-4)
+    assert read_plan(nanoldm.folder / "compiled" / "plan.json").compiled
 
 
 def test_compiling_without_a_compiler_is_an_error_before_the_run_begins(nanoldm, tiny_options):
-    failed = nanoldm("train", "mnist", *tiny_options, "--out", "no-compiler", "--compile",
+    failed = nanoldm("train", "mnist", *tiny_options, "--out", "no-compiler", "--compile", "on",
                      env=os.environ | {"CXX": "no-such-compiler"})
     assert failed.returncode == 2
     assert "needs a C++ compiler and there is no no-such-compiler: install it" in failed.stderr

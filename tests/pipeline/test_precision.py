@@ -110,7 +110,7 @@ def test_a_run_keeps_the_precision_that_it_started_with(digits, tmp_path, monkey
         precision="auto", data={"name": f"folder:{digits}", "size": 8}, training={"steps": 4},
         autoencoder_training={"steps": 4}, network={"width": 32, "depth": 1, "heads": 2})
     times = {"fp32": 2.0, "bf16": 1.0}
-    monkeypatch.setattr("nanoldm.experiments.plan.time_precisions",
+    monkeypatch.setattr("nanoldm.experiments.timing.time_precisions",
                         lambda _, seconds: time_precisions("auto", times.__getitem__))
     run = Run(tmp_path / "run", recipe).train()
     plan = read_plan(run.folder.plan)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -71,19 +71,19 @@ class Evaluate(SamplingOptions, ReferenceOptions):
     out: Folder = None
     # Compile the denoiser first (torch.compile, needs a C++ compiler): useful for thousands of
     # images.
-    compile: Flag = False
+    compile: Literal["on", "off"] = "off"
 
     def run(self) -> None:
         from nanoldm.evaluation.evaluate import evaluate
 
         changed = self.changes() != SamplingOptions().changes() or self.precision != "fp32"
-        if self.samples and (changed or self.n is not None or self.compile):
+        if self.samples and (changed or self.n is not None or self.compile == "on"):
             raise InputError("samples are generated already: leave out --n, --compile, --precision "
                              "and sampling options")
         name = self.model or (None if self.samples else DEFAULT_MODEL)
         self.prepare()
         model = None if name is None else self.load(name)
-        if self.compile:
+        if self.compile == "on":
             model.compile()
         settings = None if self.samples else model.settings.changed(**self.changes())
         evaluate(model, self.reference(), samples=self.samples,

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -37,9 +37,9 @@ class Train(Machine):
     out: Folder = None
     # Print the recipe, parameters, steps and expected time, and write nothing.
     dry_run: Flag = False
-    # Compile the denoiser first (torch.compile, needs a C++ compiler): half a minute, then faster
-    # steps.
-    compile: Flag = False
+    # Compile the denoiser (torch.compile, needs a C++ compiler): half a minute, then faster steps.
+    # auto: if the training takes at least five minutes.
+    compile: Literal["auto", "on", "off"] = "auto"
 
     def run(self) -> None:
         began = time.monotonic()

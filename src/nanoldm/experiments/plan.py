@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
 
 from nanoldm.data import ImageSet
-from nanoldm.diffusion import LOG_SNRS, NoiseSchedule
+from nanoldm.diffusion import NoiseSchedule
 from nanoldm.experiments.config import Length, Recipe
-from nanoldm.experiments.stages import Stage, give_latents, raw_tokens
-from nanoldm.pipeline.denoising_error import LATENTS
+from nanoldm.experiments.stages import Stage, give_latents
+from nanoldm.experiments.timing import fastest_pace, seconds_per_preview, seconds_to_encode
 from nanoldm.pipeline.own_images import ImageDigests
-from nanoldm.pipeline.precision import time_precisions
 from nanoldm.pipeline.settings import Sampling, default_settings
 from nanoldm.utils.config import Config
 from nanoldm.utils.errors import InputError
@@ -36,6 +34,7 @@ class Plan(Config):
     denoiser_steps: Length
     preview_every: Length  # steps between two sample grids
     precision: Literal["fp32", "bf16"] = "fp32"  # of the denoiser
+    compiled: bool = False  # the denoiser's training step
     images: ImageDigests
     finished: bool = False
     model_sha256: dict[str, str] | None = None  # of a finished run: each file of its model
@@ -59,27 +58,26 @@ def sampling_settings(recipe: Recipe, schedule: NoiseSchedule) -> Sampling:
 
 
 def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: ImageSet,
-              began: float) -> tuple[Plan, float]:
+              began: float, compile: str = "off") -> tuple[Plan, float]:
     """(plan, expected seconds from now). Times a few steps of both stages.
 
-    began: time.monotonic() at the start of the budget. Raises InputError for a short budget.
+    began: time.monotonic() at the start of the budget. compile: of `fastest_pace`.
+    Raises InputError for a short budget.
     """
     probe = (recipe.budget or 0) * 0.015 + PROBE
     first, second = stages
     made_up = torch.randn(len(train_set), *first_shape(first))
     labels = torch.zeros(len(train_set), dtype=torch.long)
-    device = next(second.loss_module.parameters()).device
-    give_latents(second, recipe, made_up.to(device), labels)
+    give_latents(second, recipe, made_up.to(second.device), labels)
     step_1 = first.seconds_per_step(probe)
-    precision, step_2 = time_precisions(recipe.precision,
-                                        lambda name: second.seconds_per_step(probe, name))
-    second.use_precision(precision)
+    steps_1, steps_2 = first.length(len(train_set)), second.length(len(train_set))
+    precision, compiled, step_2 = fastest_pace(second, recipe.precision, compile, probe,
+                                               lambda step: recipe.budget or steps_2 * step)
     preview = seconds_per_preview(second,
                                   sampling_settings(recipe, second.loss_module.denoiser.schedule),
-                                  made_up.to(device))
+                                  made_up.to(second.device))
     encoding = seconds_to_encode(first, train_set.images)
 
-    steps_1, steps_2 = first.length(len(train_set)), second.length(len(train_set))
     if recipe.budget is None:
         previews = previews_within(steps_2 * step_2, preview)
     else:
@@ -95,7 +93,7 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
                              f"and previews take about {before:.0f} s here before the first step "
                              f"of each stage: give --budget {3 * before:.0f}s or more")
     plan = Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2,
-                preview_every=-(-steps_2 // previews), precision=precision,
+                preview_every=-(-steps_2 // previews), precision=precision, compiled=compiled,
                 images=ImageDigests.of(train_set, test_set, recipe.diffusion.uses_labels))
     return plan, encoding + steps_1 * step_1 + steps_2 * step_2 + previews * preview
 
@@ -109,29 +107,6 @@ def previews_within(seconds: float, preview: float) -> int:
     return max(1, min(PREVIEWS, int(PREVIEW_SHARE * seconds / preview)))
 
 
-@torch.inference_mode()
-def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> float:
-    """Two grids of 16 samples, two test losses over 2,000 latents, two denoising errors."""
-    denoiser = stage.loss_module.denoiser
-
-    def forward(count: int) -> float:
-        x = latents[:1].repeat(count, 1, 1)
-        t = torch.zeros(count, dtype=torch.long, device=x.device)
-        began = time.perf_counter()
-        for _ in range(3):
-            denoiser(x, t).x0.sum().item()
-        return (time.perf_counter() - began) / 3
-
-    nfe = settings.nfe(denoiser.schedule)
-    return 2 * (nfe * forward(16) + 8 * forward(250) + 2 * len(LOG_SNRS) * forward(LATENTS))
-
-
-def seconds_to_encode(stage: Stage, images: Tensor) -> float:
-    sample, began = images[:2000], time.perf_counter()
-    raw_tokens(stage.loss_module.autoencoder, sample)
-    return (time.perf_counter() - began) * len(images) / len(sample)
-
-
 def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
     """Steps and expected time, with notes on what is too short."""
     form = "%H:%M" if seconds < 12 * 3600 else "%d %B, %H:%M" if seconds < 3e7 else "%Y"
@@ -143,6 +118,8 @@ def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
             f"(until about {end})")
     if recipe.precision == "auto":
         text += f"\nprecision {plan.precision}: the faster one here"
+    if plan.compiled:
+        text += "\nthe denoiser is compiled, which makes its steps faster"
     decay = recipe.training.ema_decay
     if decay and plan.denoiser_steps < 3 / (1 - decay):
         text += (f"\nnote: the EMA averages about {1 / (1 - decay):,.0f} steps: in a short run it "

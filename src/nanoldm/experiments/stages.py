@@ -31,14 +31,14 @@ class Stage:
     """
 
     def __init__(self, name: str, loss_module: nn.Module, training: Training, seed: int,
-                 matrices: list[nn.Parameter] | None = None, compiled: bool = False):
+                 matrices: list[nn.Parameter] | None = None):
         self.name, self.loss_module, self.training, self.seed = name, loss_module, training, seed
         rate = training.learning_rate
         self.optimizers = make_optimizers(training.optimizer, loss_module, rate, matrices or [])
         averaging = training.ema_decay or training.ema_power
         self.ema = EMA(loss_module, training.ema_decay, training.ema_power) if averaging else None
         self.averaged = self.ema.module if self.ema else loss_module
-        self.module = torch.compile(loss_module, dynamic=False) if compiled else loss_module
+        self.use_compiler(False)
         self.batches: Callable[[int], Batches]
 
     def length(self, images: int) -> int:
@@ -58,6 +58,14 @@ class Stage:
         return fit(self.module, self.batches(start), self.optimizers, steps=steps, start=start,
                    learning_rate=learning_rate, gradient_clip=self.training.gradient_clip,
                    ema=self.ema, seed=self.seed)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.loss_module.parameters()).device
+
+    def use_compiler(self, use: bool) -> None:
+        """Compile the step (torch.compile) when it is taken first, or do not."""
+        self.module = torch.compile(self.loss_module, dynamic=False) if use else self.loss_module
 
     def use_precision(self, precision: str) -> None:
         """Compute the denoiser, also that of the EMA, and Muon in "fp32" or "bf16"."""
@@ -129,8 +137,7 @@ def new_network(recipe: Recipe, autoencoder: ConvAE, labels: int) -> nn.Module:
     return NETWORKS[recipe.network.kind](**shape, labels=labels, **options)
 
 
-def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int,
-                   compiled: bool = False) -> Stage:
+def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int) -> Stage:
     """The training of the denoiser; `give_latents` adds its batches. labels: from `label_count`."""
     with seeded(recipe.seed, Stream.DENOISER, Stream.INITIAL_WEIGHTS):
         network = new_network(recipe, autoencoder, labels)
@@ -139,7 +146,7 @@ def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int,
     loss = DenoisingLoss(denoiser, recipe.diffusion.loss_weighting)
     seed = generator(recipe.seed, Stream.DENOISER).initial_seed()
     loss = loss.to(autoencoder.latent_mean.device)
-    return Stage("denoiser", loss, recipe.training, seed, network.matrices(), compiled)
+    return Stage("denoiser", loss, recipe.training, seed, network.matrices())
 
 
 def give_latents(stage: Stage, recipe: Recipe, latents: Tensor, labels: Tensor) -> None:

@@ -33,12 +33,13 @@ from nanoldm.experiments.stages import (
     parameter_count,
     raw_tokens,
 )
+from nanoldm.experiments.timing import COMPILE
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import FILE, load_settings
 from nanoldm.utils.config import flat
 from nanoldm.utils.device import check_compiler
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.files import load_tensors, save_tensors, weights_digest, write_json
 from nanoldm.utils.limits import gigabytes
 from nanoldm.utils.text import shell
@@ -47,15 +48,16 @@ from nanoldm.utils.text import shell
 class Run:
     """A training run of a recipe in a folder.
 
-    compiled: train the denoiser through torch.compile. A run gives the same weights bit for bit
-        only if it is compiled again.
+    compile: train the denoiser through torch.compile: "on", "off", or "auto", if that pays. A
+        run that was compiled is compiled again when it is resumed, to give the same weights.
     began: time.monotonic() at the start of the recipe's budget (default: now).
     """
 
     def __init__(self, folder: str | Path, recipe: Recipe, device: torch.device | str = "cpu",
-                 compiled: bool = False, began: float | None = None):
+                 compile: str = "auto", began: float | None = None):
         self.folder, self.recipe, self.device = RunFolder(folder), recipe, device
-        self.compiled, self.began = compiled, time.monotonic() if began is None else began
+        check_choice("compile", compile, COMPILE)
+        self.compile, self.began = compile, time.monotonic() if began is None else began
         self.data: tuple[ImageSet, ImageSet]
 
     def train(self) -> "Run":
@@ -78,8 +80,11 @@ class Run:
             print(f"the run is finished, but its model is damaged ({damage}): it is made again "
                   f"from {source}")
         stages = self.build_stages()
-        plan = plan or self.new_plan(stages)
-        stages.denoiser.use_precision(plan.precision)
+        if plan:
+            stages.denoiser.use_precision(plan.precision)
+            stages.denoiser.use_compiler(plan.compiled)
+        else:
+            plan = self.new_plan(stages)
         with folder.locked():
             self.train_autoencoder(stages.autoencoder, plan)
             self.train_denoiser(stages, plan)
@@ -114,12 +119,13 @@ class Run:
                   f"run already, and the command would {end}")
             return
         print("timing a few steps ...", flush=True)
-        print(describe(self.recipe, *make_plan(self.recipe, stages, *self.data, self.began)))
+        plan, seconds = make_plan(self.recipe, stages, *self.data, self.began, self.compile)
+        print(describe(self.recipe, plan, seconds))
         print(f"dry run: nothing was written. The run would be in {self.folder.path}")
 
     def prepare(self) -> None:
         """Check what can be checked before any work, and load the images."""
-        if self.compiled:
+        if self.compile == "on":
             check_compiler(self.device)
         check_one_process()
         check_run(self.folder, self.recipe)
@@ -130,7 +136,7 @@ class Run:
         check_room(recipe, self.train_set, self.device)
         first = autoencoder_stage(recipe, self.train_set.images, self.device)
         labels = label_count(recipe, self.train_set)
-        second = denoiser_stage(recipe, first.loss_module.autoencoder, labels, self.compiled)
+        second = denoiser_stage(recipe, first.loss_module.autoencoder, labels)
         return Stages(first, second)
 
     def resumed_plan(self, record: bool = True) -> Plan | None:
@@ -150,7 +156,7 @@ class Run:
         folder = self.folder
         for note in self.train_set.notes:
             print(f"images: {note}")
-        plan, seconds = make_plan(self.recipe, stages, *self.data, self.began)
+        plan, seconds = make_plan(self.recipe, stages, *self.data, self.began, self.compile)
         print(describe(self.recipe, plan, seconds))
         with folder.locked():
             if folder.plan.exists():  # written while this one was planned

@@ -1,0 +1,84 @@
+"""How long the parts of a run take on this machine, and which form of the denoiser is fastest."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nanoldm.diffusion import LOG_SNRS
+from nanoldm.experiments.stages import Stage, raw_tokens
+from nanoldm.pipeline.denoising_error import LATENTS
+from nanoldm.pipeline.precision import GAIN, time_precisions
+from nanoldm.pipeline.settings import Sampling
+from nanoldm.utils.device import check_compiler
+from nanoldm.utils.errors import InputError
+
+COMPILE = ("auto", "on", "off")
+PAYS = 300.0  # seconds of training from which compiling pays, which takes about 30 s
+
+
+class Pace(NamedTuple):
+    """How a stage takes its steps, and the seconds of one."""
+
+    precision: str
+    compiled: bool
+    seconds: float
+
+
+def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
+                 duration: Callable[[float], float]) -> Pace:
+    """Find and set the precision of the denoiser, and whether its step is compiled.
+
+    precision: "fp32", "bf16", or "auto": the faster one.
+    compile: "on", "off", or "auto": if the training takes PAYS seconds, there is a compiler, and it
+        makes the steps faster.
+    probe: seconds for each timing.
+    duration: seconds of a step -> seconds of the training.
+    """
+    precision, eager = time_precisions(precision,
+                                       lambda name: stage.seconds_per_step(probe, name))
+    stage.use_precision(precision)
+    pays = duration(eager) >= PAYS
+    if compile == "off" or (compile == "auto" and not (pays and can_compile(stage))):
+        return Pace(precision, False, eager)
+    stage.use_compiler(True)
+    compiled = stage.seconds_per_step(probe)
+    if compile == "auto" and GAIN * compiled > eager:
+        stage.use_compiler(False)
+        return Pace(precision, False, eager)
+    return Pace(precision, True, compiled)
+
+
+def can_compile(stage: Stage) -> bool:
+    """Whether torch.compile works here; prints why not."""
+    try:
+        check_compiler(stage.device)
+        return True
+    except InputError as error:
+        print(f"note: {error}; the run goes on without")
+        return False
+
+
+@torch.inference_mode()
+def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> float:
+    """Two grids of 16 samples, two test losses over 2,000 latents, two denoising errors."""
+    denoiser = stage.loss_module.denoiser
+
+    def forward(count: int) -> float:
+        x = latents[:1].repeat(count, 1, 1)
+        t = torch.zeros(count, dtype=torch.long, device=x.device)
+        began = time.perf_counter()
+        for _ in range(3):
+            denoiser(x, t).x0.sum().item()
+        return (time.perf_counter() - began) / 3
+
+    nfe = settings.nfe(denoiser.schedule)
+    return 2 * (nfe * forward(16) + 8 * forward(250) + 2 * len(LOG_SNRS) * forward(LATENTS))
+
+
+def seconds_to_encode(stage: Stage, images: Tensor) -> float:
+    sample, began = images[:2000], time.perf_counter()
+    raw_tokens(stage.loss_module.autoencoder, sample)
+    return (time.perf_counter() - began) * len(images) / len(sample)
