@@ -1,5 +1,5 @@
 """One contender of throughput.py, in a process of its own: networks of one width, depth, heads and
-tokens, used as their users would.
+tokens, used as their users would, in fp32 or bf16 (autocast), eager or compiled.
 
 It reads names of Worker's methods from standard input, one a line, and answers each with a line of
 JSON.
@@ -35,7 +35,6 @@ class Contender(NamedTuple):
     # noise (B, 49, 6) -> what REVERSE_STEPS of its own sampler make of it
     sample: Callable[[Tensor], Tensor]
     ours: bool = False  # then torch is set up as every command of ours sets it up
-    compiled: bool = False
 
 
 class OnMaps(nn.Module):
@@ -57,16 +56,17 @@ def tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)  # (B, 49, 6)
 
 
-def nanoldm(compiled: bool = False) -> Contender:
+def nanoldm() -> Contender:
     denoiser = Denoiser(DiffusionNet(), NoiseSchedule("cosine", TIMESTEPS))
 
     def sample(x: Tensor) -> Tensor:
+        denoiser.precision = "bf16" if torch.is_autocast_enabled(x.device.type) else "fp32"
         denoiser.to(x.device)
         visited = trailing(TIMESTEPS - 1, REVERSE_STEPS)
         return list(ddpm(Clamped(denoiser, LIMIT), x, denoiser.schedule, visited,
                          lambda: torch.randn_like(x)))[-1][0]
 
-    return Contender(denoiser.network, sample, ours=True, compiled=compiled)
+    return Contender(denoiser.network, sample, ours=True)
 
 
 def diffusers() -> Contender:
@@ -106,15 +106,19 @@ def smalldiffusion() -> Contender:
                      sample)
 
 
-CONTENDERS = {"nanoldm": nanoldm, "nanoldm --compile": lambda: nanoldm(compiled=True),
-              "diffusers": diffusers, "smalldiffusion": smalldiffusion}
+LIBRARIES = {"nanoldm": nanoldm, "diffusers": diffusers, "smalldiffusion": smalldiffusion}
+PRECISIONS = ("fp32", "bf16")
+# "diffusers, bf16, compiled" -> (library, precision, whether it is compiled)
+CONTENDERS = {", ".join((name, precision, *["compiled"] * compiled)): (name, precision, compiled)
+              for compiled in (False, True) for precision in PRECISIONS for name in LIBRARIES}
 
 
 class Worker:
     """A contender and what can be asked of it. Every answer is a dictionary of numbers."""
 
     def __init__(self, name: str, batch_size: int, threads: int | None, device: str):
-        self.contender, self.batch_size, self.device = CONTENDERS[name](), batch_size, device
+        library, self.precision, self.compiled = CONTENDERS[name]
+        self.contender, self.batch_size, self.device = LIBRARIES[library](), batch_size, device
         if self.contender.ours:
             prepare_torch(device, threads)
         elif threads:
@@ -123,8 +127,9 @@ class Worker:
             if not parameter.any():
                 nn.init.normal_(parameter, std=0.02)        # no work is spared on zeros
         self.network = self.contender.network.to(device)
-        self.loss = DenoisingLoss(Denoiser(self.network,
-                                           NoiseSchedule("cosine", TIMESTEPS))).to(device)
+        denoiser = Denoiser(self.network, NoiseSchedule("cosine", TIMESTEPS))
+        denoiser.precision = self.precision
+        self.loss = DenoisingLoss(denoiser).to(device)
 
     def facts(self) -> dict[str, Any]:
         return {"parameters": sum(p.numel() for p in self.network.parameters() if p.requires_grad)}
@@ -137,7 +142,7 @@ class Worker:
         optimizer = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad],
                                       lr=5e-4, fused=True)
         latents = torch.randn(max(10_000, self.batch_size), 49, 6, device=self.device)
-        loss = torch.compile(self.loss, dynamic=False) if self.contender.compiled else self.loss
+        loss = torch.compile(self.loss, dynamic=False) if self.compiled else self.loss
         return fit(loss, latent_batches(latents, self.batch_size, TIMESTEPS, seed=0), [optimizer],
                    steps=sys.maxsize, learning_rate=lambda step: 5e-4, gradient_clip=1.0,
                    ema=EMA(self.loss, 0.999) if self.contender.ours else None)
@@ -154,10 +159,12 @@ class Worker:
         """Images and seconds, as if for all TIMESTEPS steps."""
         if self.network.training:
             self.network.eval()
-            if self.contender.compiled:
+            if self.compiled:
                 self.network.compile(dynamic=False)
         began = time.perf_counter()
-        self.contender.sample(torch.randn(SAMPLED, 49, 6, device=self.device)).sum().item()
+        x = torch.randn(SAMPLED, 49, 6, device=self.device)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            self.contender.sample(x).sum().item()
         return {"images": SAMPLED,
                 "seconds": (time.perf_counter() - began) * TIMESTEPS / REVERSE_STEPS}
 
@@ -173,26 +180,32 @@ class Worker:
                 * (1 if sys.platform == "darwin" else 1024) / 1e6}
 
     def products(self) -> dict[str, Any]:
-        """What matrix products cost: GFLOP of those in one training step; GFLOP/s of a large one,
-        and of those in the linear layers.
+        """What matrix products cost: GFLOP of those in one training step; and in each precision
+        GFLOP/s of a large one, and of those in the linear layers.
         """
         x0 = torch.randn(2, 49, 6, device=self.device)
         t = torch.zeros(2, dtype=torch.long, device=self.device)
         with FlopCounterMode(display=False) as counter:
             self.loss(x0, t, x0).backward()
-        square = torch.randn(4096, 4096, device=self.device)
+        return {"step_gflop": counter.get_total_flops() / len(x0) * self.batch_size / 1e9,
+                "gflops": {"fp32": self.speeds(torch.float32),
+                           "bf16": self.speeds(torch.bfloat16)}}
+
+    def speeds(self, dtype: torch.dtype) -> dict[str, float]:
+        """GFLOP/s of matrix products."""
+        options = dict(device=self.device, dtype=dtype)
+        square = torch.randn(4096, 4096, **options)
         flop = seconds = 0.0
         for inputs, outputs in LAYERS:
-            x, gradient = (torch.randn(self.batch_size * 49, width, device=self.device)
+            x, gradient = (torch.randn(self.batch_size * 49, width, **options)
                            for width in (inputs, outputs))
-            weight = torch.randn(outputs, inputs, device=self.device)
+            weight = torch.randn(outputs, inputs, **options)
             flop += 3 * 2 * x.numel() * outputs  # forward, gradient of x, gradient of the weight
             seconds += fastest(lambda x=x, w=weight: x @ w.T)
             seconds += fastest(lambda g=gradient, w=weight: g @ w)
             seconds += fastest(lambda g=gradient, x=x: g.T @ x)
-        return {"step_gflop": counter.get_total_flops() / len(x0) * self.batch_size / 1e9,
-                "sgemm_gflops": {"large": 2 * 4096**3 / fastest(lambda: square @ square) / 1e9,
-                                 "layers": flop / seconds / 1e9}}
+        return {"large": 2 * 4096**3 / fastest(lambda: square @ square) / 1e9,
+                "layers": flop / seconds / 1e9}
 
 
 def fastest(product: Callable[[], Tensor], times: int = 5) -> float:

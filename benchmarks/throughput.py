@@ -1,10 +1,11 @@
 """python benchmarks/throughput.py --out bench.json: how fast this machine trains and samples,
-beside what it could do and beside other implementations.
+beside what it could do and beside other implementations, in fp32 and bf16, eager and compiled.
 
 Contenders live in processes of their own (contenders.py), each set up as its users would find it,
 and take turns: a machine that is busy for a moment slows down all of them.
 """
 
+import itertools
 import json
 import platform
 import statistics
@@ -33,10 +34,11 @@ from nanoldm.utils.tables import printed
 
 TASKS = {"train": "training", "sample": "sampling"}
 RIVALS = ("diffusers", "smalldiffusion")
+OURS = "nanoldm, fp32"
 COLD_STARTS = 3
 MOST_ROUNDS, MOST_BATCH = 10_000, 1_000_000
 CONTENDER = Path(__file__).with_name("contenders.py")
-STEP_BYTES = 8e6        # of memory for each image of a training step, about
+STEP_BYTES = 3e7        # of memory for each image of a training step, about: four processes
 
 
 class Process:
@@ -89,17 +91,16 @@ def bench(out: str | Path = "bench.json", *, rounds: int = 5, batch_size: int = 
     within("--batch", batch_size, 1, MOST_BATCH)
     check_memory(STEP_BYTES * batch_size, f"a training step of {batch_size:,} images",
                  "give a smaller --batch")
-    missing = absent(device)
-    for reason in missing.values():
-        print(f"note: {reason}")
+    contenders = present(device)
     settings = dict(batch_size=batch_size, threads=threads, device=device)
     report = {"nanoldm": __version__, "torch": torch.__version__, "machine": machine(), **settings,
-              "rounds": rounds,
-              "contenders": {name: {} for name in CONTENDERS if name not in missing}}
-    with Process("nanoldm", **settings) as ours:
+              "rounds": rounds, "contenders": {name: {} for name in contenders}}
+    with Process(OURS, **settings) as ours:
         report |= ours.ask("products")
-    for task in TASKS:
-        compete(task, report["contenders"], rounds, settings)
+    forms = [CONTENDERS[name][1:] for name in contenders]
+    for task, form in itertools.product(TASKS, dict.fromkeys(forms)):  # few processes at a time
+        compete(task, {name: report["contenders"][name] for name in contenders
+                       if CONTENDERS[name][1:] == form}, rounds, settings)
     report["cold_start"] = cold_start(threads, device)
     write_json(out, report)
     show(report)
@@ -107,15 +108,19 @@ def bench(out: str | Path = "bench.json", *, rounds: int = 5, batch_size: int = 
     return report
 
 
-def absent(device: str) -> dict[str, str]:
-    """The contenders that cannot run here, and why."""
-    missing = {name: f"{name} is not installed: pip install {name} to compare with it"
-               for name in RIVALS if not find_spec(name)}
+def present(device: str) -> list[str]:
+    """The contenders that can run here. Prints why others cannot."""
+    missing = [name for name in RIVALS if not find_spec(name)]
+    for name in missing:
+        print(f"note: {name} is not installed: pip install {name} to compare with it")
+    compiler = True
     try:
         check_compiler(device)
     except InputError as error:
-        missing["nanoldm --compile"] = str(error)
-    return missing
+        compiler = False
+        print(f"note: {error}")
+    return [name for name, (library, _, compiled) in CONTENDERS.items()
+            if library not in missing and compiled <= compiler]
 
 
 def machine() -> str:
@@ -135,30 +140,38 @@ def machine() -> str:
 
 def compete(task: str, contenders: dict[str, dict[str, Any]], rounds: int,
             settings: dict[str, Any]) -> None:
-    """Let all contenders do `task` in turns, in new processes; add their images per second and
-    memory to what is known of them.
+    """Let contenders and nanoldm in fp32, eager, do `task` in turns, in new processes. Add to what
+    is known of them: their images per second, how many times as fast that is as nanoldm in fp32,
+    eager, and memory.
     """
+    rates, ratios = f"{task}_images_per_second", f"{task}_times_nanoldm"
     with ExitStack() as stack:
-        processes = {name: stack.enter_context(Process(name, **settings)) for name in contenders}
-        # and compiling
-        for name, process in tqdm(processes.items(), desc=f"{TASKS[task]}: warming up",
-                                  unit="contender"):
+        processes = {name: stack.enter_context(Process(name, **settings))
+                     for name in {OURS: None} | contenders}
+        for process in tqdm(processes.values(), desc=f"{TASKS[task]}: warming up, compiling",
+                            unit="contender"):
             process.ask(task)
-            contenders[name] |= process.ask("facts") | {f"{task}_images_per_second": []}
+        for name, facts in contenders.items():
+            facts |= processes[name].ask("facts") | {rates: [], ratios: []}
         for _ in tqdm(range(rounds), desc=TASKS[task], unit="round"):
-            for name, process in processes.items():
-                answer, rates = process.ask(task), contenders[name][f"{task}_images_per_second"]
-                rates.append(answer["images"] / answer["seconds"])
-        for name, process in processes.items():
-            contenders[name][f"{task}_peak_mb"] = process.ask("memory")["peak_mb"]
+            answers = {name: process.ask(task) for name, process in processes.items()}
+            speeds = {name: answer["images"] / answer["seconds"]
+                      for name, answer in answers.items()}
+            for name, facts in contenders.items():
+                facts[rates].append(speeds[name])
+                facts[ratios].append(speeds[name] / speeds[OURS])
+        for name, facts in contenders.items():
+            facts[f"{task}_peak_mb"] = processes[name].ask("memory")["peak_mb"]
 
 
-def speed(contenders: dict[str, dict[str, Any]], name: str, task: str) -> tuple[float, float]:
-    """Median images per second of a contender, and how many times as fast that is as nanoldm in the
-    same round (median).
+def speed(contenders: dict[str, dict[str, Any]], name: str, other: str,
+          task: str) -> tuple[float, float]:
+    """Median images per second of a contender, and how many times as fast that is as another one
+    in the same round (median).
     """
-    own, ours = (contenders[who][f"{task}_images_per_second"] for who in (name, "nanoldm"))
-    return statistics.median(own), statistics.median(a / b for a, b in zip(own, ours, strict=True))
+    own, theirs = (contenders[who][f"{task}_images_per_second"] for who in (name, other))
+    return statistics.median(own), statistics.median(a / b
+                                                     for a, b in zip(own, theirs, strict=True))
 
 
 def cold_start(threads: int | None, device: str) -> dict[str, float]:
@@ -186,29 +199,40 @@ def cold_start(threads: int | None, device: str) -> dict[str, float]:
 
 def show(report: dict[str, Any]) -> None:
     """The report for the terminal."""
-    contenders, gflop, large = report[
-        "contenders"
-    ], report["step_gflop"], report["sgemm_gflops"]["large"]
-    print(f"{report['machine']}; torch {report['torch']} on {report['device']}\nmatrix products: "
-          f"{large:.0f} GFLOP/s large, {report['sgemm_gflops']['layers']:.0f} at the shapes of the "
-          f"layers; a training step of {report['batch_size']} images has {gflop:.1f} GFLOP of them")
-    grid = Table("", "parameters", "training step", "of large products", "training, images/s",
+    contenders, gflop = report["contenders"], report["step_gflop"]
+    print(f"{report['machine']}; torch {report['torch']} on {report['device']}\na training step of "
+          f"{report['batch_size']} images has {gflop:.1f} GFLOP of matrix products:")
+    for precision, speeds in report["gflops"].items():
+        floor = gflop / speeds["large"]
+        print(f"  {precision}: {speeds['large']:.0f} GFLOP/s large, {speeds['layers']:.0f} at the "
+              f"shapes of the layers; at the speed of the large ones {floor:.3f} s")
+    grid = Table("", "training step", "of large products", "training, images/s",
                  "sampling, images/s", "memory, training", caption_justify="left",
-                 caption="In brackets: how many times as fast as nanoldm. Sampling: 100 reverse "
-                 f"steps (timed over 20). Medians of {report['rounds']} rounds in which all take "
-                 "turns.")
+                 caption="In brackets: how many times as fast as nanoldm in the same form, and as "
+                 "nanoldm in fp32, eager. Sampling: 100 reverse steps (timed over 20). Medians of "
+                 f"{report['rounds']} rounds in which all take turns.")
     for name, facts in contenders.items():
-        training, ratio = speed(contenders, name, "train")
-        sampling = speed(contenders, name, "sample")
-        seconds = report["batch_size"] / training
-        share = f"{gflop / seconds / large:.0%}" if name.startswith("nanoldm") else "–"
-        grid.add_row(name, f"{facts['parameters']:,}", f"{seconds:.3f} s", share,
-                     f"{training:.0f} ({ratio:.2f})", "{:.1f} ({:.2f})".format(*sampling),
+        library, precision, _ = CONTENDERS[name]
+        same, (seconds, share) = name.replace(library, "nanoldm", 1), limit(report, name)
+        texts = []
+        for task in TASKS:
+            rate, ratio = speed(contenders, name, same, task)
+            base = statistics.median(facts[f"{task}_times_nanoldm"])
+            texts.append(f"{rate:.1f} ({ratio:.2f}, {base:.2f})")
+        grid.add_row(name, f"{seconds:.3f} s", f"{share:.0%}", *texts,
                      f"{facts['train_peak_mb']:,.0f} MB")
     print(printed(grid))
     start = report["cold_start"]
     print(f"cold start: {start['sample']:.1f} s from `nanoldm sample --n 1` to a picture; "
           f"importing torch: {start['import_torch']:.1f} s")
+
+
+def limit(report: dict[str, Any], name: str) -> tuple[float, float]:
+    """Seconds of a training step, and the share of the speed of large products that it reaches."""
+    rates = report["contenders"][name]["train_images_per_second"]
+    seconds = report["batch_size"] / statistics.median(rates)
+    large = report["gflops"][CONTENDERS[name][1]]["large"]
+    return seconds, report["step_gflop"] / seconds / large
 
 
 if __name__ == "__main__":

@@ -18,16 +18,16 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import contenders as worker_module  # noqa: E402
 import throughput as bench  # noqa: E402
-from contenders import CONTENDERS, Worker  # noqa: E402
+from contenders import CONTENDERS, LIBRARIES, Worker  # noqa: E402
 
-NAMES = ["nanoldm", "diffusers", "smalldiffusion"]
+NAMES = [f"{library}, fp32" for library in LIBRARIES]
 
 
 @pytest.fixture(scope="module")
 def workers():
     yield {name: Worker(name, batch_size=4, threads=None, device="cpu") for name in NAMES}
     torch.set_flush_denormal(False)
-    torch.set_float32_matmul_precision("highest")           # what Worker("nanoldm") has set
+    torch.set_float32_matmul_precision("highest")           # what Worker("nanoldm, fp32") has set
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,15 +62,16 @@ def test_the_products_of_a_step_are_counted(workers):
     tokens, linear = 4 * 49, 4 * (128 * 384 + 128 * 128 + 2 * 128 * 512)
     attention = 4 * 4 * 4 * 6 * 49 * 49 * 32
     floor = 2 * (3 * tokens * linear + attention) / 1e9
-    products = workers["nanoldm"].products()
+    products = workers[bench.OURS].products()
     # the rest: first and last layer, time embedding, modulation
     assert floor < products["step_gflop"] < 1.03 * floor
-    assert min(products["sgemm_gflops"].values()) > 0.1     # GFLOP/s
+    for speeds in products["gflops"].values():
+        assert min(speeds.values()) > 0.1                   # GFLOP/s
 
 
 def test_a_contender_that_fails_is_named():
-    with bench.Process("nanoldm", batch_size=4, threads=1, device="cpu") as process, pytest.raises(
-            TrainingError, match=r"nanoldm failed in 'dance': AttributeError"):
+    with bench.Process(bench.OURS, batch_size=4, threads=1, device="cpu") as process, pytest.raises(
+            TrainingError, match=r"nanoldm, fp32 failed in 'dance': AttributeError"):
         process.ask("dance")
     with bench.Process("no-such-contender", batch_size=4, threads=1,
                        device="cpu") as process, pytest.raises(TrainingError,
@@ -82,7 +83,16 @@ def test_a_contender_that_fails_is_named():
 def test_ratios_are_taken_within_a_round():
     contenders = {"nanoldm": {"train_images_per_second": [100.0, 50.0, 10.0]},
                   "other": {"train_images_per_second": [50.0, 20.0, 8.0]}}
-    assert bench.speed(contenders, "other", "train") == (20.0, 0.5)         # 0.5, 0.4, 0.8
+    assert bench.speed(contenders, "other", "nanoldm", "train") == (20.0, 0.5)  # 0.5, 0.4, 0.8
+
+
+def test_the_share_of_a_step_is_taken_of_the_products_of_its_precision():
+    report = {"batch_size": 256, "step_gflop": 60.0,
+              "gflops": {"fp32": {"large": 300.0}, "bf16": {"large": 1200.0}},
+              "contenders": {"nanoldm, fp32": {"train_images_per_second": [640.0]},
+                             "nanoldm, bf16": {"train_images_per_second": [1280.0]}}}
+    assert bench.limit(report, "nanoldm, fp32") == (0.4, 0.5)
+    assert bench.limit(report, "nanoldm, bf16") == (0.2, 0.25)
 
 
 # an ARM says no name
@@ -97,13 +107,13 @@ def test_processors_of_one_name_are_told_apart(cpuinfo, said, monkeypatch, tmp_p
     assert bench.machine().startswith(said)
 
 
-def test_what_is_not_installed_is_said_and_left_out(monkeypatch):
+def test_what_is_not_installed_is_said_and_left_out(monkeypatch, capsys):
     monkeypatch.setattr(bench, "find_spec", lambda name: None)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    missing = bench.absent("cpu")
-    assert list(missing) == ["diffusers", "smalldiffusion", "nanoldm --compile"]
-    assert "pip install diffusers" in missing["diffusers"]
-    assert "C++ compiler" in missing["nanoldm --compile"]
+    assert bench.present("cpu") == ["nanoldm, fp32", "nanoldm, bf16"]
+    said = capsys.readouterr().out
+    assert "pip install diffusers" in said
+    assert "C++ compiler" in said
 
 
 @pytest.mark.parametrize(("options", "message"),
@@ -135,4 +145,4 @@ def test_the_command_measures_everything_and_writes_it(tmp_path):
 def test_a_turn_is_timed_from_the_first_step_to_the_last_loss(monkeypatch, workers):
     clock = count()
     monkeypatch.setattr(worker_module.time, "perf_counter", lambda: next(clock))
-    assert workers["nanoldm"].train()["seconds"] == 1
+    assert workers[bench.OURS].train()["seconds"] == 1

@@ -38,6 +38,7 @@ def test_guidance_of_a_model_without_labels_is_an_error_before_sampling(tiny_pip
 def test_an_interrupted_generation_continues(tiny_pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr(samples, "SAVE_EVERY", 4)
     monkeypatch.setattr(tiny_pipeline, "batch_size", 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     generate, calls = tiny_pipeline.generate, []
 
     def stop_in_the_second_batch(seeds, *args, **options):
@@ -90,7 +91,8 @@ def test_the_cost_is_the_sum_over_missing_images(monkeypatch):
 
     monkeypatch.setattr(samples.time, "perf_counter", lambda: clock[0])
     denoiser = SimpleNamespace(schedule=NoiseSchedule())
-    model = SimpleNamespace(images_per_batch=4, generate=generate, denoiser=denoiser)
+    model = SimpleNamespace(images_per_batch=2, batches_at_a_time=2, generate=generate,
+                            denoiser=denoiser)
     parts = [SimpleNamespace(model=model, missing=range(count), nfe=nfe)
              for count, nfe in ((8, 5), (4, 1), (0, 9))]
     assert samples.seconds(parts) == pytest.approx(2 * (1 + 2 * 5) + (1 + 2 * 1))

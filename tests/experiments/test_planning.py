@@ -1,3 +1,4 @@
+import contextlib
 import re
 import time
 
@@ -120,6 +121,26 @@ def test_a_long_training_is_compiled_and_a_short_one_is_not(clocked, length, pay
     assert not plain.compiled
     if "budget" in length:
         assert plan.denoiser_steps > 1.9 * plain.denoiser_steps or not compiled
+
+
+@pytest.mark.parametrize(("device", "mode"), [("cuda", "reduce-overhead"), ("cpu", "default")])
+def test_on_a_gpu_a_compiled_step_uses_cuda_graphs(device, mode, monkeypatch):
+    options = {}
+    monkeypatch.setattr(torch, "compile", lambda module, **given: options.update(given))
+    monkeypatch.setattr(Stage, "device", torch.device(device))
+    autoencoder_stage(RECIPES["mnist"](), IMAGES).use_compiler(True)
+    assert options == {"dynamic": False, "mode": mode}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_step_sets_the_random_state_only_for_dropout(dropout, monkeypatch):
+    recipe = RECIPES["mnist"]().replace(network={"dropout": dropout, "width": 32, "depth": 1})
+    stage, keys = denoiser_stage(recipe, ConvAE(8), 0), []
+    give_latents(stage, recipe, torch.randn(512, 4, 6), torch.zeros(512))
+    monkeypatch.setattr("nanoldm.training.loop.seeded",
+                        lambda *key, **_: contextlib.nullcontext(keys.append(key)))
+    list(stage.run(1))
+    assert len(keys) == (1 if dropout else 0)
 
 
 def test_compiling_that_does_not_help_or_does_not_work_is_left_out(clocked, monkeypatch, capsys):

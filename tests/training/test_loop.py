@@ -125,6 +125,31 @@ def test_a_truncated_checkpoint_is_an_error_by_name(tmp_path):
         load_checkpoint(path, deepcopy(model), [adamw(model)])
 
 
+class Overwriting(Regression):
+    """Overwrites the loss of the last step, as a CUDA graph does."""
+
+    last = torch.zeros(())
+
+    def forward(self, **batch):
+        self.last.detach().zero_()
+        self.last = super().forward(**batch)
+        return self.last
+
+
+def test_losses_are_kept_though_their_memory_is_used_again():
+    own, overwritten = (
+        [step.loss for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate)]
+        for model in (Regression(), Overwriting()))
+    torch.testing.assert_close(overwritten, own)
+
+
+def test_no_random_state_is_saved_where_nothing_is_random(monkeypatch):
+    monkeypatch.setattr("nanoldm.training.loop.seeded", None)  # cannot be called
+    model = Regression()
+    assert len(list(fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate,
+                        seed=None))) == 3
+
+
 def test_a_module_is_trained_where_it_lies_whatever_device_accelerate_chose(monkeypatch):
     from accelerate import PartialState
     PartialState()

@@ -101,7 +101,7 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
 
     def losses(compiled=False):
         loss = DenoisingLoss(Denoiser(deepcopy(model.denoiser.network), schedule))
-        module = torch.compile(loss) if compiled else loss
+        module = torch.compile(loss, fullgraph=True) if compiled else loss
         optimizers = make_optimizers("AdamW", loss, 1e-4)
         steps = fit(module, batches(), optimizers, steps=200, learning_rate=lambda step: 1e-4,
                     gradient_clip=1.0)
@@ -145,6 +145,37 @@ def test_matrix_products_on_a_gpu_keep_their_precision(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(device, "use_onednn", lambda: pytest.fail("only for the CPU"))
     assert prepare_torch("cuda") == torch.device("cuda")
+
+
+def test_tf32_is_a_setting_of_gpus_that_is_taken_back():
+    owners = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [owner.allow_tf32 for owner in owners]
+    for use in (True, False):
+        device.use_tf32(torch.device("cuda"), use)
+        assert [owner.allow_tf32 for owner in owners] == [use, use]
+    for owner, use in zip(owners, before, strict=True):
+        owner.allow_tf32 = use
+    device.use_tf32(torch.device("cpu"), False)
+    with pytest.raises(InputError, match="tf32 needs a CUDA GPU, and this is cpu: choose fp32"):
+        device.use_tf32(torch.device("cpu"), True)
+
+
+class StandIn:
+    """A tensor that notes how it is copied."""
+
+    def __init__(self, *calls):
+        self.calls = calls
+
+    def pin_memory(self):
+        return StandIn(*self.calls, "pinned")
+
+    def to(self, device, non_blocking=False):
+        return StandIn(*self.calls, device.type, non_blocking)
+
+
+def test_a_copy_to_a_gpu_does_not_wait():
+    assert device.move(StandIn(), torch.device("cuda")).calls == ("pinned", "cuda", True)
+    assert device.move(StandIn(), torch.device("cpu")).calls == ("cpu", False)
 
 
 @pytest.mark.parametrize(("options", "message"),

@@ -64,8 +64,8 @@ class ModelMachine(Machine):
     """Where and how precisely a command computes with a model."""
 
     # Precision of the denoiser: fp32; bf16 (matrix products in bfloat16, for processors with
-    # matrix units and GPUs); or auto, the faster one here.
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    # matrix units and GPUs); tf32 (for CUDA GPUs); or auto, the faster of fp32 and bf16.
+    precision: Literal["fp32", "tf32", "bf16", "auto"] = "fp32"
 
     def load(self, model: str) -> "LatentDiffusion":
         """The model on the device."""

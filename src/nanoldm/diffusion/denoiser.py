@@ -28,8 +28,9 @@ class Denoiser(nn.Module):
     x_t: (B, tokens, channels); t: (B,) integers in 0 ... T-1, or (1,) for one timestep of the whole
     batch; label: (B,) or None -> Estimate.
     prediction: what the network predicts, a name of `PREDICTIONS`.
-    precision: an attribute, "fp32" or "bf16". bf16 multiplies matrices in bfloat16 (autocast, with
-        3 significant digits); weights, outputs and everything outside the network stay float32.
+    precision: an attribute, "fp32", "tf32" or "bf16". bf16 multiplies matrices in bfloat16
+        (autocast, with 3 significant digits); weights, outputs and everything outside the network
+        stay float32. tf32 is a setting of the whole process (`utils.device.use_tf32`).
     Raises InputError for an unknown prediction, and for epsilon on a schedule that reaches alpha 0.
     """
 

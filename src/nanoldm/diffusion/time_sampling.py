@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from nanoldm.utils.device import move
+
 DISTRIBUTIONS = ("uniform", "logit-normal")
 
 
@@ -23,4 +25,4 @@ def sample_noise_levels(x0: Tensor, timesteps: int, stream: torch.Generator,
     else:
         t = torch.randint(timesteps, (len(x0),), generator=stream)
     eps = torch.randn(x0.shape, generator=stream)
-    return {"t": t.to(x0.device), "eps": eps.to(x0.device)}
+    return {"t": move(t, x0.device), "eps": move(eps, x0.device)}

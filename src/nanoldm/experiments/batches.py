@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.training.batches import batch_indices
+from nanoldm.utils.device import move
 from nanoldm.utils.seeding import Stream, generator
 
 Batches = Iterator[dict[str, Tensor]]
@@ -15,7 +16,7 @@ Batches = Iterator[dict[str, Tensor]]
 def image_batches(images: Tensor, batch_size: int, seed: int, start: int = 0) -> Batches:
     """images: (N, C, S, S) uint8 -> {"image": (B, C, S, S) in [0, 1]} from step `start` on."""
     for _, index in batch_indices(len(images), batch_size, seed, start):
-        yield {"image": images[index.to(images.device)].float() / 255}
+        yield {"image": images[move(index, images.device)].float() / 255}
 
 
 def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, start: int = 0,
@@ -30,9 +31,9 @@ def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, 
         2207.12598, algorithm 1).
     """
     for step, index in batch_indices(len(latents), batch_size, seed, start):
-        x0, stream = latents[index.to(latents.device)], generator(seed, Stream.NOISE, step)
+        x0, stream = latents[move(index, latents.device)], generator(seed, Stream.NOISE, step)
         batch = {"x0": x0, **sample_noise_levels(x0, timesteps, stream, distribution)}
         if labels is not None:
             dropped = torch.rand(len(index), generator=stream) < label_dropout
-            batch["label"] = labels[index].masked_fill(dropped, -1).to(latents.device)
+            batch["label"] = move(labels[index].masked_fill(dropped, -1), latents.device)
         yield batch

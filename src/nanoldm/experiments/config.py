@@ -139,9 +139,9 @@ class Recipe(Config):
     # Wall time of the whole run, in seconds or such as 10m or 1h30m: decides the steps of the
     # denoiser.
     budget: Annotated[float, Field(gt=0, le=3.6e6)] | None
-    # Of the denoiser: fp32; bf16 (matrix products in bfloat16, weights in float32); or auto, the
-    # faster one on this machine, measured when the run starts.
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    # Of the denoiser: fp32; bf16 (matrix products in bfloat16, weights in float32); tf32 (for CUDA
+    # GPUs); or auto, the faster of fp32 and bf16 on this machine, measured when the run starts.
+    precision: Literal["fp32", "tf32", "bf16", "auto"] = "fp32"
     # The images.
     data: Data
     # The convolutional autoencoder.

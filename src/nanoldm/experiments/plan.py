@@ -33,7 +33,7 @@ class Plan(Config):
     autoencoder_steps: Length
     denoiser_steps: Length
     preview_every: Length  # steps between two sample grids
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the denoiser
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the denoiser
     compiled: bool = False  # the denoiser's training step
     images: ImageDigests
     finished: bool = False

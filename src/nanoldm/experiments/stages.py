@@ -13,10 +13,11 @@ from nanoldm.data.clusters import cluster_count
 from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
 from nanoldm.experiments.batches import Batches, image_batches, latent_batches
 from nanoldm.experiments.config import Recipe, Training
-from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss
+from nanoldm.models import NETWORKS, ConvAE, Dropout, ReconstructionLoss
 from nanoldm.training import EMA, Step, fit, make_optimizers
 from nanoldm.training.batches import epoch_length
 from nanoldm.training.muon import Muon
+from nanoldm.utils.device import use_tf32
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import check_images, images_at_a_time, to_float
 from nanoldm.utils.seeding import Stream, generator, seeded
@@ -41,6 +42,11 @@ class Stage:
         self.use_compiler(False)
         self.batches: Callable[[int], Batches]
 
+    @property
+    def drops(self) -> bool:
+        """Whether the network has dropout, which draws random numbers in each step."""
+        return any(isinstance(part, Dropout) and part.p for part in self.loss_module.modules())
+
     def length(self, images: int) -> int:
         """Steps of the whole training."""
         return self.training.steps or self.training.epochs * epoch_length(
@@ -57,18 +63,24 @@ class Stage:
 
         return fit(self.module, self.batches(start), self.optimizers, steps=steps, start=start,
                    learning_rate=learning_rate, gradient_clip=self.training.gradient_clip,
-                   ema=self.ema, seed=self.seed)
+                   ema=self.ema, seed=self.seed if self.drops else None)
 
     @property
     def device(self) -> torch.device:
         return next(self.loss_module.parameters()).device
 
     def use_compiler(self, use: bool) -> None:
-        """Compile the step (torch.compile) when it is taken first, or do not."""
-        self.module = torch.compile(self.loss_module, dynamic=False) if use else self.loss_module
+        """Compile the step (torch.compile) when it is taken first, or do not.
+
+        On a GPU, CUDA graphs start all its kernels at once (mode reduce-overhead).
+        """
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+        self.module = (torch.compile(self.loss_module, dynamic=False, mode=mode) if use
+                       else self.loss_module)
 
     def use_precision(self, precision: str) -> None:
-        """Compute the denoiser, also that of the EMA, and Muon in "fp32" or "bf16"."""
+        """Compute the denoiser, also that of the EMA, and Muon in a precision of `PRECISIONS`."""
+        use_tf32(self.device, precision == "tf32")
         muon = [optimizer for optimizer in self.optimizers if isinstance(optimizer, Muon)]
         for each in (self.loss_module.denoiser, self.averaged.denoiser, *muon):
             each.precision = precision
@@ -82,7 +94,8 @@ class Stage:
             self.use_precision(precision)
         weights = deepcopy(self.loss_module.state_dict())
         times: list[float] = []
-        for _ in self.run(1000):
+        for step in self.run(1000):
+            step.loss.item()  # waits for a GPU
             times.append(time.perf_counter())
             if len(times) > 3 and times[-1] - times[0] > seconds:
                 break

@@ -31,7 +31,7 @@ def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
                  duration: Callable[[float], float]) -> Pace:
     """Find and set the precision of the denoiser, and whether its step is compiled.
 
-    precision: "fp32", "bf16", or "auto": the faster one.
+    precision: of the recipe.
     compile: "on", "off", or "auto": if the training takes PAYS seconds, there is a compiler, and it
         makes the steps faster.
     probe: seconds for each timing.
@@ -80,5 +80,5 @@ def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> fl
 
 def seconds_to_encode(stage: Stage, images: Tensor) -> float:
     sample, began = images[:2000], time.perf_counter()
-    raw_tokens(stage.loss_module.autoencoder, sample)
+    raw_tokens(stage.loss_module.autoencoder, sample).sum().item()  # waits for a GPU
     return (time.perf_counter() - began) * len(images) / len(sample)

@@ -14,6 +14,7 @@ from nanoldm.pipeline.components import Components, Seeds
 from nanoldm.pipeline.labels import Labels, label_tensor, random_labels
 from nanoldm.pipeline.precision import keep_casts
 from nanoldm.pipeline.settings import Sampling, capped
+from nanoldm.pipeline.threads import Stopped, map_batches
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.ranges import seed_list
@@ -146,14 +147,18 @@ class LatentDiffusion(Components):
         """Images of all seeds, in batches."""
         memory = 8 * len(seeds) * math.prod(self.image_shape)
         check_memory(memory, f"{len(seeds):,} images", "generate fewer at a time")
-        images, count, steps = [], self.images_per_batch, len(settings.timesteps)
+        count, steps = self.images_per_batch, len(settings.timesteps)
         options = dict(desc="sampling", unit="step", delay=1, disable=not progress)
-        with tqdm(total=len(seeds) * steps, **options) as bar, keep_casts(self.device):
-            for k in range(0, len(seeds), count):
-                part = slice(k, k + count)
-                rows = (None if all_ is None else all_[part] for all_ in (labels, x_T))
-                part_labels, part_x_T = rows
-                for x, _ in self.sample(seeds[part], part_labels, settings, part_x_T, wrap):
+
+        def generate(part: slice, stopped: Stopped) -> Tensor:
+            own = [None if rows is None else rows[part] for rows in (labels, x_T)]
+            with keep_casts(self.device):
+                for x, _ in self.sample(seeds[part], own[0], settings, own[1], wrap):
                     bar.update(len(x))
-                images.append(self.decode(x))
-        return torch.cat(images)
+                    if stopped():
+                        break
+            return self.decode(x)
+
+        with tqdm(total=len(seeds) * steps, **options) as bar:
+            batches = [slice(k, k + count) for k in range(0, len(seeds), count)]
+            return torch.cat(map_batches(generate, batches, self.batches_at_a_time))

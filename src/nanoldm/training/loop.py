@@ -1,6 +1,7 @@
 """The training loop."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ class Step(NamedTuple):
 def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]],
         optimizers: Sequence[torch.optim.Optimizer], *, steps: int,
         learning_rate: Callable[[int], float], start: int = 0, gradient_clip: float | None = None,
-        ema: EMA | None = None, seed: int = 0) -> Iterator[Step]:
+        ema: EMA | None = None, seed: int | None = 0) -> Iterator[Step]:
     """Take steps start + 1 ... steps and yield after each update of the weights and the EMA.
 
     loss_module: returns the loss of a batch; it may be compiled by torch.compile.
@@ -32,14 +33,15 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]],
     learning_rate: learning_rate(k) is the rate of step k = 0, 1, ...
     gradient_clip: largest norm of the whole gradient (None: no limit).
     ema: moving average of the weights.
-    seed: of dropout.
+    seed: of dropout; None if loss_module draws no random numbers.
     """
     device = next(loss_module.parameters()).device
     loss_module.train()
     for step, batch in zip(range(start, steps), batches, strict=False):  # batches may be endless
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(step)
-        with seeded(seed, Stream.DROPOUT, step, device=device):
+        torch.compiler.cudagraph_mark_step_begin()  # results of the last step may be overwritten
+        with nullcontext() if seed is None else seeded(seed, Stream.DROPOUT, step, device=device):
             loss = loss_module(**batch)
         loss_module.zero_grad()
         loss.backward()
@@ -49,4 +51,4 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]],
             optimizer.step()
         if ema:
             ema.update(step + 1)
-        yield Step(step + 1, loss.detach(), grad_norm, learning_rate(step))
+        yield Step(step + 1, loss.detach().clone(), grad_norm, learning_rate(step))

@@ -55,6 +55,25 @@ def check_compiler(device: torch.device | str) -> None:
         raise InputError(f"compile does not work here ({one_line(error)}): {fix}") from None
 
 
+def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on `device`. A GPU copies it while the CPU goes on."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def use_tf32(device: torch.device, use: bool) -> None:
+    """Let a GPU round factors of float32 products to 3 digits (TF32), for the whole process.
+
+    Raises InputError for `use` on another device.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = use
+    elif use:
+        raise InputError(f"precision tf32 needs a CUDA GPU, and this is {device.type}: choose "
+                         "fp32, bf16 or auto")
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors: saves 18,000 page faults per training step."""
     trim_threshold, mmap_threshold = -1, -3  # from malloc.h
