@@ -120,7 +120,7 @@ BAD_INPUT = {
     "evaluate --samples digits.npz --n 1000": "leave out --n, --compile, --precision and",
     "train mnist --precision tf32": "tf32 needs a CUDA GPU, and this is cpu: choose fp32, bf16 or",
     "sample mnist --precision tf32": "tf32 needs a CUDA GPU, and this is cpu",
-    "train mnist --compile maybe": "choose one of auto, on, off",
+    "train mnist --compile maybe": "Expected one of ('auto', 'on', 'off')",
     "train mnist --epochs 0": "--training.epochs is 0: input should be greater than 0",
     "train mnist --epochs 2 --budget 5m": "give one of them",
     "train mnist --budget soon": "such as 90s, 20m or 1h30m",

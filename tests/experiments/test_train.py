@@ -125,6 +125,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one
     assert logged == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_is_the_same_training(nanoldm, tiny_options, trained_run):
     finished = nanoldm("train", "mnist", *tiny_options, "--steps", 40, "--out", "compiled",
@@ -145,6 +146,7 @@ def test_compiling_without_a_compiler_is_an_error_before_the_run_begins(nanoldm,
     assert not (nanoldm.folder / "no-compiler").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(
     nanoldm, tiny_options, trained_run
 ):

@@ -43,7 +43,7 @@ def test_a_model_with_a_given_precision_measures_nothing(precision, tiny_pipelin
 
 
 def test_an_unknown_precision_is_an_error(tiny_pipeline):
-    with pytest.raises(InputError, match="unknown precision 'fp16': choose one of fp32, bf16"):
+    with pytest.raises(InputError, match="unknown precision 'fp16': choose one of fp32, tf32"):
         tiny_pipeline.use_precision("fp16")
 
 

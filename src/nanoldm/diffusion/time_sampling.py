@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from nanoldm.utils.device import move
-
 DISTRIBUTIONS = ("uniform", "logit-normal")
 
 
@@ -17,7 +15,7 @@ def sample_noise_levels(x0: Tensor, timesteps: int, stream: torch.Generator,
 
         t = floor(timesteps sigmoid(z))        z ~ N(0, 1)
 
-    stream: a CPU generator, so that every device gets the same values.
+    stream: a CPU generator, so that every device gets the same values. The result is on the CPU.
     """
     if distribution == "logit-normal":
         t = (torch.randn(len(x0), generator=stream).sigmoid() * timesteps).long()
@@ -25,4 +23,4 @@ def sample_noise_levels(x0: Tensor, timesteps: int, stream: torch.Generator,
     else:
         t = torch.randint(timesteps, (len(x0),), generator=stream)
     eps = torch.randn(x0.shape, generator=stream)
-    return {"t": move(t, x0.device), "eps": move(eps, x0.device)}
+    return {"t": t, "eps": eps}

@@ -32,8 +32,8 @@ def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, 
     """
     for step, index in batch_indices(len(latents), batch_size, seed, start):
         x0, stream = latents[move(index, latents.device)], generator(seed, Stream.NOISE, step)
-        batch = {"x0": x0, **sample_noise_levels(x0, timesteps, stream, distribution)}
+        values = sample_noise_levels(x0, timesteps, stream, distribution)
         if labels is not None:
             dropped = torch.rand(len(index), generator=stream) < label_dropout
-            batch["label"] = move(labels[index].masked_fill(dropped, -1), latents.device)
-        yield batch
+            values["label"] = labels[index].masked_fill(dropped, -1)
+        yield {"x0": x0} | {name: move(value, x0.device) for name, value in values.items()}

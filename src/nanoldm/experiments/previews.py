@@ -49,11 +49,11 @@ def denoiser_preview(folder: RunFolder, recipe: Recipe, stage: Stage,
     """
     # Uniform timesteps for every recipe: test losses are comparable.
     stream = generator(recipe.seed, Stream.TEST_LOSS)
-    levels = sample_noise_levels(latents, recipe.diffusion.timesteps, stream)
-    test = {"x0": latents, **levels}
+    test = sample_noise_levels(latents, recipe.diffusion.timesteps, stream)
     raw, averaged = models.values()
     if raw.classes:
-        test["label"] = known_labels(labels, raw.classes).to(latents.device)
+        test["label"] = known_labels(labels, raw.classes)
+    test = {"x0": latents} | {name: value.to(latents.device) for name, value in test.items()}
 
     def preview(step: int) -> Values:
         stage.loss_module.eval()
