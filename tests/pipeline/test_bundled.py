@@ -1,5 +1,8 @@
 """The bundled models generate digits, as an independent classifier sees them."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -39,3 +42,10 @@ def test_the_fast_one_with_labels_needs_no_guidance():
     ]
     images = model.generate(range(200), labels=labels)
     assert (probabilities_of(images).argmax(1) == torch.tensor(labels)).double().mean() >= 0.95
+
+
+def test_a_model_is_loaded_and_used_without_importing_the_compiler():
+    """The compiler's import would take as long as that of torch."""
+    code = ("import sys, nanoldm; nanoldm.LatentDiffusion.from_pretrained('mnist-fast').generate(1)"
+            "; sys.exit('torch._dynamo' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

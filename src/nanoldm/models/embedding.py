@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nanoldm.utils.errors import InputError
 
@@ -21,7 +22,7 @@ class SinusoidalTimeEmbedding(nn.Module):
         super().__init__()
         if dim % 2 or dim < 4:
             raise InputError(f"the time embedding needs an even width of at least 4, got {dim}")
-        exponent = torch.arange(dim // 2, dtype=torch.float64) / (dim // 2 - 1)
+        exponent = torch.arange(dim // 2, dtype=torch.float64, device="cpu") / (dim // 2 - 1)
         freq = torch.exp(-math.log(10000) * exponent).float()
         self.register_buffer("freq", freq, persistent=False)
 
@@ -38,7 +39,14 @@ class TimeEmbedder(nn.Sequential):
                          nn.Linear(4 * width, width))
 
 
-class LabelEmbedding(nn.Embedding):
+def learned_vectors(count: int, width: int) -> nn.Parameter:
+    """(count, width) from N(0, 0.02^2)."""
+    vectors = torch.empty(count, width)
+    # normal_ on the meta device, where sizes are compared, would import the compiler: 1.5 s.
+    return nn.Parameter(vectors if vectors.is_meta else vectors.normal_(std=0.02))
+
+
+class LabelEmbedding(nn.Module):
     """A learned vector per label and one for "no label" (Ho and Salimans 2022, arXiv 2207.12598).
 
     label: (B,) integers in -1 ... labels - 1, -1 = no label -> (B, width). None (no image of the
@@ -46,8 +54,8 @@ class LabelEmbedding(nn.Embedding):
     """
 
     def __init__(self, labels: int, width: int):
-        super().__init__(labels + 1, width)                           # row 0: no label
-        nn.init.normal_(self.weight, std=0.02)
+        super().__init__()
+        self.weight = learned_vectors(labels + 1, width)              # row 0: no label
 
     def forward(self, label: Tensor | None) -> Tensor:
-        return self.weight[:1] if label is None else super().forward(label + 1)
+        return self.weight[:1] if label is None else F.embedding(label + 1, self.weight)

@@ -3,10 +3,9 @@
 import math
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import Tensor, nn
 
-from nanoldm.models.embedding import LabelEmbedding, TimeEmbedder
+from nanoldm.models.embedding import LabelEmbedding, TimeEmbedder, learned_vectors
 from nanoldm.utils.errors import InputError, check_choice
 
 POSITIONS = ("rope", "rope+learned")
@@ -95,8 +94,7 @@ class DenoisingNetwork(nn.Module):
         self.time = TimeEmbedder(shape.width)
         self.label = LabelEmbedding(shape.labels, shape.width) if shape.labels else None
         learned = shape.position == "rope+learned"
-        self.position = (nn.Parameter(0.02 * torch.randn(shape.patches, shape.width)) if learned
-                         else None)
+        self.position = learned_vectors(shape.patches, shape.width) if learned else None
 
     @property
     def labels(self) -> int:

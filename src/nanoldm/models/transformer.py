@@ -63,8 +63,9 @@ class RoPE(nn.Module):
         super().__init__()
         if dim % 2:
             raise InputError(f"RoPE rotates pairs: choose an even width of a head, got {dim}")
-        frequency = base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-        position = torch.arange(tokens, dtype=torch.float64)[:, None]
+        options = dict(dtype=torch.float64, device="cpu")
+        frequency = base ** (-torch.arange(0, dim, 2, **options) / dim)
+        position = torch.arange(tokens, **options)[:, None]
         theta = position * frequency                                  # (tokens, dim/2)
         rotation = torch.stack((theta.cos(), theta.sin()), -1).float()
         self.register_buffer("rotation", rotation, persistent=False)  # (tokens, dim/2, 2)
