@@ -114,8 +114,10 @@ def call_main(arguments: list[str], folder: Path) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="session")
 def tiny_options(digits) -> list[str]:
-    """Options that make any recipe train in seconds: 288 digits of 8x8 pixels."""
-    return ["--data", f"folder:{digits}", "--size", "8", "--ae-epochs", "4", "--threads", "1"]
+    """Options that make any recipe train in seconds: 288 digits of 8x8 pixels, a small network."""
+    return ["--data", f"folder:{digits}", "--size", "8", "--ae-epochs", "4", "--threads", "1",
+            "--network.width", "64", "--network.depth", "2", "--network.heads", "2",
+            "--network.hidden", "128"]
 
 
 @pytest.fixture(scope="session")

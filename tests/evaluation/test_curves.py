@@ -76,7 +76,7 @@ def test_a_training_logs_the_denoising_error_of_both_weights_and_the_gates(train
         assert len(last[name]) == 12
         assert 0 < last[name][0] < last[name][-1]  # more noise, more error
     gates = [record["gates"] for record in records if "gates" in record]
-    assert {len(row) for row in gates} == {8}  # attention and feed-forward of 4 blocks
+    assert {len(row) for row in gates} == {4}  # attention and feed-forward of 2 blocks
     assert max(gates[0]) < 0.01 < min(gates[-1])
 
 

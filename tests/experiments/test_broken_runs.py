@@ -16,6 +16,8 @@ from nanoldm.experiments.train import Run
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.utils.files import digest, load_tensors, read_json, write_json
 
+TINY = {"width": 32, "depth": 1, "heads": 2, "hidden": 64}
+
 
 def train(recipe, folder):
     """A finished run -> its folder."""
@@ -24,7 +26,7 @@ def train(recipe, folder):
 
 def tiny_recipe(digits, **training):
     return RECIPES["mnist"]().replace(data={"name": f"folder:{digits}", "size": 8},
-                                      autoencoder_training={"epochs": 1},
+                                      network=TINY, autoencoder_training={"epochs": 1},
                                       training={"steps": 60} | training)
 
 
@@ -76,7 +78,7 @@ def test_images_with_changed_labels_do_not_continue_a_run_that_uses_labels(digit
     shutil.copytree(digits, tmp_path / "digits")
     recipe = RECIPES["mnist-conditional"]().replace(
         data={"name": f"folder:{tmp_path / 'digits'}", "size": 8}, training={"steps": 1},
-        autoencoder_training={"epochs": 1}
+        network=TINY, autoencoder_training={"epochs": 1}
     )
     train(recipe, tmp_path / "run")
     last = max((tmp_path / "digits" / "0").iterdir())
