@@ -34,7 +34,8 @@ def new_stage(model, images, compiled: bool):
 
     recipe = RECIPES["mnist"]()
     stage = denoiser_stage(recipe, model.autoencoder, 0)
-    stage.use_compiler(compiled)
+    if compiled:
+        stage.use_compiler(True)
     latents = model.encode(to_float(images))
     give_latents(stage, recipe, latents, torch.full((len(latents),), -1))
     return stage

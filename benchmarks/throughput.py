@@ -91,7 +91,7 @@ def bench(out: str | Path = "bench.json", *, rounds: int = 5, batch_size: int = 
     within("--batch", batch_size, 1, MOST_BATCH)
     check_memory(STEP_BYTES * batch_size, f"a training step of {batch_size:,} images",
                  "give a smaller --batch")
-    contenders = present(device)
+    contenders = available(device)
     settings = dict(batch_size=batch_size, threads=threads, device=device)
     report = {"nanoldm": __version__, "torch": torch.__version__, "machine": machine(), **settings,
               "rounds": rounds, "contenders": {name: {} for name in contenders}}
@@ -108,7 +108,7 @@ def bench(out: str | Path = "bench.json", *, rounds: int = 5, batch_size: int = 
     return report
 
 
-def present(device: str) -> list[str]:
+def available(device: str) -> list[str]:
     """The contenders that can run here. Prints why others cannot."""
     missing = [name for name in RIVALS if not find_spec(name)]
     for name in missing:

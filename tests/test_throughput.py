@@ -110,7 +110,7 @@ def test_processors_of_one_name_are_told_apart(cpuinfo, said, monkeypatch, tmp_p
 def test_what_is_not_installed_is_said_and_left_out(monkeypatch, capsys):
     monkeypatch.setattr(bench, "find_spec", lambda name: None)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert bench.present("cpu") == ["nanoldm, fp32", "nanoldm, bf16"]
+    assert bench.available("cpu") == ["nanoldm, fp32", "nanoldm, bf16"]
     said = capsys.readouterr().out
     assert "pip install diffusers" in said
     assert "C++ compiler" in said

@@ -91,8 +91,7 @@ def test_the_cost_is_the_sum_over_missing_images(monkeypatch):
 
     monkeypatch.setattr(samples.time, "perf_counter", lambda: clock[0])
     denoiser = SimpleNamespace(schedule=NoiseSchedule())
-    model = SimpleNamespace(images_per_batch=2, batches_at_a_time=2, generate=generate,
-                            denoiser=denoiser)
+    model = SimpleNamespace(images_at_a_time=4, generate=generate, denoiser=denoiser)
     parts = [SimpleNamespace(model=model, missing=range(count), nfe=nfe)
              for count, nfe in ((8, 5), (4, 1), (0, 9))]
     assert samples.seconds(parts) == pytest.approx(2 * (1 + 2 * 5) + (1 + 2 * 1))

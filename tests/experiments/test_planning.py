@@ -108,12 +108,13 @@ def test_the_end_of_a_run_of_days_has_a_date(clocked, seconds, end):
     assert re.search(end, describe(RECIPES["mnist"](), plan_for()[0], seconds))
 
 
-@pytest.mark.parametrize("length", [{"budget": 600}, {"training": {"steps": 1000}}])
+@pytest.mark.parametrize("length", [{"budget": 750}, {"training": {"steps": 1000}}])
 @pytest.mark.parametrize(("pays", "compiled"), [(599, True), (601, False)])
 def test_a_long_training_is_compiled_and_a_short_one_is_not(clocked, length, pays, compiled,
                                                             monkeypatch):
-    """600 s is the budget, and the time of 1,000 steps."""
-    monkeypatch.setattr(timing, "PAYS", pays)
+    """The denoiser has 600 s of the budget, as much as 1,000 steps take."""
+    monkeypatch.setattr(timing, "COMPILE_FROM", pays)
+    monkeypatch.setattr(timing, "check_compiler", lambda device: None)
     plan, seconds = plan_for("auto", **length)
     assert plan.compiled == compiled
     assert ("compiled" in describe(RECIPES["mnist"](), plan, seconds)) == compiled
@@ -144,13 +145,34 @@ def test_a_step_sets_the_random_state_only_for_dropout(dropout, monkeypatch):
 
 
 def test_compiling_that_does_not_help_or_does_not_work_is_left_out(clocked, monkeypatch, capsys):
-    monkeypatch.setattr(timing, "PAYS", 1)
-    monkeypatch.setattr("test_planning.SPEED_UP", 1.05)
-    assert not plan_for("auto")[0].compiled
-    assert plan_for("on")[0].compiled
+    monkeypatch.setattr(timing, "COMPILE_FROM", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(timing, "check_compiler", lambda device: None)
+        assert plan_for("auto")[0].compiled
+        patch.setattr("test_planning.SPEED_UP", 1.05)
+        assert not plan_for("auto")[0].compiled
+        assert plan_for("on")[0].compiled
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not plan_for("auto")[0].compiled
-    assert "there is no no-such-compiler" in capsys.readouterr().out
+    assert "not compiled (compile needs a C++ compiler" in capsys.readouterr().out
+    with pytest.raises(InputError, match="there is no no-such-compiler"):
+        plan_for("on")
+
+
+def test_a_step_that_cannot_be_compiled_leaves_the_weights_as_they_were(monkeypatch):
+    recipe = RECIPES["mnist"]().replace(network={"width": 32, "depth": 1})
+    stage = denoiser_stage(recipe, ConvAE(8), 0)
+    give_latents(stage, recipe, torch.randn(512, 4, 6), torch.zeros(512))
+    before = digest(stage.loss_module.state_dict())
+    monkeypatch.setattr(timing, "COMPILE_FROM", 0)
+    monkeypatch.setattr(timing, "check_compiler", lambda device: None)
+    monkeypatch.setattr(Stage, "use_compiler",
+                        lambda stage, use: setattr(stage, "module", None if use else
+                                                   stage.loss_module))  # None: fails
+    pace = timing.fastest_pace(stage, "fp32", "auto", 0.02, lambda step: 1.0)
+    assert not pace.compiled
+    assert stage.module is stage.loss_module
+    assert digest(stage.loss_module.state_dict()) == before
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Muon"])

@@ -1,14 +1,12 @@
 """LatentDiffusion: one seed is one image, whatever happens around it."""
 
 import math
-from copy import deepcopy
 
 import pytest
 import torch
 from torch import nn
 
-from nanoldm.diffusion import Denoiser, NoiseSchedule, ddpm
-from nanoldm.models import ConvAE, DiffusionNet
+from nanoldm.diffusion import Denoiser, ddpm
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.seeding import generator, seeded
@@ -208,24 +206,6 @@ def test_images_of_another_shape_are_errors(tiny_pipeline, shape):
     for use in (tiny_pipeline.encode, tiny_pipeline.reconstruct):
         with pytest.raises(InputError, match=r"do not fit: this model needs \(N, 1, 28, 28\)"):
             use(torch.rand(shape))
-
-
-def test_a_batch_has_as_many_images_as_suit_their_tokens(tiny_pipeline):
-    def batch(levels, **options):
-        autoencoder = ConvAE(28, levels=levels)
-        network = DiffusionNet(tokens=autoencoder.tokens, width=32, heads=2, depth=1, **options)
-        return LatentDiffusion(autoencoder, Denoiser(network, NoiseSchedule()), 3.0)
-
-    assert batch(2).images_per_batch == 64  # of 49 tokens
-    assert batch(3).images_per_batch == 196  # of 16
-    assert batch(3, patch=2).images_per_batch == 256  # of 4
-    assert tiny_pipeline.batches_at_a_time == torch.get_num_threads()
-
-
-def test_a_compiled_model_generates_one_batch_at_a_time(tiny_pipeline, monkeypatch):
-    model = deepcopy(tiny_pipeline)
-    monkeypatch.setattr("nanoldm.pipeline.components.check_compiler", lambda device: None)
-    assert model.compile().batches_at_a_time == 1
 
 
 def test_a_batch_size_below_1_is_an_error(tiny_pipeline, monkeypatch):

@@ -15,6 +15,7 @@ from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.pipeline.precision import time_precisions
 from nanoldm.training import fit, make_optimizers
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.files import write_json
 from nanoldm.utils.seeding import generator, seeded
 
 BFLOAT16 = 2**-8  # largest relative error of rounding
@@ -105,10 +106,37 @@ def test_a_stage_sets_the_precision_of_denoiser_ema_and_muon():
     assert stage.loss_module.denoiser.precision == stage.averaged.denoiser.precision == "bf16"
 
 
-def test_a_run_keeps_the_precision_that_it_started_with(digits, tmp_path, monkeypatch):
-    recipe = RECIPES["mnist"]().replace(
+@pytest.fixture
+def recipe(digits):
+    return RECIPES["mnist"]().replace(
         precision="auto", data={"name": f"folder:{digits}", "size": 8}, training={"steps": 4},
         autoencoder_training={"steps": 4}, network={"width": 32, "depth": 1, "heads": 2})
+
+
+@pytest.mark.parametrize(("stored", "option", "compiled"),
+                         [(True, "auto", True), (True, "off", True), (False, "on", False),
+                          (None, "on", True), (None, "auto", False)])
+def test_a_resumed_run_is_compiled_as_it_was(recipe, tmp_path, monkeypatch, capsys, stored, option,
+                                             compiled):
+    """None: the plan of an older version."""
+    run = Run(tmp_path / "run", recipe).train()
+    plan = read_plan(run.folder.plan)
+    content = plan.replace(finished=False, compiled=stored).model_dump()
+    write_json(run.folder.plan, content)
+    used, checked = [], []
+    monkeypatch.setattr("nanoldm.experiments.stages.Stage.use_compiler",
+                        lambda stage, use: setattr(stage, "module", stage.loss_module)
+                        or used.append(use))
+    monkeypatch.setattr("nanoldm.experiments.train.check_compiler", checked.append)
+    capsys.readouterr()
+    Run(tmp_path / "run", recipe, compile=option).train()
+    assert used[-1] == compiled
+    assert checked or not compiled
+    contradicted = (stored, option) in ((True, "off"), (False, "on"))
+    assert ("has no effect" in capsys.readouterr().out) == contradicted
+
+
+def test_a_run_keeps_the_precision_that_it_started_with(recipe, tmp_path, monkeypatch):
     times = {"fp32": 2.0, "bf16": 1.0}
     monkeypatch.setattr("nanoldm.experiments.timing.time_precisions",
                         lambda _, seconds: time_precisions("auto", times.__getitem__))

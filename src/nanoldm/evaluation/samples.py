@@ -23,7 +23,7 @@ from nanoldm.utils.limits import check_memory
 from nanoldm.utils.text import duration
 
 STREAMS = "128 bits"  # of noise: images from other random streams are not reused
-SAVE_EVERY = 256  # images, or a batch of each thread: an interruption loses at most these
+SAVE_EVERY = 256  # images, or up to four times as many, one batch of each thread
 
 
 class SampleFile:
@@ -122,7 +122,7 @@ class SampleSet:
         """(N, C, S, S) uint8, in the order of the seeds."""
         options = dict(desc=caption, unit="image", delay=1, disable=not self.missing)
         with tqdm(total=len(self.missing), **options) as bar:
-            portion = max(SAVE_EVERY, images_at_a_time(self.model))
+            portion = min(max(SAVE_EVERY, self.model.images_at_a_time), 4 * SAVE_EVERY)
             for k in range(0, len(self.missing), portion):
                 batch = self.missing[k : k + portion]
                 labels = [self.labels[seed] for seed in batch] if self.model.classes else None
@@ -138,14 +138,10 @@ class SampleSet:
         return ImageSet(self.images(), torch.tensor(list(self.labels.values())))
 
 
-def images_at_a_time(model: LatentDiffusion) -> int:
-    return model.images_per_batch * model.batches_at_a_time
-
-
 def seconds(sets: Sequence[SampleSet]) -> float:
     """Estimated time for the missing images of sets of one model, from a few steps of one batch."""
     model = sets[0].model
-    batch = max((each.missing for each in sets), key=len)[: images_at_a_time(model)]
+    batch = max((each.missing for each in sets), key=len)[: model.images_at_a_time]
     if not batch:
         return 0.0
     times = []

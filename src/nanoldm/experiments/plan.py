@@ -34,7 +34,7 @@ class Plan(Config):
     denoiser_steps: Length
     preview_every: Length  # steps between two sample grids
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the denoiser
-    compiled: bool = False  # the denoiser's training step
+    compiled: bool | None = None  # the denoiser's training step; None: of an older version
     images: ImageDigests
     finished: bool = False
     model_sha256: dict[str, str] | None = None  # of a finished run: each file of its model
@@ -71,8 +71,9 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
     give_latents(second, recipe, made_up.to(second.device), labels)
     step_1 = first.seconds_per_step(probe)
     steps_1, steps_2 = first.length(len(train_set)), second.length(len(train_set))
+    share = (1 - AUTOENCODER_SHARE) * (recipe.budget or 0)
     precision, compiled, step_2 = fastest_pace(second, recipe.precision, compile, probe,
-                                               lambda step: recipe.budget or steps_2 * step)
+                                               lambda step: share or steps_2 * step)
     preview = seconds_per_preview(second,
                                   sampling_settings(recipe, second.loss_module.denoiser.schedule),
                                   made_up.to(second.device))
@@ -119,7 +120,7 @@ def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
     if recipe.precision == "auto":
         text += f"\nprecision {plan.precision}: the faster one here"
     if plan.compiled:
-        text += "\nthe denoiser is compiled, which makes its steps faster"
+        text += "\nthe denoiser is compiled"
     decay = recipe.training.ema_decay
     if decay and plan.denoiser_steps < 3 / (1 - decay):
         text += (f"\nnote: the EMA averages about {1 / (1 - decay):,.0f} steps: in a short run it "

@@ -43,9 +43,10 @@ class Stage:
         self.batches: Callable[[int], Batches]
 
     @property
-    def drops(self) -> bool:
-        """Whether the network has dropout, which draws random numbers in each step."""
-        return any(isinstance(part, Dropout) and part.p for part in self.loss_module.modules())
+    def has_dropout(self) -> bool:
+        """Whether a step draws random numbers for dropout."""
+        kinds = (Dropout, nn.modules.dropout._DropoutNd)
+        return any(isinstance(part, kinds) and part.p for part in self.loss_module.modules())
 
     def length(self, images: int) -> int:
         """Steps of the whole training."""
@@ -61,9 +62,12 @@ class Stage:
             return self.training.learning_rate * (
                 cosine if self.training.annealing == "cosine" else 1)
 
-        return fit(self.module, self.batches(start), self.optimizers, steps=steps, start=start,
+        batches = self.batches(start)
+        if self.device.type == "cuda" and self.module is not self.loss_module:
+            batches = marked(batches)
+        return fit(self.module, batches, self.optimizers, steps=steps, start=start,
                    learning_rate=learning_rate, gradient_clip=self.training.gradient_clip,
-                   ema=self.ema, seed=self.seed if self.drops else None)
+                   ema=self.ema, seed=self.seed if self.has_dropout else None)
 
     @property
     def device(self) -> torch.device:
@@ -94,17 +98,26 @@ class Stage:
             self.use_precision(precision)
         weights = deepcopy(self.loss_module.state_dict())
         times: list[float] = []
-        for step in self.run(1000):
-            step.loss.item()  # waits for a GPU
-            times.append(time.perf_counter())
-            if len(times) > 3 and times[-1] - times[0] > seconds:
-                break
-        self.loss_module.load_state_dict(weights)
-        if self.ema:
-            self.ema.module.load_state_dict(weights)
-        for optimizer in self.optimizers:
-            optimizer.state.clear()
+        try:
+            for step in self.run(1000):
+                step.loss.item()  # waits for a GPU
+                times.append(time.perf_counter())
+                if len(times) > 3 and times[-1] - times[0] > seconds:
+                    break
+        finally:
+            self.loss_module.load_state_dict(weights)
+            if self.ema:
+                self.ema.module.load_state_dict(weights)
+            for optimizer in self.optimizers:
+                optimizer.state.clear()
         return (times[-1] - times[0]) / (len(times) - 1)  # without the first step, a warm-up
+
+
+def marked(batches: Batches) -> Batches:
+    """Tell CUDA graphs before each batch that they may overwrite the results of the last step."""
+    for batch in batches:
+        torch.compiler.cudagraph_mark_step_begin()
+        yield batch
 
 
 def parameter_count(*modules: nn.Module) -> int:

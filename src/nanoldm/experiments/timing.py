@@ -13,10 +13,10 @@ from nanoldm.pipeline.denoising_error import LATENTS
 from nanoldm.pipeline.precision import GAIN, time_precisions
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.device import check_compiler
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.text import one_line
 
 COMPILE = ("auto", "on", "off")
-PAYS = 300.0  # seconds of training from which compiling pays, which takes about 30 s
+COMPILE_FROM = 240.0  # seconds of training of the denoiser; compiling takes about 30
 
 
 class Pace(NamedTuple):
@@ -32,33 +32,30 @@ def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
     """Find and set the precision of the denoiser, and whether its step is compiled.
 
     precision: of the recipe.
-    compile: "on", "off", or "auto": if the training takes PAYS seconds, there is a compiler, and it
-        makes the steps faster.
+    compile: "on", "off", or "auto": if the training takes COMPILE_FROM seconds, there is a
+        compiler, and it makes the steps faster (by the factor GAIN).
     probe: seconds for each timing.
-    duration: seconds of a step -> seconds of the training.
+    duration: seconds of a step -> seconds of the denoiser's training.
     """
     precision, eager = time_precisions(precision,
                                        lambda name: stage.seconds_per_step(probe, name))
     stage.use_precision(precision)
-    pays = duration(eager) >= PAYS
-    if compile == "off" or (compile == "auto" and not (pays and can_compile(stage))):
+    if compile == "off" or (compile == "auto" and duration(eager) < COMPILE_FROM):
         return Pace(precision, False, eager)
-    stage.use_compiler(True)
-    compiled = stage.seconds_per_step(probe)
-    if compile == "auto" and GAIN * compiled > eager:
-        stage.use_compiler(False)
-        return Pace(precision, False, eager)
-    return Pace(precision, True, compiled)
-
-
-def can_compile(stage: Stage) -> bool:
-    """Whether torch.compile works here; prints why not."""
+    print("compiling the denoiser (about half a minute) ...", flush=True)
     try:
         check_compiler(stage.device)
-        return True
-    except InputError as error:
-        print(f"note: {error}; the run goes on without")
-        return False
+        stage.use_compiler(True)
+        compiled = stage.seconds_per_step(probe)
+    except Exception as error:  # torch raises many kinds
+        if compile == "on":
+            raise
+        print(f"note: the denoiser is not compiled ({one_line(error)})")
+        compiled = float("inf")
+    if compile == "on" or GAIN * compiled < eager:
+        return Pace(precision, True, compiled)
+    stage.use_compiler(False)
+    return Pace(precision, False, eager)
 
 
 @torch.inference_mode()

@@ -38,7 +38,7 @@ from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import FILE, load_settings
 from nanoldm.utils.config import flat
-from nanoldm.utils.device import check_compiler
+from nanoldm.utils.device import check_compiler, use_tf32
 from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.files import load_tensors, save_tensors, weights_digest, write_json
 from nanoldm.utils.limits import gigabytes
@@ -81,8 +81,7 @@ class Run:
                   f"from {source}")
         stages = self.build_stages()
         if plan:
-            stages.denoiser.use_precision(plan.precision)
-            stages.denoiser.use_compiler(plan.compiled)
+            self.continue_as(plan, stages.denoiser)
         else:
             plan = self.new_plan(stages)
         with folder.locked():
@@ -95,6 +94,16 @@ class Run:
         print(f"finished: the model is in {folder.model}, pictures in {folder.samples}. Sample "
               f"from it with: nanoldm sample {shell(folder.path)}")
         return self
+
+    def continue_as(self, plan: Plan, stage: Stage) -> None:
+        """Set precision and compilation of a resumed run as they were. Raises InputError."""
+        compiled = self.compile == "on" if plan.compiled is None else plan.compiled
+        if self.compile != "auto" and compiled != (self.compile == "on"):
+            print(f"note: compile {self.compile} has no effect: a resumed run stays as it is")
+        if compiled:
+            check_compiler(self.device)
+        stage.use_precision(plan.precision)
+        stage.use_compiler(compiled)
 
     def forecast(self) -> None:
         """Print the recipe, sizes, steps, time and memory of the run; write nothing."""
@@ -127,6 +136,7 @@ class Run:
         """Check what can be checked before any work, and load the images."""
         if self.compile == "on":
             check_compiler(self.device)
+        use_tf32(torch.device(self.device), self.recipe.precision == "tf32")
         check_one_process()
         check_run(self.folder, self.recipe)
         self.data = self.train_set, self.test_set = self.recipe.data.load()

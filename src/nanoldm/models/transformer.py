@@ -74,8 +74,9 @@ class RoPE(nn.Module):
         """x: (..., tokens, dim), token k at position k -> the same shape, rotated."""
         # A rotation of a pair is a complex product with e^(i theta). This single kernel makes the
         # training step 1.1 times as fast as four real products (benchmarks/forms.py).
+        # Complex numbers have no bfloat16: autocast on a GPU gives it, that on a CPU does not.
         pairs, rotation = (torch.view_as_complex(part) for part in
-                           (x.unflatten(-1, (-1, 2)), self.rotation[: x.shape[-2]]))
+                           (x.float().unflatten(-1, (-1, 2)), self.rotation[: x.shape[-2]]))
         return torch.view_as_real(pairs * rotation).flatten(-2)
 
 
@@ -85,7 +86,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     q, k, v: (..., tokens, d) -> the same shape.
     """
     if q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v)  # one fused kernel
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)  # one fused kernel
     # On a CPU with oneDNN the fused kernel is three times slower (docs/performance.md).
     weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1)   # (..., tokens, tokens)
     return weights @ v

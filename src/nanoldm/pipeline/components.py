@@ -41,6 +41,7 @@ class Components:
         self.settings = settings or default_settings(denoiser.schedule)
         self.class_names = dict(class_names or {})
         self.batch_size: int | None = None  # images at a time; None: by the device
+        self.compiled = False
         self.name: str | None = None  # what `from_pretrained` loaded
 
     @classmethod
@@ -95,6 +96,7 @@ class Components:
         """
         check_compiler(self.device)
         self.denoiser.network.compile(dynamic=False)
+        self.compiled = True
         return self
 
     def use_precision(self, precision: str) -> Self:
@@ -129,16 +131,22 @@ class Components:
         """`batch_size`, or what suits the device and the network (docs/performance.md)."""
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch_size {self.batch_size}: at least 1 is needed")
-        if self.batch_size or self.device.type != "cpu":
-            return self.batch_size or GPU_BATCH
+        if self.batch_size:
+            return self.batch_size
+        if self.device.type != "cpu":
+            return GPU_BATCH
         patches = self.autoencoder.tokens // getattr(self.denoiser.network, "patch", 1) ** 2
         return max(1, min(CPU_BATCH, CPU_TOKENS // patches))
 
     @property
     def batches_at_a_time(self) -> int:
-        """One for each CPU thread; 1 on a GPU, and if the network is compiled for all threads."""
-        compiled = self.denoiser.network._compiled_call_impl is not None
-        return 1 if compiled or self.device.type != "cpu" else torch.get_num_threads()
+        """One for each CPU thread; 1 on a GPU, and after `compile`, which is for all threads."""
+        return 1 if self.compiled or self.device.type != "cpu" else torch.get_num_threads()
+
+    @property
+    def images_at_a_time(self) -> int:
+        """Of all batches that are computed at a time."""
+        return self.images_per_batch * self.batches_at_a_time
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

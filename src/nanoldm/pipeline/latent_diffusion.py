@@ -14,7 +14,7 @@ from nanoldm.pipeline.components import Components, Seeds
 from nanoldm.pipeline.labels import Labels, label_tensor, random_labels
 from nanoldm.pipeline.precision import keep_casts
 from nanoldm.pipeline.settings import Sampling, capped
-from nanoldm.pipeline.threads import Stopped, map_batches
+from nanoldm.pipeline.threads import Stopped, even_batches, map_batches
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.ranges import seed_list
@@ -37,7 +37,7 @@ class LatentDiffusion(Components):
         labels: one for all images or one per image, as numbers or names, -1 for none. Default:
             `draw_labels(seeds)`.
         x_T: (N, tokens, channels) to start from (default: `noise(seeds)`).
-        wrap: wraps the denoiser, such as `editing.Known`.
+        wrap: wraps the denoiser, such as `editing.Known`. On a CPU it is called by several threads.
         settings: changes of `self.settings`, such as sampler="ddim", steps=20 or guidance=2; or
             settings=Sampling(...).
         Raises InputError for seeds, labels and settings that do not exist or fit the model.
@@ -147,18 +147,17 @@ class LatentDiffusion(Components):
         """Images of all seeds, in batches."""
         memory = 8 * len(seeds) * math.prod(self.image_shape)
         check_memory(memory, f"{len(seeds):,} images", "generate fewer at a time")
-        count, steps = self.images_per_batch, len(settings.timesteps)
-        options = dict(desc="sampling", unit="step", delay=1, disable=not progress)
+        steps, options = len(settings.timesteps), dict(desc="sampling", unit="step", delay=1)
+        batches = even_batches(len(seeds), self.images_per_batch, self.batches_at_a_time)
+        with tqdm(total=len(seeds) * steps, disable=not progress, **options) as bar:
 
-        def generate(part: slice, stopped: Stopped) -> Tensor:
-            own = [None if rows is None else rows[part] for rows in (labels, x_T)]
-            with keep_casts(self.device):
-                for x, _ in self.sample(seeds[part], own[0], settings, own[1], wrap):
-                    bar.update(len(x))
-                    if stopped():
-                        break
-            return self.decode(x)
+            def generate(part: slice, stopped: Stopped) -> Tensor:
+                own = [None if rows is None else rows[part] for rows in (labels, x_T)]
+                with keep_casts(self.device):
+                    for x, _ in self.sample(seeds[part], own[0], settings, own[1], wrap):
+                        bar.update(len(x))
+                        if stopped():
+                            return x
+                    return self.decode(x)
 
-        with tqdm(total=len(seeds) * steps, **options) as bar:
-            batches = [slice(k, k + count) for k in range(0, len(seeds), count)]
             return torch.cat(map_batches(generate, batches, self.batches_at_a_time))

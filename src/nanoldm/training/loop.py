@@ -40,8 +40,6 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]],
     for step, batch in zip(range(start, steps), batches, strict=False):  # batches may be endless
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(step)
-        if device.type == "cuda":  # results of the last step may be overwritten
-            torch.compiler.cudagraph_mark_step_begin()
         with nullcontext() if seed is None else seeded(seed, Stream.DROPOUT, step, device=device):
             loss = loss_module(**batch)
         loss_module.zero_grad()
