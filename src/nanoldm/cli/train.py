@@ -38,7 +38,7 @@ class Train(Machine):
     # Print the recipe, parameters, steps and expected time, and write nothing.
     dry_run: Flag = False
     # Compile the denoiser (torch.compile, needs a C++ compiler): half a minute, then faster steps.
-    # auto: if the training takes at least five minutes.
+    # auto: if the denoiser trains for four minutes or more and its steps become faster.
     compile: Literal["auto", "on", "off"] = "auto"
 
     def run(self) -> None:
