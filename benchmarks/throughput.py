@@ -211,8 +211,9 @@ def show(report: dict[str, Any]) -> None:
                  caption="In brackets: how many times as fast as nanoldm in the same form, and as "
                  "nanoldm in fp32, eager. Sampling: 100 reverse steps (timed over 20). Medians of "
                  f"{report['rounds']} rounds in which all take turns.")
+    grid.columns[0].min_width = max(map(len, RIVALS)) + 1  # with a comma
     for name, facts in contenders.items():
-        library, precision, _ = CONTENDERS[name]
+        library = CONTENDERS[name][0]
         same, (seconds, share) = name.replace(library, "nanoldm", 1), limit(report, name)
         texts = []
         for task in TASKS:
