@@ -4,7 +4,7 @@ time of a training step and of sampling.
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import torch
@@ -16,14 +16,15 @@ from nanoldm import LatentDiffusion
 from nanoldm.experiments.recipes import find_recipe
 from nanoldm.experiments.stages import denoiser_stage, give_latents
 from nanoldm.models import ConvAE
+from nanoldm.training import Step
 from nanoldm.utils.device import prepare_torch
 from nanoldm.utils.tables import printed
 
 STEPS, IMAGES, SAMPLING_STEPS = 4, 64, 20
 
 
-def training(name: str, precision: str, compiled: bool) -> Callable[[], float]:
-    """A function that takes STEPS steps of a recipe and returns the seconds of one."""
+def training_steps(name: str, precision: str, compiled: bool) -> Iterator[Step]:
+    """The steps of a recipe on made-up latents."""
     recipe = find_recipe(name)()
     autoencoder = ConvAE(**recipe.autoencoder.model_dump())
     stage = denoiser_stage(recipe, autoencoder, recipe.diffusion.clusters or 0)
@@ -31,7 +32,12 @@ def training(name: str, precision: str, compiled: bool) -> Callable[[], float]:
     stage.use_compiler(compiled)
     latents = torch.randn(10_000, autoencoder.tokens, autoencoder.latent_channels)
     give_latents(stage, recipe, latents, torch.zeros(10_000, dtype=torch.long))
-    steps = stage.run(10**6)
+    return stage.run(10**6)
+
+
+def training(name: str, precision: str, compiled: bool) -> Callable[[], float]:
+    """A function that takes STEPS steps of a recipe and returns the seconds of one."""
+    steps = training_steps(name, precision, compiled)
 
     def measure() -> float:
         began = time.perf_counter()

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import tyro
+from precision import training_steps
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,9 +22,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from tyro.conf import Positional
 
-from nanoldm.experiments.recipes import find_recipe
-from nanoldm.experiments.stages import denoiser_stage, give_latents
-from nanoldm.models import ConvAE
+from nanoldm.training import Step
 from nanoldm.utils.device import prepare_torch
 from nanoldm.utils.tables import printed
 
@@ -70,16 +69,9 @@ def kind_of(name: str) -> str:
     return next((kind for kind, names in KINDS.items() if name in names), "other loops")
 
 
-def training(name: str, precision: str, compiled: bool) -> Iterator[Any]:
-    """The steps of a recipe on made-up latents."""
-    recipe = find_recipe(name)()
-    autoencoder = ConvAE(**recipe.autoencoder.model_dump())
-    stage = denoiser_stage(recipe, autoencoder, recipe.diffusion.clusters or 0)
-    stage.use_precision(precision)
-    stage.use_compiler(compiled)
-    latents = torch.randn(10_000, autoencoder.tokens, autoencoder.latent_channels)
-    give_latents(stage, recipe, latents, torch.zeros(10_000, dtype=torch.long))
-    steps = stage.run(10**6)
+def training(name: str, precision: str, compiled: bool) -> Iterator[Step]:
+    """The steps of a recipe, after WARM_UP of them."""
+    steps = training_steps(name, precision, compiled)
     for _ in range(WARM_UP):
         next(steps)
     return steps

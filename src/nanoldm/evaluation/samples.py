@@ -139,7 +139,7 @@ class SampleSet:
 
 
 def seconds(sets: Sequence[SampleSet]) -> float:
-    """Estimated time for the missing images of sets of one model, from a few steps of one batch."""
+    """Estimated time for the missing images of sets of one model, from a few steps of some."""
     model = sets[0].model
     batch = max((each.missing for each in sets), key=len)[: model.images_at_a_time]
     if not batch:

@@ -26,8 +26,7 @@ Preview = Callable[[int], Values]  # step -> metrics for the log
 
 def autoencoder_preview(folder: RunFolder, stage: Stage, test_set: ImageSet) -> Preview:
     """Writes samples/reconstructions.png."""
-    device = next(stage.loss_module.parameters()).device
-    test = to_float(test_set.images[:TEST_IMAGES]).to(device)
+    test = to_float(test_set.images[:TEST_IMAGES]).to(stage.device)
 
     @torch.inference_mode()
     def preview(step: int) -> Values:
