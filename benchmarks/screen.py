@@ -28,15 +28,10 @@ from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import Judge
 from nanoldm.evaluation.plots import mean
 from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.latents import normalised_latents
 from nanoldm.experiments.recipes import find_recipe, mnist
-from nanoldm.experiments.stages import (
-    Stage,
-    autoencoder_stage,
-    denoiser_stage,
-    give_latents,
-    label_count,
-    normalised_latents,
-)
+from nanoldm.experiments.stage import Stage
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, give_latents, label_count
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion

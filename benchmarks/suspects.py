@@ -18,14 +18,9 @@ import torch
 
 from nanoldm.data import load
 from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.latents import normalised_latents, raw_tokens
 from nanoldm.experiments.recipes import RECIPES
-from nanoldm.experiments.stages import (
-    autoencoder_stage,
-    denoiser_stage,
-    give_latents,
-    normalised_latents,
-    raw_tokens,
-)
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, give_latents
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.device import prepare_torch

@@ -163,5 +163,5 @@ def animal_recipe(animals):
 @pytest.fixture(scope="session")
 def animal_run(animal_recipe, tmp_path_factory) -> Path:
     """A finished run on them. Shared: do not change it."""
-    from nanoldm.experiments.train import Run
+    from nanoldm.experiments.run import Run
     return Run(tmp_path_factory.mktemp("runs") / "animals", animal_recipe).train().folder.path

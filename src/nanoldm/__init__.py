@@ -22,8 +22,10 @@ EXPORTS = {"nanoldm.pipeline.latent_diffusion": ["LatentDiffusion"],
            "nanoldm.training": ["EMA", "fit"],
            "nanoldm.evaluation.metrics": ["FeatureNet", "density_coverage", "frechet_distance",
                                           "kernel_distance"],
-           "nanoldm.experiments.config": ["Recipe"], "nanoldm.experiments.recipes": ["RECIPES"],
-           "nanoldm.experiments.train": ["Run"],
+           "nanoldm.experiments.config": ["Recipe"],
+           "nanoldm.experiments.recipes": ["RECIPES", "load_recipe"],
+           "nanoldm.experiments.run": ["Run"],
+           "nanoldm.experiments.train": ["train"],
            "nanoldm.utils.errors": ["InputError", "TrainingError"]}
 HOME = {name: module for module, names in EXPORTS.items() for name in names}
 

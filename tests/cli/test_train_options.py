@@ -82,7 +82,7 @@ def test_a_folder_is_stored_as_an_absolute_path(tmp_path, monkeypatch):
      ("--training.learning_rate inf",
       "--training.learning_rate is inf: input should be a finite number"),
      ("--training.ema_decay 1", "--training.ema_decay is 1.*less than 1"),
-     ("--network.kind unet", "invalid choice 'unet'.*DiffusionNet"),
+     ("--network.kind unet", "--network.kind is unet: choose DiffusionNet, Transformer or"),
      ("--seed -1", "--seed is -1: input should be greater than or equal to 0"),
      ("--diffusion.clusters 6", "power of two, such as 4"),
      ("--training.epochs None", "in epochs or in steps"),

@@ -12,7 +12,7 @@ import torch
 from nanoldm import RECIPES, InputError, TrainingError
 from nanoldm.cli import main as cli
 from nanoldm.experiments import plan as planning
-from nanoldm.experiments.train import Run
+from nanoldm.experiments.run import Run
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.utils.files import digest, load_tensors, read_json, write_json
 
@@ -40,7 +40,7 @@ def poison(monkeypatch, number, field, factor):
             there = step.number == number and options["steps"] == 60
             yield step._replace(**{field: getattr(step, field) * factor}) if there else step
 
-    monkeypatch.setattr("nanoldm.experiments.stages.fit", poisoned)
+    monkeypatch.setattr("nanoldm.experiments.stage.fit", poisoned)
 
 
 def test_two_processes_do_not_train_in_one_folder(digits, tmp_path):
@@ -67,7 +67,7 @@ def test_of_two_runs_that_begin_in_one_folder_at_once_the_second_writes_nothing(
         write_json(run.plan, ours[0].model_dump())
         return ours
 
-    monkeypatch.setattr("nanoldm.experiments.train.make_plan", while_another_one_begins)
+    monkeypatch.setattr("nanoldm.experiments.run.make_plan", while_another_one_begins)
     with pytest.raises(InputError, match=r"another process has started a run in .*run"):
         train(recipe, run.path)
     assert read_json(run.recipe)["seed"] == 1

@@ -5,8 +5,9 @@ weights.
 import pytest
 import torch
 
+from nanoldm.experiments.latents import raw_tokens
 from nanoldm.experiments.recipes import mnist
-from nanoldm.experiments.stages import autoencoder_stage, raw_tokens
+from nanoldm.experiments.stages import autoencoder_stage
 from nanoldm.training import EMA, fit
 from nanoldm.utils.errors import InputError
 

@@ -10,8 +10,9 @@ from nanoldm.data.source import Data
 from nanoldm.evaluation.evaluate import evaluate
 from nanoldm.evaluation.feature_training import train_features
 from nanoldm.evaluation.reference import Reference
+from nanoldm.experiments.forecast import forecast
 from nanoldm.experiments.model_card import export
-from nanoldm.experiments.train import Run
+from nanoldm.experiments.run import Run
 from nanoldm.pipeline.own_images import images_of, own_test_set
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, write_json
@@ -85,7 +86,7 @@ def test_replaced_test_images_do_not_continue_the_run_either(animal_recipe, move
     run, elsewhere = moved
     Image.fromarray(np.zeros((28, 28), dtype=np.uint8)).save(sorted(elsewhere.rglob("*.png"))[9])
     same = Run(run, animal_recipe.replace(data={"name": f"folder:{elsewhere}"}))
-    for continue_ in (same.train, same.forecast):
+    for continue_ in (same.train, lambda: forecast(same)):
         with pytest.raises(InputError,
                            match=r"are not those of folder:.*animals.*, with which the run in "
                            r".*run started"):

@@ -14,7 +14,7 @@ from nanoldm.evaluation.feature_training import train_features
 from nanoldm.evaluation.features import load_features
 from nanoldm.experiments.model_card import describe, export
 from nanoldm.experiments.recipes import RECIPES
-from nanoldm.experiments.train import Run
+from nanoldm.experiments.run import Run
 from nanoldm.pipeline.labels import label_tensor, labels_of, parse_labels
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, write_json

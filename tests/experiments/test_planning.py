@@ -10,7 +10,8 @@ from nanoldm.data import ImageSet
 from nanoldm.experiments import plan as planning
 from nanoldm.experiments import timing
 from nanoldm.experiments.plan import Stages, describe, make_plan
-from nanoldm.experiments.stages import Stage, autoencoder_stage, denoiser_stage, give_latents
+from nanoldm.experiments.stage import Stage
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, give_latents
 from nanoldm.models import ConvAE
 from nanoldm.utils.files import digest
 
@@ -24,6 +25,7 @@ def clocked(monkeypatch):
     """A machine on which everything takes exactly the times above, and a compiled step half."""
     monkeypatch.setattr(Stage, "seconds_per_step", lambda stage, *_: (
         STEP[stage.name] / (1 if stage.module is stage.loss_module else SPEED_UP)))
+    monkeypatch.setattr(Stage, "try_loss", lambda stage: None)
     monkeypatch.setattr(planning, "seconds_per_preview", lambda *_: PREVIEW)
     monkeypatch.setattr(planning, "seconds_to_encode", lambda stage, images: ENCODING)
 

@@ -12,7 +12,7 @@ import pytest
 
 from nanoldm import LatentDiffusion
 from nanoldm.experiments.recipes import RECIPES
-from nanoldm.experiments.train import Run
+from nanoldm.experiments.run import Run
 from nanoldm.pipeline.folders import BUNDLED, RunFolder
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import digest, load_tensors, read_json, save_tensors, write_json
@@ -194,9 +194,9 @@ def test_a_damaged_log_ends_neither_a_run_nor_its_model(run, recipe, nanoldm):
     assert len(run.metrics.read_bytes().splitlines()) == len(lines)
 
 
-def test_several_processes_of_a_launcher_are_an_error(recipe, tmp_path, monkeypatch):
+def test_processes_that_cannot_find_each_other_are_an_error(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="WORLD_SIZE is 2"):
+    with pytest.raises(InputError, match="WORLD_SIZE is 2, and RANK is not set: start"):
         train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

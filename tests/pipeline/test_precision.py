@@ -1,18 +1,23 @@
 """bfloat16 products: near float32, chosen only where they are faster, and kept by a run."""
 
 from copy import deepcopy
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from nanoldm.cli.options import ModelMachine
+from nanoldm.cli.train import Train
 from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
-from nanoldm.experiments.plan import read_plan
+from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.plan import Plan, read_plan
 from nanoldm.experiments.recipes import RECIPES
+from nanoldm.experiments.run import Run
 from nanoldm.experiments.stages import denoiser_stage
-from nanoldm.experiments.train import Run
+from nanoldm.experiments.timing import COMPILE
 from nanoldm.models import ConvAE, DiffusionNet
-from nanoldm.pipeline.precision import time_precisions
+from nanoldm.pipeline.precision import CHOICES, PRECISIONS, time_precisions
 from nanoldm.training import fit, make_optimizers
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import write_json
@@ -127,7 +132,7 @@ def test_a_resumed_run_is_compiled_as_it_was(recipe, tmp_path, monkeypatch, caps
     monkeypatch.setattr("nanoldm.experiments.stages.Stage.use_compiler",
                         lambda stage, use: setattr(stage, "module", stage.loss_module)
                         or used.append(use))
-    monkeypatch.setattr("nanoldm.experiments.train.check_compiler", checked.append)
+    monkeypatch.setattr("nanoldm.experiments.run.check_compiler", checked.append)
     capsys.readouterr()
     Run(tmp_path / "run", recipe, compile=option).train()
     assert used[-1] == compiled
@@ -150,3 +155,10 @@ def test_a_run_keeps_the_precision_that_it_started_with(recipe, tmp_path, monkey
     run.folder.checkpoint("denoiser").unlink()
     Run(tmp_path / "run", recipe).train()
     assert weights.read_bytes() == content
+
+
+def test_options_and_recipes_offer_the_precisions_that_exist():
+    assert get_args(Recipe.model_fields["precision"].annotation) == CHOICES
+    assert get_args(ModelMachine.__dataclass_fields__["precision"].type) == CHOICES
+    assert get_args(Plan.model_fields["precision"].annotation) == PRECISIONS
+    assert set(get_args(Train.__dataclass_fields__["compile"].type)) == set(COMPILE)

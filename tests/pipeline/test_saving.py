@@ -55,7 +55,7 @@ def test_a_plain_transformer_on_the_linear_schedule_comes_back_as_such(tmp_path)
 def test_the_folder_has_the_layout_of_diffusers(folder):
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
     assert files == [AUTOENCODER, f"autoencoder/{WEIGHTS}", "model_index.json", NETWORK,
-                     f"network/{WEIGHTS}", "sampling.json", SCHEDULER]
+                     f"network/{WEIGHTS}", "pipeline.py", "sampling.json", SCHEDULER]
     index = read_json(folder / "model_index.json")
     assert index["autoencoder"] == ["nanoldm", "ConvAE"]
     assert index["network"] == ["nanoldm", "DiffusionNet"]

@@ -97,7 +97,8 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
     def batches():
         for step, index in batch_indices(len(latents), 8, seed=0):
             x0 = latents[index]
-            yield {"x0": x0} | sample_noise_levels(x0, schedule.timesteps, generator(0, 1, step))
+            stream = generator(0, 1, step)
+            yield {"x0": x0} | sample_noise_levels(x0.shape, schedule.timesteps, stream)
 
     def losses(compiled=False):
         loss = DenoisingLoss(Denoiser(deepcopy(model.denoiser.network), schedule))

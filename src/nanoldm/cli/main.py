@@ -15,12 +15,15 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, suppress
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 
 import tyro
 
 from nanoldm import __version__
+from nanoldm.cli.launch import launch
 from nanoldm.utils.errors import InputError, TrainingError
+from nanoldm.utils.launched import launched_processes, launched_rank, quiet_unless_main
 from nanoldm.utils.paths import user_path
 from nanoldm.utils.terminal import interruptible, open_streams, safe_output
 from nanoldm.utils.text import plain
@@ -99,7 +102,13 @@ def parse(arguments: list[str]) -> Callable[[], None]:
 
         name = " ".join([name, *rest[:1]])
         rest, defaults = prepared(rest)
-    return parse_options(name, command, rest, defaults).run
+    made = parse_options(name, command, rest, defaults)
+    if launched_processes() > 1 and not hasattr(made, "processes"):
+        raise InputError(f"{name} needs one process, and a launcher has started "
+                         f"{launched_processes()}: start it without torchrun or accelerate launch")
+    if launched_processes() == 1 and getattr(made, "processes", 1) != 1:
+        return partial(launch, arguments, made.processes)
+    return made.run
 
 
 def parse_options(name: str, command: type, arguments: list[str], defaults: dict) -> object:
@@ -180,6 +189,8 @@ def main() -> None:
         with interruptible():
             run(arguments)
     except KeyboardInterrupt as interruption:
+        if launched_rank():
+            sys.exit(130)
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would stop the message
         os.dup2(errors, 2)
@@ -188,7 +199,10 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("NANOLDM_TRACEBACK"):
             raise
-        leave(*explain(error, arguments[0]))
+        message, code = explain(error, arguments[0])
+        if launched_rank() and isinstance(error, InputError | TrainingError):
+            sys.exit(code)  # all processes raise these, and rank 0 explains
+        leave(message, code)
     finally:
         os.close(errors)
 
@@ -203,5 +217,5 @@ def leave(message: str, code: int) -> None:
 def run(arguments: list[str]) -> None:
     with safe_output():  # tyro's help has colours
         command = parse(arguments)
-    with safe_output(printable=plain):
+    with safe_output(printable=plain), quiet_unless_main():
         command()

@@ -16,6 +16,7 @@ from nanoldm.cli.options import (
     ModelName,
     Picture,
     SamplingOptions,
+    Shared,
     parse_names,
 )
 from nanoldm.pipeline.folders import DEFAULT_MODEL
@@ -48,7 +49,7 @@ class ReferenceOptions(ModelMachine):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(SamplingOptions, ReferenceOptions):
+class Evaluate(SamplingOptions, Shared, ReferenceOptions):
     """Measure the quality of samples: distances to real images with floors and intervals.
 
     Writes a table, JSON and HTML. It prints the expected time first. Samples and features of real
@@ -92,7 +93,7 @@ class Evaluate(SamplingOptions, ReferenceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(ReferenceOptions):
+class Compare(Shared, ReferenceOptions):
     """Find the sampling settings with the fewest network evaluations (NFE) for a model.
 
     Measures the Frechet distance against NFE, as a table and a picture. All settings use the same

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.cli.options import ModelName
+from nanoldm.cli.options import ModelName, Name
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.text import shell
 
@@ -31,12 +31,16 @@ class Export:
     """Copy a model, its history and a model card to a new folder, to share it.
 
     Example: nanoldm export runs/mnist my-digits
+
+    On the Hugging Face hub: nanoldm export runs/mnist my-digits --push USER/my-digits
     """
 
     # A run folder, an exported folder or a bundled name.
     source: Positional[Annotated[str, arg(metavar="RUN")]]
     # The new folder.
     folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]
+    # Also copy the folder to this model of the Hugging Face hub (USER/NAME).
+    push: Name = None
 
     def run(self) -> None:
         from nanoldm.experiments.model_card import export
@@ -44,3 +48,8 @@ class Export:
         new = export(self.source, self.folder)
         done = f"wrote {self.folder}" if new else f"{self.folder} has this model already"
         print(f"{done}. Sample from it with: nanoldm sample {shell(self.folder)}")
+        if self.push:
+            from nanoldm.pipeline.hub import upload
+
+            print(f"copied to {upload(self.folder, self.push)}. Sample from it anywhere with: "
+                  f"nanoldm sample {shell(self.push)}")

@@ -59,6 +59,15 @@ class Machine:
         return prepare_torch(self.device, self.threads)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """A command that several processes can share."""
+
+    # Processes on this machine that share the work: one for each GPU, or each with its part of the
+    # CPU threads. Several machines: docs/scaling.md.
+    processes: Annotated[int, arg(metavar="N")] = 1
+
+
 @command
 class ModelMachine(Machine):
     """Where and how precisely a command computes with a model."""

@@ -14,6 +14,7 @@ from nanoldm.cli.options import (
     ModelName,
     Picture,
     SamplingOptions,
+    Shared,
     Text,
     command,
     parse_seeds,
@@ -29,7 +30,7 @@ IMAGES_IN_GRID, IMAGES_IN_GIF = 1024, 64
 
 
 @command
-class Sample(SamplingOptions, ModelMachine):
+class Sample(SamplingOptions, Shared, ModelMachine):
     """Generate new images with a trained model.
 
     Example: nanoldm sample --n 64 --seed 0 --out samples.png
@@ -59,6 +60,7 @@ class Sample(SamplingOptions, ModelMachine):
 
     def run(self) -> None:
         from nanoldm.pipeline.labels import in_turn, labels_of
+        from nanoldm.utils.distributed import is_main
 
         labels = labels_of(self.model, self.label)
         rows = len(labels) if labels and len(labels) > 1 else None
@@ -70,7 +72,9 @@ class Sample(SamplingOptions, ModelMachine):
         given = in_turn(labels, len(seeds))
         if given is None and model.classes:
             given = model.draw_labels(seeds)
-        images = model.generate(seeds, given, settings=settings, progress=True)
+        images = model.generate_shared(seeds, given, settings=settings, progress=True)
+        if not is_main():
+            return
         self.write(images, rows,
                    model.conditioning(seeds, given, settings) if model.classes else None)
         if self.trajectory:

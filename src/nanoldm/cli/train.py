@@ -7,29 +7,31 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from nanoldm.cli.options import Flag, Folder, Machine, parse_duration
+from nanoldm.cli.options import Flag, Folder, Machine, Name, Shared, parse_duration, parse_names
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.recipes import RECIPES, find_recipe
+from nanoldm.experiments.recipes import RECIPES, load_recipe
 from nanoldm.utils.errors import InputError
 
 # Short option -> field
 SHORT = {"--epochs": "--training.epochs", "--steps": "--training.steps",
-         "--ae-epochs": "--autoencoder_training.epochs", "--data": "--data.name",
+         "--ae-epochs": "--autoencoder_training.epochs",
+         "--autoencoder": "--autoencoder_from", "--data": "--data.name",
          "--size": "--data.size", "--holdout": "--data.holdout"}
 LENGTHS = ("--budget", "--training.epochs", "--training.steps")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Machine):
+class Train(Shared, Machine):
     """Train an autoencoder and a denoiser; the same command resumes a stopped run.
 
     Example: nanoldm train mnist-fast --budget 10m
 
     Other settings: nanoldm train mnist --network.depth 6 --training.learning_rate 1e-3 --dry-run
 
-    RECIPE is one of `nanoldm recipes`. Every field of the recipe is an option, shown with its
-    value. Short forms: --epochs and --steps (--training...), --ae-epochs
-    (--autoencoder_training.epochs), --data, --size and --holdout (--data...).
+    RECIPE is one of `nanoldm recipes`, or a JSON file, such as the recipe.json of a run. Every
+    field of the recipe is an option, shown with its value. Short forms: --epochs and --steps
+    (--training...), --ae-epochs (--autoencoder_training.epochs), --autoencoder
+    (--autoencoder_from), --data, --size and --holdout (--data...).
     """
 
     recipe: Annotated[Recipe, arg(name="")]
@@ -40,14 +42,24 @@ class Train(Machine):
     # Compile the denoiser (torch.compile, needs a C++ compiler): half a minute, then faster steps.
     # auto: if the denoiser trains for four minutes or more and its steps become faster.
     compile: Literal["auto", "on", "off"] = "auto"
+    # Compute each batch in so many parts, one after the other: the same run with less memory.
+    accumulate: Annotated[int, arg(metavar="N")] = 1
+    # Stop after the autoencoder; the same command without this goes on with the denoiser.
+    only: Literal["autoencoder"] | None = None
+    # Also send losses and previews to tensorboard, wandb or trackio (several: a,b).
+    log: Name = None
 
     def run(self) -> None:
         began = time.monotonic()
-        from nanoldm.experiments.train import Run
+        from nanoldm.experiments.forecast import forecast
+        from nanoldm.experiments.run import Run
 
         folder = self.out or Path("runs") / self.recipe.recipe
-        run = Run(folder, self.recipe.with_absolute_paths(), self.prepare(), self.compile, began)
-        run.forecast() if self.dry_run else run.train()
+        run = Run(folder, self.recipe.with_absolute_paths(), self.prepare(), compile=self.compile,
+                  accumulate=self.accumulate)
+        run.began = began
+        trackers = parse_names(self.log) if self.log else ()
+        forecast(run) if self.dry_run else run.train(trackers, self.only)
 
 
 def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -61,7 +73,7 @@ def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         raise InputError("train needs a recipe: nanoldm train RECIPE, such as "
                          f"{', '.join(RECIPES)}")
     name, *options = arguments
-    recipe, full = find_recipe(name)(), []
+    recipe, full = load_recipe(name), []
     for option in options:
         flag, equals, value = option.partition("=")
         full += [SHORT.get(flag, flag) + equals + value]

@@ -1,6 +1,7 @@
 """A folder of the user's own images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.data.image_file import open_rgba
-from nanoldm.data.imageset import ImageSet
+from nanoldm.data.imageset import ImageSet, split_tenth
 from nanoldm.data.layout import find_layout
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import images_at_a_time
@@ -49,12 +50,12 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
     number = {name: k for k, name in enumerate(layout.classes)}
     labels = torch.tensor([number.get(name, -1) for _, name in found])
 
-    index = torch.arange(len(images))
-    is_test = index >= len(layout.train) if layout.test else index % 10 == 9
-    is_test[-1] |= not is_test.any()
-    notes = [*layout.notes, *page_notes, *warnings(images[~is_test])]
-    whole = ImageSet(images, labels, tuple(layout.classes), tuple(notes))
-    return whole.select(~is_test), whole.select(is_test)
+    whole, count = ImageSet(images, labels, tuple(layout.classes)), len(layout.train)
+    train, test = split_tenth(whole)
+    if layout.test:
+        train, test = whole.select(slice(count)), whole.select(slice(count, None))
+    notes = (*layout.notes, *page_notes, *warnings(train.images))
+    return replace(train, notes=notes), replace(test, notes=notes)
 
 
 def read_images(files: Sequence[Path], size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The common form of every data set: two tensors in memory."""
+"""The common form of every data set: two tensors."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,8 @@ from nanoldm.utils.images import check_images
 class ImageSet:
     """Images with labels. Raises InputError for tensors of other types or shapes.
 
-    images: (N, C, S, S) uint8, C = 1 or 3. labels: (N,) int64, -1 for none.
+    images: (N, C, S, S) uint8, C = 1 or 3; also a memory-mapped tensor that is larger than the RAM.
+    labels: (N,) int64, -1 for none.
     class_names: of class 0, 1, ...; () if classes have only numbers. notes: for the user.
     """
 
@@ -51,3 +52,15 @@ class ImageSet:
 
         parts = [resize(part, [size, size], antialias=True) for part in self.images.split(1000)]
         return replace(self, images=torch.cat(parts))
+
+
+def split_tenth(whole: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """(training set, test set): every tenth image is a test image, or the last one of a few.
+
+    Raises InputError for fewer than two images.
+    """
+    if len(whole) < 2:
+        raise InputError("there is only 1 image: at least 2 are needed, to train and to test")
+    is_test = torch.arange(len(whole)) % 10 == 9
+    is_test[-1] |= not is_test.any()
+    return whole.select(~is_test), whole.select(is_test)

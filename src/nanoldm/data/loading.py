@@ -5,40 +5,52 @@ from dataclasses import replace
 import torch
 
 from nanoldm.data.folder import describe_classes, load_folder
+from nanoldm.data.hub import load_hub
 from nanoldm.data.imageset import ImageSet
 from nanoldm.data.mnist import load_mnist
+from nanoldm.data.npz import load_sets
 from nanoldm.data.vision import load_torchvision
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import LARGEST_SIZE, check_memory, within
+from nanoldm.utils.paths import user_path
 from nanoldm.utils.seeding import generator
 
 
+def load_archive(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
+    return load_sets(user_path(path))
+
+
+OWN = {"folder": load_folder, "npz": load_archive, "hf": load_hub}  # "KIND:PATH" -> its loader
+
+
 def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet, ImageSet]:
-    """(training set, test set) by name: "mnist", a set of torchvision, or "folder:PATH".
+    """(training set, test set) by name.
+
+    name: "mnist", a set of torchvision, "folder:PATH", "npz:FILE" or "hf:USER/NAME".
 
     size: side of the images, a multiple of 4 (default: of the data set).
     holdout: use so many training images as the test set, so that tuning never sees the real one:
-        the last ones, or random ones of a folder, because folders are sorted by class.
+        the last ones; random ones of others than mnist and torchvision, which may be sorted by
+        class.
     Raises InputError for an unknown name, unreadable files, or a wrong size or holdout.
     """
     if size is not None and (size < 4 or size % 4):
         raise InputError(f"size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
     within("size", size or 4, 4, LARGEST_SIZE)
-    is_folder = name.startswith("folder:")
-    if name == "mnist":
-        train, test = load_mnist()
-    elif is_folder:
-        train, test = load_folder(name.removeprefix("folder:"), size)
+    kind, _, path = name.partition(":")
+    is_own = kind in OWN and kind != name
+    if is_own:
+        train, test = OWN[kind](path, size)
     else:
-        train, test = load_torchvision(name)
+        train, test = load_mnist() if name == "mnist" else load_torchvision(name)
     if not 0 <= holdout < len(train):
         fix = f"choose 0 to {len(train) - 1} images of {name}"
         raise InputError(f"holdout {holdout} leaves nothing to train on: {fix}")
     if holdout:
-        if is_folder:
+        if is_own:
             train = train.select(torch.randperm(len(train), generator=generator(0)))
         train, test = train.select(slice(-holdout)), train.select(slice(-holdout, None))
-    if is_folder:
+    if is_own:
         train = replace(train, notes=(*train.notes, *describe_classes(train)))
     if size not in (None, train.images.shape[-1]):
         count, pixels = len(train) + len(test), train.images.shape[1] * size**2

@@ -4,13 +4,14 @@ import io
 import math
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nanoldm.data import ImageSet
+from nanoldm.data.imageset import ImageSet, split_tenth
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import write_bytes
 from nanoldm.utils.images import to_bytes
@@ -77,6 +78,26 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: float) 
 def load_images(path: Path) -> ImageSet:
     """The images and labels of an archive. Raises InputError if it is not in the format above."""
     return image_set(read_npz(path, "images", "labels"), path)
+
+
+def load_sets(path: Path) -> tuple[ImageSet, ImageSet]:
+    """(training set, test set) of an archive: `images` and `labels`, and `test_images` and
+    `test_labels`, or else every tenth image as the test set.
+
+    `class_names` (strings) may name the classes. Raises InputError if it is not in this format.
+    """
+    train, names = load_images(path), set(zipfile.ZipFile(path).namelist())
+    if "class_names.npy" in names:
+        found = read_npz(path, "class_names")["class_names"]
+        train = replace(train, class_names=tuple(map(str, found.tolist())))
+    if "test_images.npy" not in names:
+        return split_tenth(train)
+    arrays = read_npz(path, "test_images", "test_labels")
+    test = image_set({name.removeprefix("test_"): array for name, array in arrays.items()}, path)
+    if test.images.shape[1:] != train.images.shape[1:]:
+        raise InputError(f"`test_images` in {path} differ from `images` in size or colour: give "
+                         "images of one size")
+    return train, test
 
 
 def image_set(arrays: dict[str, np.ndarray], path: Path) -> ImageSet:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from nanoldm.utils.config import Config
+from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import LARGEST_SIZE
 from nanoldm.utils.paths import user_path
 
@@ -12,10 +13,15 @@ if TYPE_CHECKING:
     from nanoldm.data.imageset import ImageSet
 
 
+GIVEN = "given"  # name of images that a program gave
+FILES = ("folder", "npz")  # kinds of data sets whose name is KIND:PATH
+
+
 class Data(Config):
     """Which images to use."""
 
-    # mnist, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ... or folder:PATH
+    # mnist, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ..., folder:PATH, npz:FILE or
+    # hf:USER/NAME (Hugging Face)
     name: str
     # Side of the images in pixels, a multiple of 4; None: the size of the data set
     size: Annotated[int, Field(gt=0, le=LARGEST_SIZE)] | None = None
@@ -24,14 +30,17 @@ class Data(Config):
 
     def load(self) -> "tuple[ImageSet, ImageSet]":
         """(training set, test set). Raises InputError."""
+        if self.name == GIVEN:
+            raise InputError("the images were given by a program (data=...): give them there "
+                             "again, or choose others: --data npz:FILE or --data folder:PATH")
         from nanoldm.data.loading import load
 
         return load(self.name, self.size, self.holdout)
 
 
 def absolute(name: str) -> str:
-    """folder:PATH with an absolute path; other names unchanged."""
+    """folder:PATH and npz:FILE with an absolute path; other names unchanged."""
     kind, colon, path = name.partition(":")
-    if (kind, colon) == ("folder", ":") and path.strip():
-        return f"folder:{user_path(path).resolve()}"
+    if kind in FILES and colon and path.strip():
+        return f"{kind}:{user_path(path).resolve()}"
     return name

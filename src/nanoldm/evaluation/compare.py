@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from nanoldm import __version__
 from nanoldm.evaluation.candidates import DEFAULT_CANDIDATES, MOST_NFE, Candidates
 from nanoldm.evaluation.compare_report import chart, distance, metric_of, table
@@ -16,6 +18,7 @@ from nanoldm.pipeline.folders import BUNDLED, DEFAULT_MODEL, find_model
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import FILE, Sampling, default_settings, save_settings
 from nanoldm.utils import images as pictures
+from nanoldm.utils.distributed import from_main
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import write_json
 from nanoldm.utils.paths import check_target
@@ -38,7 +41,8 @@ def compare(model: str | Path | LatentDiffusion = DEFAULT_MODEL,
     They are compared with all steps of the default sampler. RULE selects `chosen` of the report;
     `save` stores it as the model's own settings.
     Writes compare.json, compare.png and samples to `out` (default: compare/NAME); reuses samples.
-    Returns the content of compare.json, a pure function of the arguments. Raises InputError.
+    Returns the content of compare.json, a pure function of the arguments. Several processes share
+    the generation (`utils.distributed`); rank 0 measures. Raises InputError.
     """
     model = load_model(model)
     out = results_folder("compare", model.name, out)
@@ -47,13 +51,28 @@ def compare(model: str | Path | LatentDiffusion = DEFAULT_MODEL,
         check_saving(model.name, candidates.nfe)
     sets = sample_sets(model, candidates, seed_range(n, seed), out / "samples")
     real = reference.load(model.name)
-    print(announcement(sets), flush=True)  # before it starts, also into a file
+    from_main(lambda: print(announcement(sets), flush=True))  # before it starts, also into a file
     began = time.monotonic()
-    judge = real.judge()
-    rows = [measure(judge, each, f"{k} of {len(sets)}") for k, each in enumerate(sets, 1)]
-    facts = {"nanoldm": __version__, "model": model.name, "images": n, "first_seed": seed}
-    facts |= {"data": real.data.model_dump(), "features": real.features.facts, "batches": BATCHES}
-    report = facts | {"nfe": sorted(set(candidates.nfe))} | summary(judge, rows, n, seed)
+    images = [each.images(f"{k} of {len(sets)}: {caption(each)}")
+              for k, each in enumerate(sets, 1)]
+
+    def measure() -> dict[str, Any]:
+        judge = real.judge()
+        facts = {"nanoldm": __version__, "model": model.name, "images": n, "first_seed": seed,
+                 "data": real.data.model_dump(), "features": real.features.facts,
+                 "batches": BATCHES, "nfe": sorted(set(candidates.nfe))}
+        rows = [row(judge, *pair) for pair in zip(sets, images, strict=True)]
+        report = facts | summary(judge, rows, n, seed)
+        write_report(out, model, report, save)
+        print(f"wrote compare.json and compare.png to {out}, in "
+              f"{duration(time.monotonic() - began)}")
+        return report
+
+    return from_main(measure)
+
+
+def write_report(out: Path, model: LatentDiffusion, report: dict[str, Any], save: bool) -> None:
+    """Write compare.json and compare.png, store the choice if `save`, and print the table."""
     write_json(out / "compare.json", report)
     pictures.save(chart(report), out / "compare.png")
     # Before printing: the terminal may be closed.
@@ -61,8 +80,6 @@ def compare(model: str | Path | LatentDiffusion = DEFAULT_MODEL,
     print(table(report))
     if stored:
         print(f"wrote {stored}: nanoldm sample {shell(model.name)} uses these settings")
-    print(f"wrote compare.json and compare.png to {out}, in {duration(time.monotonic() - began)}")
-    return report
 
 
 def check_saving(model: str | None, nfe: Sequence[int]) -> None:
@@ -106,11 +123,14 @@ def announcement(sets: Sequence[SampleSet]) -> str:
     return f"{what}\ngenerating them takes about {duration(seconds(sets))}{reused}"
 
 
-def measure(judge: Judge, each: SampleSet, count: str) -> Row:
+def caption(each: SampleSet) -> str:
+    return f"{each.settings.name}, {each.settings.spacing}, {each.nfe} NFE"
+
+
+def row(judge: Judge, each: SampleSet, images: Tensor) -> Row:
     """Settings of a sample set, and all its metrics except the slow search for copies."""
     settings: Sampling = each.settings
-    caption = f"{count}: {settings.name}, {settings.spacing}, {each.nfe} NFE"
-    observed = judge.observe(each.images(caption), caption, nearest=False)
+    observed = judge.observe(images, caption(each), nearest=False)
     return {"nfe": each.nfe, "sampler": settings.name, "spacing": settings.spacing,
             "steps": settings.steps or len(settings.timesteps),
             "metrics": with_intervals(judge, observed)}

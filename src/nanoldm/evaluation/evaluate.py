@@ -7,6 +7,7 @@ from typing import Any
 from torch.nn import functional as F
 
 from nanoldm import __version__
+from nanoldm.data import ImageSet
 from nanoldm.diffusion import LOG_SNRS
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation.class_scores import check_labels, class_scores, labelled
@@ -26,6 +27,7 @@ from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import DEFAULT_MODEL, METRICS, find_model, read_metrics
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
+from nanoldm.utils.distributed import from_main
 from nanoldm.utils.files import digest, write_json
 from nanoldm.utils.images import to_bytes, to_float
 from nanoldm.utils.ranges import seed_range
@@ -45,7 +47,8 @@ def evaluate(model: str | Path | LatentDiffusion | None = None,
     model: default mnist-fast. Given with `samples`, its autoencoder and denoiser are measured.
     settings: how images are generated (default: the model's own).
     Writes report.json, report.html, pictures and samples to `out` (default: evaluation/NAME).
-    Returns the content of report.json, a pure function of the arguments.
+    Returns the content of report.json, a pure function of the arguments. Several processes share
+    the generation (`utils.distributed`); rank 0 measures.
     Raises InputError for files, names and sizes that do not fit.
     """
     if model is None and samples is None:
@@ -57,12 +60,17 @@ def evaluate(model: str | Path | LatentDiffusion | None = None,
     source = (fitting_file(samples, real) if samples
               else SampleSet(model, out / "samples.npz", seeds, settings))
     check_count(len(source))
-    print(*source.announcement(), sep="\n", flush=True)  # before it starts, also into a file
-    began = time.monotonic()
-    report = write_report(out, real, source, model, seed)
-    print(table(report))
-    print(f"wrote report.html and report.json to {out}, in {duration(time.monotonic() - began)}")
-    return report
+    # Before it starts, also into a file
+    from_main(lambda: print(*source.announcement(), sep="\n", flush=True))
+    began, images = time.monotonic(), source.image_set()
+
+    def measure() -> dict[str, Any]:
+        report = write_report(out, real, source, images, model, seed)
+        spent = duration(time.monotonic() - began)
+        print(f"{table(report)}\nwrote report.html and report.json to {out}, in {spent}")
+        return report
+
+    return from_main(measure)
 
 
 def fitting_file(file: Path, real: RealImages) -> SampleFile:
@@ -73,10 +81,10 @@ def fitting_file(file: Path, real: RealImages) -> SampleFile:
     return samples
 
 
-def write_report(out: Path, real: RealImages, source: SampleFile | SampleSet,
+def write_report(out: Path, real: RealImages, source: SampleFile | SampleSet, images: ImageSet,
                  model: LatentDiffusion | None, seed: int) -> dict[str, Any]:
-    """Generate, measure, and write report.json and report.html."""
-    judge, images = real.judge(), source.image_set()
+    """Measure the images of a source, and write report.json and report.html."""
+    judge = real.judge()
     observed = judge.observe(images.images)
     name = model and model.name
     records = read_metrics(find_model(name) / METRICS) if name else []

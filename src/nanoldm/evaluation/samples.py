@@ -16,6 +16,7 @@ from nanoldm.data.npz import image_set, load_images, read_npz, save_npz
 from nanoldm.diffusion import evaluations
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
+from nanoldm.utils.distributed import from_main, world_size
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import digest, named_tensors
 from nanoldm.utils.images import to_bytes
@@ -63,7 +64,7 @@ class SampleSet:
         self.labels = dict(zip(seeds, labels.tolist(), strict=True))
         self.key = self._key()
         self.found = self._read()
-        self.missing = [seed for seed in seeds if seed not in self.found]
+        self.missing = from_main(lambda: [seed for seed in seeds if seed not in self.found])
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -119,19 +120,23 @@ class SampleSet:
                 f"{duration(seconds([self]))}" + f" ({reused:,} more are reused)" * bool(reused)]
 
     def images(self, caption: str = "samples") -> Tensor:
-        """(N, C, S, S) uint8, in the order of the seeds."""
+        """(N, C, S, S) uint8, in the order of the seeds. Several processes share the work."""
         options = dict(desc=caption, unit="image", delay=1, disable=not self.missing)
         with tqdm(total=len(self.missing), **options) as bar:
             portion = min(max(SAVE_EVERY, self.model.images_at_a_time), 4 * SAVE_EVERY)
+            portion *= world_size()
             for k in range(0, len(self.missing), portion):
                 batch = self.missing[k : k + portion]
                 labels = [self.labels[seed] for seed in batch] if self.model.classes else None
-                images = self.model.generate(batch, labels, settings=self.settings)
+                images = self.model.generate_shared(batch, labels, settings=self.settings)
                 self.found |= dict(zip(batch, to_bytes(images), strict=True))
-                arrays = {"seeds": np.array(list(self.found)), "key": np.array(self.key)}
-                save_npz(self.file, torch.stack(list(self.found.values())), **arrays)
+                from_main(self._write)
                 bar.update(len(batch))
-        return torch.stack([self.found[seed] for seed in self.seeds])
+        return torch.stack(from_main(lambda: [self.found[seed] for seed in self.seeds]))
+
+    def _write(self) -> None:
+        arrays = {"seeds": np.array(list(self.found)), "key": np.array(self.key)}
+        save_npz(self.file, torch.stack(list(self.found.values())), **arrays)
 
     def image_set(self) -> ImageSet:
         """With the class that each image was conditioned on; -1 for a model without classes."""

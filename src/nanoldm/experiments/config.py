@@ -4,14 +4,16 @@
 above a field is the help text of its option.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from tyro.conf import Suppress
 
 from nanoldm.data.source import Data, absolute
 from nanoldm.utils.config import Config
 from nanoldm.utils.limits import LARGEST_SEED, MOST_IMAGES, MOST_TIMESTEPS
+from nanoldm.utils.paths import user_path
 
 Length = Annotated[int, Field(gt=0, le=10**9)]  # of a training
 Width = Annotated[int, Field(gt=0, le=16_384)]  # of a layer
@@ -36,8 +38,8 @@ class Autoencoder(Config):
 class Network(Config):
     """The denoising network."""
 
-    # DiffusionNet (AdaLN-Zero) or Transformer (time added once).
-    kind: Literal["DiffusionNet", "Transformer"]
+    # DiffusionNet (AdaLN-Zero), Transformer (time added once), or package.module:Class of your own.
+    kind: str
     # Width of a token.
     width: Width
     # Number of blocks.
@@ -52,6 +54,13 @@ class Network(Config):
     position: Literal["rope", "rope+learned"] = "rope"
     # Side of the squares of tokens that the blocks process as one.
     patch: Count = 1
+
+    @field_validator("kind")
+    @classmethod
+    def check_kind(cls, kind: str) -> str:
+        if kind not in ("DiffusionNet", "Transformer") and not re.fullmatch(r"[\w.]+:\w+", kind):
+            raise ValueError("choose DiffusionNet, Transformer or package.module:Class of your own")
+        return kind
 
 
 class Diffusion(Config):
@@ -144,6 +153,8 @@ class Recipe(Config):
     precision: Literal["fp32", "tf32", "bf16", "auto"] = "fp32"
     # The images.
     data: Data
+    # Take the trained autoencoder of this run or model, instead of training one.
+    autoencoder_from: str | None = None
     # The convolutional autoencoder.
     autoencoder: Autoencoder
     # Training of the autoencoder.
@@ -158,5 +169,8 @@ class Recipe(Config):
     sampling: SamplingFields = SamplingFields()
 
     def with_absolute_paths(self) -> "Recipe":
-        """The recipe with the absolute path of a folder of images."""
-        return self.replace(data={"name": absolute(self.data.name)})
+        """The recipe with the absolute paths of images and of another run."""
+        source = self.autoencoder_from
+        if source and user_path(source).exists():
+            source = str(user_path(source).resolve())
+        return self.replace(data={"name": absolute(self.data.name)}, autoencoder_from=source)

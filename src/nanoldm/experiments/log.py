@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import read_metrics
+from nanoldm.utils.distributed import average, gather
 from nanoldm.utils.errors import TrainingError
 from nanoldm.utils.files import write_text
 
@@ -18,14 +20,14 @@ Values = dict[str, float | list]  # the metrics of one line
 
 
 class Metrics:
-    """Appends to metrics.jsonl.
+    """Appends to metrics.jsonl, and sends copies to trackers.
 
     Lines of this stage after step `start` are removed first: a killed run wrote them after its last
     checkpoint.
     """
 
-    def __init__(self, path: Path, stage: str, start: int):
-        self.path, self.stage = path, stage
+    def __init__(self, path: Path, stage: str, start: int, trackers: Trackers):
+        self.path, self.stage, self.trackers = path, stage, trackers
         records = read_metrics(path)
         kept = [r for r in records if r["stage"] != stage or r["step"] <= start]
         own = [record["seconds"] for record in kept if record["stage"] == stage]
@@ -41,6 +43,7 @@ class Metrics:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise type(error)(error.errno, error.strerror, str(self.path)) from None
+        self.trackers.log(self.stage, step, values)
 
 
 class Interruption:
@@ -61,7 +64,7 @@ class Interruption:
     def __exit__(self, kind: type | None, *_: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
-        if self.requested and kind is None:  # after the last step
+        if kind is None and any(gather(self.requested)):  # after the last step
             raise KeyboardInterrupt("stopped after the last step of a stage: the same command "
                                     "continues the run")
 
@@ -72,12 +75,14 @@ class Interruption:
 
 
 def checked_mean(losses: list[Tensor], grad_norm: float, last: int, checkpoint: Path) -> float:
-    """Mean loss of the steps up to `last`.
+    """Mean loss of the steps up to `last`, over all processes.
 
     Raises TrainingError that names the first step with a loss or gradient that is not finite,
     before such weights are saved.
     """
-    values = torch.stack(losses).tolist()
+    together = torch.stack(losses)
+    average([together])
+    values = together.tolist()
     first = last - len(values) + 1
     found = [("loss", value, step) for step, value in enumerate(values, first)]
     for name, value, step in [*found, ("gradient", grad_norm, last)]:

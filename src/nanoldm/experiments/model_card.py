@@ -7,10 +7,10 @@ from nanoldm import __version__
 from nanoldm.experiments.plan import read_plan
 from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.experiments.stages import parameter_count
-from nanoldm.pipeline.folders import METRICS, PLAN, RECIPE, find_model, read_metrics
+from nanoldm.pipeline.folders import FILES, METRICS, PLAN, RECIPE, find_model, read_metrics
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.pipeline.saving import FILES
+from nanoldm.pipeline.saving import PIPELINE
 from nanoldm.pipeline.settings import FILE
 from nanoldm.utils.atomic import replacing_folder
 from nanoldm.utils.config import flat
@@ -19,7 +19,8 @@ from nanoldm.utils.files import digest, write_bytes, write_text
 from nanoldm.utils.paths import check_folder, check_regular
 from nanoldm.utils.text import code, duration, markdown, plain, python, shell
 
-OPTIONAL = (RECIPE, PLAN, METRICS, FILE)  # files of a model besides its weights and configuration
+# Files of a model besides its weights and configuration
+OPTIONAL = (RECIPE, PLAN, METRICS, FILE, PIPELINE)
 
 
 def facts(model: str | Path) -> dict[str, str]:
@@ -127,7 +128,13 @@ def origin(folder: Path) -> str:
 def model_card(folder: Path, name: str) -> str:
     """README.md for the model in `folder`, to be called `name`."""
     lines = "\n".join(f"- {fact}: {plain(value)}" for fact, value in facts(folder).items())
-    return f"""# {markdown(name)}
+    return f"""---
+library_name: diffusers
+pipeline_tag: unconditional-image-generation
+tags: [nanoldm, latent-diffusion]
+---
+
+# {markdown(name)}
 
 {origin(folder)}
 
@@ -136,4 +143,9 @@ def model_card(folder: Path, name: str) -> str:
     nanoldm sample {shell(name)}
     model = LatentDiffusion.from_pretrained({python(name)})
     images = model.generate(64)
+
+With diffusers (and nanoldm installed):
+
+    pipe = DiffusionPipeline.from_pretrained({python(name)}, trust_remote_code=True)
+    images = pipe(batch_size=16, num_inference_steps=25).images
 """

@@ -3,18 +3,21 @@
 import math
 import time
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 
 from nanoldm.data import ImageSet
 from nanoldm.diffusion import NoiseSchedule
 from nanoldm.experiments.config import Length, Recipe
-from nanoldm.experiments.stages import Stage, give_latents
-from nanoldm.experiments.timing import fastest_pace, seconds_per_preview, seconds_to_encode
+from nanoldm.experiments.stage import Stage
+from nanoldm.experiments.stages import give_latents
+from nanoldm.experiments.timing import Pace, fastest_pace, seconds_per_preview, seconds_to_encode
 from nanoldm.pipeline.own_images import ImageDigests
 from nanoldm.pipeline.settings import Sampling, default_settings
 from nanoldm.utils.config import Config
+from nanoldm.utils.distributed import from_main
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, refusing
 from nanoldm.utils.text import duration
@@ -30,7 +33,7 @@ OPTIONS = {"autoencoder_training": ("the autoencoder", "--ae-epochs"),
 class Plan(Config):
     """plan.json: what is fixed when a run starts. A resumed run reads it."""
 
-    autoencoder_steps: Length
+    autoencoder_steps: Annotated[int, Field(ge=0)]  # 0: of another run
     denoiser_steps: Length
     preview_every: Length  # steps between two sample grids
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the denoiser
@@ -57,45 +60,72 @@ def sampling_settings(recipe: Recipe, schedule: NoiseSchedule) -> Sampling:
     return default.changed(**recipe.sampling.model_dump())
 
 
-def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: ImageSet,
-              began: float, compile: str = "off") -> tuple[Plan, float]:
-    """(plan, expected seconds from now). Times a few steps of both stages.
+class Paces(NamedTuple):
+    """Measured on this machine: how both stages take their steps, and the seconds of each part."""
 
-    began: time.monotonic() at the start of the budget. compile: of `fastest_pace`.
-    Raises InputError for a short budget.
+    autoencoder: float  # a step
+    denoiser: Pace
+    preview: float
+    encoding: float  # of all training images
+
+
+def measure_paces(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: str) -> Paces:
+    """Time a few steps of both stages, and choose the fastest form of the denoiser.
+
+    compile: of `fastest_pace`.
     """
     probe = (recipe.budget or 0) * 0.015 + PROBE
     first, second = stages
     made_up = torch.randn(len(train_set), *first_shape(first))
     labels = torch.zeros(len(train_set), dtype=torch.long)
     give_latents(second, recipe, made_up.to(second.device), labels)
-    step_1 = first.seconds_per_step(probe)
-    steps_1, steps_2 = first.length(len(train_set)), second.length(len(train_set))
+    step = 0.0 if recipe.autoencoder_from else first.seconds_per_step(probe)
+    steps = second.length(len(train_set))
     share = (1 - AUTOENCODER_SHARE) * (recipe.budget or 0)
-    precision, compiled, step_2 = fastest_pace(second, recipe.precision, compile, probe,
-                                               lambda step: share or steps_2 * step)
-    preview = seconds_per_preview(second,
-                                  sampling_settings(recipe, second.loss_module.denoiser.schedule),
-                                  made_up.to(second.device))
-    encoding = seconds_to_encode(first, train_set.images)
+    pace = fastest_pace(second, recipe.precision, compile, probe,
+                        lambda seconds: share or steps * seconds)
+    settings = sampling_settings(recipe, second.loss_module.denoiser.schedule)
+    preview = seconds_per_preview(second, settings, made_up.to(second.device))
+    return Paces(step, pace, preview, seconds_to_encode(first, train_set.images))
 
+
+def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: ImageSet,
+              began: float, compile: str = "auto") -> tuple[Plan, float]:
+    """(plan, expected seconds from now), the same in all processes.
+
+    began: time.monotonic() at the start of the budget. compile: of `fastest_pace`.
+    Raises InputError for a short budget.
+    """
+    paces = measure_paces(recipe, stages, train_set, compile)
+    steps = [stage.length(len(train_set)) for stage in stages]
+    return from_main(lambda: plan_of(recipe, paces, steps, (train_set, test_set), began))
+
+
+def plan_of(recipe: Recipe, paces: Paces, steps: list[int], sets: tuple[ImageSet, ImageSet],
+            began: float) -> tuple[Plan, float]:
+    """Like `make_plan`, from measured paces. steps: of both stages, without a budget."""
+    step_1, (precision, compiled, step_2), preview, encoding = paces
+    steps_1, steps_2 = steps
+    if recipe.autoencoder_from:
+        steps_1 = 0
     if recipe.budget is None:
         previews = previews_within(steps_2 * step_2, preview)
     else:
         left = recipe.budget - (time.monotonic() - began) - encoding
-        most = int(AUTOENCODER_SHARE * left / step_1)
-        steps_1 = min(max(steps_1, least_steps(recipe)["autoencoder_training"]), most)
+        if not recipe.autoencoder_from:
+            most = int(AUTOENCODER_SHARE * left / step_1)
+            steps_1 = min(max(steps_1, least_steps(recipe)["autoencoder_training"]), most)
         left -= steps_1 * step_1
         previews = previews_within(left, preview)
         steps_2 = int((left - previews * preview) / step_2)
-        if min(steps_1, steps_2) < 1:
+        if min(steps_1 or bool(recipe.autoencoder_from), steps_2) < 1:
             before = recipe.budget - left + previews * preview
             raise InputError(f"budget of {recipe.budget:g} s is too short: start, timing, encoding "
                              f"and previews take about {before:.0f} s here before the first step "
                              f"of each stage: give --budget {3 * before:.0f}s or more")
     plan = Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2,
                 preview_every=-(-steps_2 // previews), precision=precision, compiled=compiled,
-                images=ImageDigests.of(train_set, test_set, recipe.diffusion.uses_labels))
+                images=ImageDigests.of(*sets, recipe.diffusion.uses_labels))
     return plan, encoding + steps_1 * step_1 + steps_2 * step_2 + previews * preview
 
 
@@ -114,9 +144,11 @@ def describe(recipe: Recipe, plan: Plan, seconds: float) -> str:
     end = "the next century"
     if seconds < 3e9:
         end = time.strftime(form, time.localtime(time.time() + seconds))
-    text = (f"recipe {recipe.recipe}: {plan.autoencoder_steps:,} steps of the autoencoder and "
-            f"{plan.denoiser_steps:,} of the denoiser, about {duration(seconds)} on this machine "
-            f"(until about {end})")
+    first = f"{plan.autoencoder_steps:,} steps of the autoencoder"
+    if recipe.autoencoder_from:
+        first = f"the autoencoder of {recipe.autoencoder_from}"
+    text = (f"recipe {recipe.recipe}: {first} and {plan.denoiser_steps:,} steps of the denoiser, "
+            f"about {duration(seconds)} on this machine (until about {end})")
     if recipe.precision == "auto":
         text += f"\nprecision {plan.precision}: the faster one here"
     if plan.compiled:
@@ -138,7 +170,7 @@ def short_stages(recipe: Recipe, plan: Plan) -> list[str]:
     steps = {"autoencoder_training": plan.autoencoder_steps, "training": plan.denoiser_steps}
     notes = []
     for name, least in least_steps(recipe).items():
-        if steps[name] >= least:
+        if not 0 < steps[name] < least:
             continue
         what, option = OPTIONS[name]
         epochs = math.ceil(least * getattr(recipe, name).epochs / steps[name])

@@ -1,8 +1,7 @@
 """What a run shows while it trains: sample grids, the model so far, test metrics."""
 
-from collections.abc import Callable
-
 import torch
+from PIL import Image
 from torch import Tensor
 
 from nanoldm.data import ImageSet
@@ -10,8 +9,8 @@ from nanoldm.diffusion.time_sampling import sample_noise_levels
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.log import Values
 from nanoldm.experiments.run_checks import copy_records
-from nanoldm.experiments.run_stage import mean_loss
-from nanoldm.experiments.stages import Stage
+from nanoldm.experiments.run_stage import Preview, mean_loss
+from nanoldm.experiments.stage import Stage
 from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.labels import known_labels
@@ -21,7 +20,6 @@ from nanoldm.utils.seeding import Stream, generator
 
 SEEDS = range(16)
 TEST_IMAGES = 2000  # for the test loss
-Preview = Callable[[int], Values]  # step -> metrics for the log
 
 
 def autoencoder_preview(folder: RunFolder, stage: Stage, test_set: ImageSet) -> Preview:
@@ -29,12 +27,12 @@ def autoencoder_preview(folder: RunFolder, stage: Stage, test_set: ImageSet) -> 
     test = to_float(test_set.images[:TEST_IMAGES]).to(stage.device)
 
     @torch.inference_mode()
-    def preview(step: int) -> Values:
+    def preview(step: int) -> tuple[Image.Image, Values]:
         copies = stage.averaged.autoencoder(test[:16]).sigmoid()
         rows = {"test images": test[:16], "reconstructions": copies}
         sheet = captioned((name, grid(part.cpu(), 16)) for name, part in rows.items())
         save(sheet, folder.samples / "reconstructions.png")
-        return {"test_loss": mean_loss(stage.averaged, {"image": test})}
+        return sheet, {"test_loss": mean_loss(stage.averaged, {"image": test})}
 
     return preview
 
@@ -48,17 +46,18 @@ def denoiser_preview(folder: RunFolder, recipe: Recipe, stage: Stage,
     """
     # Uniform timesteps for every recipe: test losses are comparable.
     stream = generator(recipe.seed, Stream.TEST_LOSS)
-    test = sample_noise_levels(latents, recipe.diffusion.timesteps, stream)
+    test = sample_noise_levels(latents.shape, recipe.diffusion.timesteps, stream)
     raw, averaged = models.values()
     if raw.classes:
         test["label"] = known_labels(labels, raw.classes)
     test = {"x0": latents} | {name: value.to(latents.device) for name, value in test.items()}
 
-    def preview(step: int) -> Values:
+    def preview(step: int) -> tuple[Image.Image, Values]:
         stage.loss_module.eval()
         sheets = [(f"{name}, step {step}", grid(model.generate(SEEDS)))
                   for name, model in models.items()]
-        save(captioned(sheets, across=True), folder.samples / f"step-{step:06d}.png")
+        sheet = captioned(sheets, across=True)
+        save(sheet, folder.samples / f"step-{step:06d}.png")
         copy_records(folder)  # before model_index.json, which marks a complete model
         averaged.save_pretrained(folder.model)
         values = {"test_loss": mean_loss(stage.loss_module, test),
@@ -66,6 +65,6 @@ def denoiser_preview(folder: RunFolder, recipe: Recipe, stage: Stage,
                   "denoising_error": model_denoising_error(raw, latents, labels),
                   "denoising_error_ema": model_denoising_error(averaged, latents, labels)}
         stage.loss_module.train()
-        return values
+        return sheet, values
 
     return preview

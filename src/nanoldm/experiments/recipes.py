@@ -1,14 +1,17 @@
-"""Recipes: one function per experiment. Does not import torch.
+"""Recipes: one function per experiment, and recipes of files. Does not import torch.
 
 `nanoldm recipes` prints the docstrings: a summary, then Command, Time (of that command) and Score
 (Frechet distance to the test set, 10,000 samples; how each was measured: docs/training.md).
 """
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 from nanoldm.data.source import Data
 from nanoldm.experiments.config import Autoencoder, Diffusion, Network, Recipe, Training
-from nanoldm.utils.errors import check_choice
+from nanoldm.utils.errors import InputError, check_choice
+from nanoldm.utils.paths import user_path
 
 
 def mnist() -> Recipe:
@@ -137,10 +140,40 @@ def fashion() -> Recipe:
                            autoencoder={"hidden_channels": 64, "latent_channels": 8})
 
 
+def dit_s() -> Recipe:
+    """DiT-S of Peebles and Xie on CIFAR-10 with labels, for a GPU. Downloads; not trained yet.
+
+    33 M parameters, 64 tokens. Your own images: --data folder:PATH --size 64. Several GPUs:
+    --processes N.
+
+    Command: nanoldm train dit-s
+    Time: not measured
+    Score: not measured
+    """
+    return mnist_v().replace(recipe="dit-s", data={"name": "cifar10"}, precision="auto",
+                             autoencoder={"hidden_channels": 128, "latent_channels": 8},
+                             autoencoder_training={"epochs": 40, "annealing": "cosine"},
+                             diffusion={"label_dropout": 0.1},
+                             network={"width": 384, "depth": 12, "heads": 6, "hidden": 1536,
+                                      "position": "rope+learned"},
+                             training={"epochs": 1000, "learning_rate": 3e-4, "ema_decay": 0.9999})
+
+
+def dit_b() -> Recipe:
+    """DiT-B: `dit-s` twice as wide, 130 M parameters. Not trained yet.
+
+    Command: nanoldm train dit-b
+    Time: not measured
+    Score: not measured
+    """
+    return dit_s().replace(recipe="dit-b",
+                           network={"width": 768, "heads": 12, "hidden": 3072})
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     make.__name__.replace("_", "-"): make
     for make in (mnist_fast, mnist_fast_conditional, mnist, mnist_v, mnist_flow, mnist_conditional,
-                 mnist_64, mnist_additive, fashion)
+                 mnist_64, mnist_additive, fashion, dit_s, dit_b)
 }
 
 
@@ -148,3 +181,37 @@ def find_recipe(name: str) -> Callable[[], Recipe]:
     """The function of a recipe. Raises InputError that lists all names."""
     check_choice("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """A recipe by name, or of a JSON file: the recipe.json of a run, or changes of a recipe.
+
+    For example:
+
+        {"recipe": "mnist-fast", "training": {"batch_size": 128}}
+
+    A file with changes has the name of the file. Raises InputError.
+    """
+    if not str(source).endswith(".json"):
+        return find_recipe(str(source))()
+    path = user_path(source)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        base = content.pop("recipe")
+    except OSError:
+        raise InputError(f"there is no recipe {path}: give a name of `nanoldm recipes`, or the "
+                         "path of a JSON file") from None
+    except (ValueError, RecursionError, LookupError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f'{path} is not a recipe ({reason}): write {{"recipe": NAME, ...}}, or '
+                         "copy the recipe.json of a run") from None
+    name = base if path.stem == "recipe" else path.stem
+    known = base in RECIPES
+    if not known and "training" not in content:
+        raise InputError(f"{path} changes the recipe {base!r}, which does not exist: choose one of "
+                         f"{', '.join(RECIPES)}")
+    try:
+        return RECIPES[base]().replace(recipe=name, **content) if known else Recipe(
+            recipe=name, **content)
+    except (InputError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from None

@@ -7,8 +7,10 @@ from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.stages import label_count, new_network, parameter_count
 from nanoldm.models import ConvAE
 from nanoldm.models.autoencoder import token_side
+from nanoldm.utils.distributed import world_size
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import images_at_a_time
+from nanoldm.utils.launched import processes_here
 from nanoldm.utils.limits import LARGEST_SIZE, check_memory
 
 
@@ -31,26 +33,30 @@ def check_size(recipe: Recipe, size: int) -> None:
         f"{levels} times and cuts the tokens into patches of {patch}x{patch}: {fix}")
 
 
-def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str) -> None:
+def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str,
+               accumulate: int) -> None:
     """Raise InputError if the size does not fit the recipe, or a CPU has too little memory."""
     check_size(recipe, train_set.images.shape[-1])
     if torch.device(device).type == "cpu":
         what = f"{recipe.recipe} with {len(train_set):,} images"
-        fix = ("choose a smaller network, batch (training.batch_size) or size, or fewer images")
-        check_memory(memory(recipe, train_set), what, fix)
+        fix = "choose a smaller network, batch (training.batch_size) or size, or fewer images"
+        check_memory(memory(recipe, train_set, accumulate) * processes_here(), what, fix)
 
 
-def memory(recipe: Recipe, train_set: ImageSet) -> float:
-    """Bytes that a run needs at its peak besides the images, estimated."""
+def memory(recipe: Recipe, train_set: ImageSet, accumulate: int = 1) -> float:
+    """Bytes that each process of a run needs at its peak besides the images, estimated.
+
+    accumulate: the parts of a batch that it computes one after the other.
+    """
     channels, side = train_set.images.shape[1:3]
-    batch, network = recipe.training.batch_size, recipe.network
+    batch, network = recipe.training.batch_size / (accumulate * world_size()), recipe.network
     with torch.device("meta"):  # takes no memory
         autoencoder = ConvAE(side, channels, **recipe.autoencoder.model_dump())
         denoiser = new_network(recipe, autoencoder, label_count(recipe, train_set))
     parameters = parameter_count(autoencoder, denoiser)
     count = max(recipe.autoencoder_training.batch_size, images_at_a_time(train_set.images))
     maps = count * side**2 * recipe.autoencoder.hidden_channels
-    patches = denoiser.shape.patches
+    patches = autoencoder.tokens // network.patch**2
     tokens = batch * patches * (16 * network.width + 4 * network.hidden) * network.depth
     attention = 3 * batch * network.heads * patches**2 * network.depth
     latents = 3 * len(train_set) * autoencoder.tokens * autoencoder.latent_channels

@@ -1,13 +1,12 @@
 """Whether a run may start or continue in a folder, and whether a finished run is complete."""
 
-import os
 from pathlib import Path
 
 from nanoldm.data import ImageSet
+from nanoldm.data.source import FILES as FILE_KINDS
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.plan import Plan
-from nanoldm.pipeline.folders import LOCK, RunFolder
-from nanoldm.pipeline.saving import FILES
+from nanoldm.pipeline.folders import FILES, LOCK, RunFolder
 from nanoldm.utils.atomic import is_temporary
 from nanoldm.utils.config import flat
 from nanoldm.utils.errors import InputError
@@ -19,14 +18,6 @@ def read_recipe(file: Path) -> Recipe:
     """Raises InputError for a file that is not a recipe."""
     with refusing(file):
         return Recipe.model_validate(read_json(file))
-
-
-def check_one_process() -> None:
-    """Raise InputError if a launcher has started several processes, which would train one run."""
-    number = os.environ.get("WORLD_SIZE", "")
-    if number.isdecimal() and int(number) > 1:
-        raise InputError(f"a run is one process so far, and WORLD_SIZE is {number}: start it "
-                         "without accelerate launch or torchrun")
 
 
 def check_run(folder: RunFolder, recipe: Recipe) -> None:
@@ -51,9 +42,9 @@ def check_run(folder: RunFolder, recipe: Recipe) -> None:
 
 
 def in_place_of(there: Recipe, recipe: Recipe) -> Recipe:
-    """`recipe` with the image folder of `there`, if both have one: a digest compares the images."""
-    folders = all(data.name.startswith("folder:") for data in (there.data, recipe.data))
-    return recipe.replace(data={"name": there.data.name}) if folders else recipe
+    """`recipe` with the image files of `there`, if both have some: a digest compares the images."""
+    own = all(data.name.partition(":")[0] in FILE_KINDS for data in (there.data, recipe.data))
+    return recipe.replace(data={"name": there.data.name}) if own else recipe
 
 
 def left_by_a_start(file: Path) -> bool:

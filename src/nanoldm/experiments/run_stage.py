@@ -4,14 +4,18 @@ import time
 from collections.abc import Callable
 
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.experiments.log import Interruption, Metrics, Values, checked_mean
-from nanoldm.experiments.stages import Stage
+from nanoldm.experiments.stage import Stage
+from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.training import load_checkpoint, save_checkpoint
+from nanoldm.utils.distributed import agreed, from_main, gather, is_main, world_size
 
+Preview = Callable[[int], tuple[Image.Image, Values]]  # step -> a picture, metrics for the log
 LOG_EVERY = 10  # steps
 CHECKPOINT_SHARE = 0.01  # of the time for checkpoints: a killed run loses a few seconds
 
@@ -25,22 +29,26 @@ def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int 
     return total / len(next(iter(batch.values())))
 
 
-def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int],
-              evaluate: Callable[[int], Values], watch: Callable[[], Values] = dict,
-              **origin: str) -> bool:
+def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int], preview: Preview,
+              trackers: Trackers, watch: Callable[[], Values] = dict, **origin: str) -> bool:
     """Train a stage from its checkpoint to its end -> whether there was a step to take.
 
-    lengths: (steps, steps between two evaluations). evaluate(step) and watch() return metrics for
-    the log: evaluate at every preview and at the end, watch (cheap) at every line.
+    lengths: (steps, steps between two previews).
+    preview(step): a picture and metrics, also at the end. watch(): metrics for every line of the
+        log, cheap ones.
     origin: digests for the checkpoint.
+
+    Of several processes, rank 0 previews and writes; all see the same losses and interrupts.
     """
     (steps, every), path, start = lengths, folder.checkpoint(stage.name), 0
-    if path.exists():
+    if from_main(path.exists):
         start = load_checkpoint(path, stage.loss_module, stage.optimizers, stage.ema, steps,
                                 **origin)
         left = f"continuing from step {start:,} of {steps:,}" if start < steps else "done"
         print(f"{stage.name}: {left}")
-    metrics, next_save, losses = Metrics(folder.metrics, stage.name, start), 0.0, []
+    with agreed():
+        metrics = Metrics(folder.metrics, stage.name, start, trackers) if is_main() else None
+    next_save, losses, alone = 0.0, [], world_size() == 1
     bar = tqdm(desc=stage.name, total=steps, initial=start, unit="step")
     with Interruption() as interrupted, bar:
         for step in stage.run(steps, start):
@@ -48,22 +56,26 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int],
             losses.append(step.loss)
             number = step.number
             showing = number % every == 0 or number == steps
-            if not (showing or interrupted or number == 1 or number % LOG_EVERY == 0):
+            logging = showing or number == 1 or number % LOG_EVERY == 0
+            if not (logging or (alone and interrupted)):
                 continue
-            norm = step.grad_norm.item()
+            stopping, norm = any(gather(bool(interrupted))), step.grad_norm.item()
             loss = checked_mean(losses, norm, number, path)
-            bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
-            line = dict(loss=loss, learning_rate=step.learning_rate, grad_norm=norm)
-            metrics.write(number, **line, **watch())
             losses.clear()
-            if showing:
-                metrics.write(number, **evaluate(number))
-            if showing or interrupted or time.monotonic() > next_save:
-                began = time.monotonic()
-                save_checkpoint(path, number, stage.loss_module, stage.optimizers, stage.ema,
-                                **origin)
-                next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
-            if interrupted:
+            if is_main():
+                bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
+                line = dict(loss=loss, learning_rate=step.learning_rate, grad_norm=norm)
+                metrics.write(number, **line, **watch())
+                if showing:
+                    picture, values = preview(number)
+                    metrics.write(number, **values)
+                    trackers.show(stage.name, number, picture)
+                if showing or stopping or time.monotonic() > next_save:
+                    began = time.monotonic()
+                    save_checkpoint(path, number, stage.loss_module, stage.optimizers, stage.ema,
+                                    **origin)
+                    next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
+            if stopping:
                 raise KeyboardInterrupt(f"{stage.name} stopped at step {number:,} of {steps:,}, "
                                         "checkpoint saved: the same command continues the run")
     return start < steps

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from nanoldm.diffusion import LOG_SNRS
-from nanoldm.experiments.stages import Stage, raw_tokens
+from nanoldm.experiments.latents import raw_tokens
+from nanoldm.experiments.stage import Stage
 from nanoldm.pipeline.denoising_error import LATENTS
 from nanoldm.pipeline.precision import GAIN, time_precisions
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.device import check_compiler
+from nanoldm.utils.distributed import agreed
 from nanoldm.utils.text import one_line
 
 COMPILE = ("auto", "on", "off")
@@ -44,8 +46,10 @@ def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
         return Pace(precision, False, eager)
     print("compiling the denoiser (about half a minute) ...", flush=True)
     try:
-        check_compiler(stage.device)
-        stage.use_compiler(True)
+        with agreed():
+            check_compiler(stage.device)
+            stage.use_compiler(True)
+            stage.try_loss()
         compiled = stage.seconds_per_step(probe)
     except Exception as error:  # torch raises many kinds
         if compile == "on":
@@ -61,7 +65,7 @@ def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
 @torch.inference_mode()
 def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> float:
     """Two grids of 16 samples, two test losses over 2,000 latents, two denoising errors."""
-    denoiser = stage.loss_module.denoiser
+    denoiser = stage.loss_module.denoiser.eval()
 
     def forward(count: int) -> float:
         x = latents[:1].repeat(count, 1, 1)

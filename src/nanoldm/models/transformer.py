@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from nanoldm.models.compiled import Linear, compiled_qkv, split_heads
 from nanoldm.models.network import DenoisingNetwork, unpatchify, zero_linear
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.seeding import bernoulli
 
 
 class LayerNorm(nn.Module):
@@ -44,8 +45,7 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.p)
-        return x * keep / (1 - self.p)
+        return x * bernoulli(x, 1 - self.p) / (1 - self.p)
 
 
 class RoPE(nn.Module):

@@ -9,12 +9,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from nanoldm.pipeline.hub import download, is_hub_name
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import user_path
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "models"
 DEFAULT_MODEL = "mnist-fast"
 INDEX, RECIPE, PLAN, METRICS = "model_index.json", "recipe.json", "plan.json", "metrics.jsonl"
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+SCHEDULER = "scheduler_config.json"
+# Files that every model has
+FILES = (INDEX,
+         *(f"{part}/{name}" for part in ("autoencoder", "network") for name in (CONFIG, WEIGHTS)),
+         f"scheduler/{SCHEDULER}")
 LOCK, LOCK_SECONDS = ".lock", 1.0  # another process may check for a run for so long
 
 
@@ -52,7 +59,8 @@ def bundled_models() -> list[str]:
 
 
 def find_model(model: str | Path) -> Path:
-    """The folder with model_index.json of a run folder, an exported folder or a bundled name.
+    """The folder with model_index.json of a run folder, an exported folder, a bundled name, or
+    USER/NAME on the Hugging Face hub.
 
     A folder with a model, or with a run that has no model yet, has priority over a bundled name.
     Raises InputError if there is no such model.
@@ -66,11 +74,22 @@ def find_model(model: str | Path) -> Path:
                          "continue it with nanoldm train")
     if str(model) in bundled_models():
         return BUNDLED / model
+    if is_hub_name(model):
+        return download(str(model), list(FILES))
     if path.exists():
         raise InputError(f"{path} contains no trained model: give a run folder, an exported folder "
                          f"or a bundled name ({names})")
     raise InputError(f"unknown model {str(model)!r}: give a bundled name ({names}) or the path of "
                      "a run folder or an exported folder")
+
+
+def find_autoencoder(model: str | Path) -> Path:
+    """The folder of the autoencoder of a model, or of a run that has trained only that.
+
+    Raises InputError if there is none.
+    """
+    path = user_path(model) / "model" / "autoencoder"
+    return path if (path / "config.json").is_file() else find_model(model) / "autoencoder"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from nanoldm.pipeline.labels import Labels, label_tensor, random_labels
 from nanoldm.pipeline.precision import keep_casts
 from nanoldm.pipeline.settings import Sampling, capped
 from nanoldm.pipeline.threads import Stopped, even_batches, map_batches
+from nanoldm.utils.distributed import gather_rows
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.ranges import seed_list
@@ -51,6 +52,24 @@ class LatentDiffusion(Components):
                              f"{shape}")
         labels = self.conditioning(seeds, labels, chosen)
         return self._generate(seeds, labels, chosen, x_T, wrap, progress)
+
+    def generate_shared(self, seeds: Seeds, labels: Labels = None, **options: Any) -> Tensor:
+        """Like `generate`, in several processes (`utils.distributed`): each generates a part.
+
+        All processes call this with the same arguments and get all images.
+        """
+        seeds = seed_list(seeds)
+        if labels is None:
+            labels = self.draw_labels(seeds) if self.classes else None
+        each = None if labels is None else label_tensor(labels, len(seeds), self.classes,
+                                                        self.class_names)
+
+        def generate(rows: slice) -> Tensor:
+            if not seeds[rows]:  # more processes than images
+                return torch.empty(0, *self.image_shape)
+            return self.generate(seeds[rows], None if each is None else each[rows], **options)
+
+        return gather_rows(generate, len(seeds))
 
     @torch.no_grad()
     def denoise_from(self, images: Tensor, t: int, seeds: Seeds, labels: Labels = -1,

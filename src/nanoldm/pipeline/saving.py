@@ -1,6 +1,6 @@
 """A saved model: a folder per component, with the file names of diffusers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from nanoldm import __version__
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.diffusion.schedule import linear_range
-from nanoldm.models import NETWORKS, ConvAE
-from nanoldm.pipeline.folders import INDEX
+from nanoldm.models import ConvAE, find_network, network_name
+from nanoldm.pipeline.folders import CONFIG, INDEX, SCHEDULER, WEIGHTS
 from nanoldm.pipeline.labels import read_class_names
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import (
@@ -24,15 +24,18 @@ from nanoldm.utils.files import (
     save_tensors,
     weights_digest,
     write_json,
+    write_text,
 )
 from nanoldm.utils.limits import LARGEST_SIZE, MOST_TIMESTEPS, MOST_TOKENS
 from nanoldm.utils.paths import AGAIN
 
-CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
-SCHEDULER = "scheduler_config.json"
-FILES = (INDEX,
-         *(f"{part}/{name}" for part in ("autoencoder", "network") for name in (CONFIG, WEIGHTS)),
-         f"scheduler/{SCHEDULER}")
+PIPELINE = "pipeline.py"
+FOR_DIFFUSERS = '''"""For DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)."""
+
+from nanoldm.pipeline.for_diffusers import NanoLDMPipeline
+
+__all__ = ["NanoLDMPipeline"]
+'''
 BETA_SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}  # our name -> diffusers' name
 PREDICTION_TYPES = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
 MOST_CLIP = 1e6  # of a normalised latent
@@ -51,19 +54,19 @@ class Saved:
     pseudo_labels: bool = False
 
 
-def save_component(folder: Path, module: nn.Module, **origin: str) -> None:
-    """Write config.json (the constructor's arguments) and the weights.
+def save_component(folder: Path, name: str, module: nn.Module, **origin: str) -> None:
+    """Write config.json (the constructor's arguments) and the weights. name: of the class.
 
     origin: what the weights were trained for; stored in both files.
     """
     save_tensors(folder / WEIGHTS, module.state_dict(), **origin)
     facts = {f"_{name}": value for name, value in origin.items()}
-    write_json(folder / CONFIG, {"_class_name": type(module).__name__, **facts, **module.config})
+    write_json(folder / CONFIG, {"_class_name": name, **facts, **module.config})
 
 
-def load_component(folder: Path, classes: Mapping[str, type[nn.Module]],
+def load_component(folder: Path, find: Callable[[str], type[nn.Module]],
                    **origin: str) -> nn.Module:
-    """A network of one of `classes` (by name) with its weights.
+    """A network with its weights. find: name -> class.
 
     origin: as it was saved. Raises InputError for missing, damaged and foreign files.
     """
@@ -76,8 +79,10 @@ def load_component(folder: Path, classes: Mapping[str, type[nn.Module]],
             raise InputError(f"{folder.parent} mixes two models ({folder.name} was trained with "
                              f"another {what}): {AGAIN}")
     with refusing(folder / CONFIG):
-        build = classes[facts["class_name"]]
-    return build_module(lambda: build(**config), config, tensors, folder / CONFIG, folder / WEIGHTS)
+        name = facts["class_name"]
+        build, own = find(name), ":" in name
+    known = {} if own else config  # the fields of a user's own class may be anything
+    return build_module(lambda: build(**config), known, tensors, folder / CONFIG, folder / WEIGHTS)
 
 
 def build_module(build, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Path,
@@ -177,29 +182,40 @@ def save_model(folder: Path, model: Saved) -> None:
     """Write all components, then model_index.json: if it exists, the other files are complete."""
     denoiser = model.denoiser
     origin = network_origin(model.autoencoder, denoiser.schedule, denoiser.prediction)
-    save_component(folder / "autoencoder", model.autoencoder)
-    save_component(folder / "network", denoiser.network, **origin)
+    save_autoencoder(folder / "autoencoder", model.autoencoder)
+    kind = network_name(denoiser.network)
+    save_component(folder / "network", kind, denoiser.network, **origin)
     save_scheduler(folder / "scheduler", denoiser, model.clip_sample_range)
     names = {str(number): model.class_names[number] for number in sorted(model.class_names)}
-    index = {"_class_name": "LatentDiffusion", "_nanoldm_version": __version__,
+    write_text(folder / PIPELINE, FOR_DIFFUSERS)
+    index = {"_class_name": ["pipeline", "NanoLDMPipeline"], "_nanoldm_version": __version__,
              "autoencoder": ["nanoldm", "ConvAE"],
-             "network": ["nanoldm", type(denoiser.network).__name__],
+             "network": ["nanoldm", kind],
              "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction),
              "pseudo_labels": model.pseudo_labels}
     write_json(folder / INDEX, index | ({"id2label": names} if names else {}))
 
 
+def save_autoencoder(folder: Path, autoencoder: ConvAE) -> None:
+    save_component(folder, "ConvAE", autoencoder)
+
+
+def load_autoencoder(folder: Path) -> ConvAE:
+    """The autoencoder in its folder. Raises InputError for missing, damaged and foreign files."""
+    return load_component(folder, {"ConvAE": ConvAE}.__getitem__)
+
+
 def load_model(folder: Path) -> Saved:
     """The model in `folder`. Raises InputError for missing, damaged, foreign and mixed files."""
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
-    autoencoder = load_component(folder / "autoencoder", {"ConvAE": ConvAE})
+    autoencoder = load_autoencoder(folder / "autoencoder")
     config = read_json(folder / "network" / CONFIG)
     ours = autoencoder.tokens, autoencoder.latent_channels
     theirs = config.get("tokens"), config.get("channels")
     if ours != theirs:
         raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): {AGAIN}")
     origin = network_origin(autoencoder, schedule, prediction)
-    network = load_component(folder / "network", NETWORKS, **origin)
+    network = load_component(folder / "network", find_network, **origin)
     if not (autoencoder.latent_std > 0).all():
         raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: {AGAIN}")
     denoiser, names = Denoiser(network, schedule, prediction), read_class_names(folder)

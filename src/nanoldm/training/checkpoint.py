@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from nanoldm.training.ema import EMA
 from nanoldm.training.muon import Muon
+from nanoldm.utils.distributed import from_main
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import fill, load_tensors, save_tensors
 from nanoldm.utils.text import one_line
@@ -38,9 +39,10 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[Optimizer
 
     steps: of the whole training, which no checkpoint can exceed.
     origin: as it was saved.
+    Rank 0 reads the file for all processes.
     Raises InputError if the file is damaged or belongs to another run.
     """
-    tensors, metadata = load_tensors(path, FIX)
+    tensors, metadata = from_main(lambda: load_tensors(path, FIX))
     try:
         step = int(metadata["step"])
         if step < 1 or (steps is not None and step > steps):

@@ -8,7 +8,9 @@ from contextlib import suppress
 
 import torch
 
+from nanoldm.utils.distributed import join
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.launched import launched_processes, local_rank, processes_here
 from nanoldm.utils.limits import within
 from nanoldm.utils.terminal import quiet
 from nanoldm.utils.text import one_line
@@ -17,17 +19,23 @@ from nanoldm.utils.text import one_line
 def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.device:
     """Set up torch for `device` and return it. Call this first in a program.
 
+    If a launcher has started several processes, this connects them (`utils.distributed`), and each
+    has its own GPU.
     device: "auto" is CUDA, else MPS, else the CPU. threads: CPU threads, 1 ... 1024 (None: one per
     core). Raises InputError for a device that does not exist, and for threads out of range.
     """
-    if threads is not None:
-        torch.set_num_threads(within("threads", threads, 1, 1024))
-    mps = torch.backends.mps.is_available()
+    several = launched_processes() > 1
+    mps = torch.backends.mps.is_available() and not several
     available = ["cuda"] * torch.cuda.is_available() + ["mps"] * mps + ["cpu"]
     fix = f"choose auto or {' or '.join(available)}"
     name = available[0] if device == "auto" else device
     if name.split(":")[0] not in available:
         raise InputError(f"device {device} is not available here: {fix}")
+    if several and name.startswith("cuda"):
+        name = own_gpu(name)
+    join(cpu=name == "cpu")
+    if threads is not None:
+        torch.set_num_threads(within("threads", threads, 1, 1024))
     torch.set_flush_denormal(True)  # denormal numbers slow a CPU down many times
     keep_freed_memory()
     if name.startswith("cpu"):
@@ -39,6 +47,15 @@ def prepare_torch(device: str = "auto", threads: int | None = None) -> torch.dev
         return found
     except (RuntimeError, AssertionError):  # the latter from a torch without CUDA
         raise InputError(f"device {device} does not exist: {fix}") from None
+
+
+def own_gpu(name: str) -> str:
+    """The GPU of this process among several. Raises InputError if there are fewer GPUs."""
+    count = torch.cuda.device_count()
+    if name != "cuda" or processes_here() > count:
+        raise InputError(f"device {name}: {processes_here()} processes need a GPU each, and there "
+                         f"are {count}: start fewer, and choose cuda or cpu")
+    return f"cuda:{local_rank()}"
 
 
 def check_compiler(device: torch.device | str) -> None:

@@ -5,9 +5,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from nanoldm.utils.distributed import WHOLE, Part
 
 # Bytes of a CPU generator's state with the 624 words of the Mersenne Twister, 8 bytes each
 STATE = slice(24, 24 + 8 * 624)
+_part = WHOLE  # of the batch, inside `seeded`
 
 
 class Stream:
@@ -53,14 +57,30 @@ def generator(*key: int) -> torch.Generator:
 
 
 @contextmanager
-def seeded(*key: int, device: torch.device | str = "cpu") -> Iterator[None]:
+def seeded(*key: int, device: torch.device | str = "cpu", part: Part = WHOLE) -> Iterator[None]:
     """Set torch's global random state on the CPU and on `device` to the stream `key`.
 
     The state is restored afterwards. Other GPUs are not changed.
+    part: of the batch that is computed meanwhile, for `bernoulli`.
     """
-    kind, stream = torch.device(device).type, generator(*key)
+    global _part
+    kind, stream, before = torch.device(device).type, generator(*key), _part
     with torch.random.fork_rng([device] if kind == "cuda" else []):
         if kind != "cpu":
             torch.manual_seed(stream.initial_seed())
         torch.default_generator.set_state(stream.get_state())
-        yield
+        _part = part
+        try:
+            yield
+        finally:
+            _part = before
+
+
+def bernoulli(x: Tensor, p: float) -> Tensor:
+    """1 with probability p, else 0, for each element of x (B, ...).
+
+    If x is a part of a batch (`seeded`), the numbers are those of the whole batch, cut: they do not
+    depend on the number of parts.
+    """
+    whole = x.new_empty(len(x) * _part.count, *x.shape[1:]).bernoulli_(p)
+    return whole[_part.rows(len(whole))]

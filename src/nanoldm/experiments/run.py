@@ -1,0 +1,241 @@
+"""A run from images to a trained model. The same call resumes it."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nanoldm.data import ImageSet
+from nanoldm.data.given import image_sets
+from nanoldm.data.source import GIVEN
+from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.latents import load_or_encode, load_or_make_clusters, raw_tokens
+from nanoldm.experiments.plan import Plan, Stages, describe, make_plan, read_plan, sampling_settings
+from nanoldm.experiments.previews import TEST_IMAGES, autoencoder_preview, denoiser_preview
+from nanoldm.experiments.room import check_room
+from nanoldm.experiments.run_checks import (
+    check_run,
+    check_same_images,
+    copy_records,
+    find_damage,
+    model_files,
+    note_place,
+)
+from nanoldm.experiments.run_stage import run_stage
+from nanoldm.experiments.stage import Stage, parts_of_batch
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, give_latents, label_count
+from nanoldm.experiments.timing import COMPILE
+from nanoldm.experiments.trackers import Trackers
+from nanoldm.pipeline.folders import RunFolder
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.saving import save_autoencoder
+from nanoldm.pipeline.settings import FILE, load_settings
+from nanoldm.utils.device import check_compiler, use_tf32
+from nanoldm.utils.distributed import agreed, first_of_machine, from_main, is_main, join
+from nanoldm.utils.errors import InputError, check_choice
+from nanoldm.utils.files import weights_digest, write_json
+from nanoldm.utils.launched import quiet_unless_main
+from nanoldm.utils.limits import within
+from nanoldm.utils.text import shell
+
+MOST_PARTS = 1024
+
+
+class Run:
+    """A training run of a recipe in a folder.
+
+    compile: train the denoiser through torch.compile: "on", "off", or "auto", if that pays. A
+        run that was compiled is compiled again when it is resumed, to give the same weights.
+    accumulate: compute each batch in so many parts, one after the other, which takes less memory.
+    data: (training images, test images) instead of those that the recipe names: tensors, arrays,
+        (images, labels), torch datasets (`data.given.image_set` has the details). A resumed run
+        needs the same.
+
+    Several processes (`utils.distributed`) share the batches and give the same run, up to rounding.
+    began: an attribute, time.monotonic() at the start of the recipe's budget.
+    """
+
+    def __init__(self, folder: str | Path, recipe: Recipe, device: torch.device | str = "cpu",
+                 *, compile: str = "auto", accumulate: int = 1, data: Any = None):
+        self.folder, self.recipe, self.device = RunFolder(folder), recipe, device
+        self.load = recipe.data.load
+        if data is not None:
+            self.recipe = recipe.replace(data={"name": GIVEN, "holdout": 0})
+            self.load = partial(image_sets, data, recipe.data.size)
+        check_choice("compile", compile, COMPILE)
+        self.compile, self.accumulate = compile, within("accumulate", accumulate, 1, MOST_PARTS)
+        self.began, self.trackers = time.monotonic(), Trackers()
+        self.data: tuple[ImageSet, ImageSet]
+
+    def train(self, trackers: Sequence[str] = (), only: str | None = None) -> "Run":
+        """Train, or continue the run in the folder; a finished run stays as it is.
+
+        trackers: where copies of the log go: "tensorboard", "wandb", "trackio".
+        only: "autoencoder" stops after it. Another call goes on, or another run takes it
+            (`Recipe.autoencoder_from`).
+        Raises InputError if the folder has something else or a run of another recipe, TrainingError
+        if a loss is not finite, and KeyboardInterrupt, after a checkpoint, on Ctrl-C.
+        """
+        self.trackers = Trackers(trackers)
+        with quiet_unless_main():
+            self.prepare()
+            plan = from_main(self.resumed_plan)
+            if not (plan and plan.finished and from_main(lambda: self.is_complete(plan))):
+                self.train_stages(plan, only)
+        return self
+
+    def is_complete(self, plan: Plan) -> bool:
+        """Whether the model of a finished run is as it was written. Prints what will be done."""
+        folder = self.folder
+        if (damage := find_damage(folder, plan)) is None:
+            print(f"{folder.path} is finished: nothing to do. Sample from it with: nanoldm sample "
+                  f"{shell(folder.path)}")
+            return True
+        source = "the images, because the checkpoints are missing"
+        if folder.checkpoint("denoiser").is_file():
+            source = str(folder.checkpoints)
+        print(f"the run is finished, but its model is damaged ({damage}): it is made again from "
+              f"{source}")
+        return False
+
+    def train_stages(self, plan: Plan | None, only: str | None) -> None:
+        """Train the stages. plan: of a resumed run."""
+        stages = self.build_stages()
+        if plan:
+            self.continue_as(plan, stages.denoiser)
+        else:
+            plan = self.new_plan(stages)
+        with ExitStack() as locks:
+            from_main(lambda: locks.enter_context(self.folder.locked()))
+            if is_main():
+                self.trackers.start(self.folder, self.recipe, self.device)
+                locks.callback(self.trackers.finish)
+            self.train_autoencoder(stages.autoencoder, plan)
+            if only == "autoencoder":
+                place = self.folder.model / "autoencoder"
+                from_main(lambda: save_autoencoder(place, stages.autoencoder.averaged.autoencoder))
+                print(f"finished: the autoencoder is in {place}")
+                return
+            self.train_denoiser(stages, plan)
+            from_main(lambda: self.finish(plan))
+
+    def finish(self, plan: Plan) -> None:
+        folder = self.folder
+        copy_records(folder)
+        done = plan.replace(finished=True, model_sha256=model_files(folder))
+        write_json(folder.plan, done.model_dump())
+        copy_records(folder)
+        print(f"finished: the model is in {folder.model}, pictures in {folder.samples}. Sample "
+              f"from it with: nanoldm sample {shell(folder.path)}")
+
+    def continue_as(self, plan: Plan, stage: Stage) -> None:
+        """Set precision and compilation of a resumed run as they were. Raises InputError."""
+        compiled = self.compile == "on" if plan.compiled is None else plan.compiled
+        if self.compile != "auto" and compiled != (self.compile == "on"):
+            print(f"note: compile {self.compile} has no effect: a resumed run stays as it is")
+        if compiled:
+            with agreed():
+                check_compiler(self.device)
+        stage.use_precision(plan.precision)
+        stage.use_compiler(compiled)
+
+    def prepare(self) -> None:
+        """Check what can be checked before any work, and load the images."""
+        join(cpu=torch.device(self.device).type == "cpu")
+        with agreed():
+            if self.compile == "on":
+                check_compiler(self.device)
+            use_tf32(torch.device(self.device), self.recipe.precision == "tf32")
+        from_main(lambda: check_run(self.folder, self.recipe))
+        self.data = self.train_set, self.test_set = first_of_machine(self.load)
+
+    def build_stages(self) -> Stages:
+        recipe = self.recipe
+        check_room(recipe, self.train_set, self.device, self.accumulate)
+        first = autoencoder_stage(recipe, self.train_set.images, self.device)
+        labels = label_count(recipe, self.train_set)
+        second = denoiser_stage(recipe, first.loss_module.autoencoder, labels)
+        stages = Stages(first, second)
+        for stage, name in zip(stages, ("autoencoder_training", "training"), strict=True):
+            images = len(self.train_set)
+            stage.parts = parts_of_batch(stage.training, name, images, self.accumulate)
+        return stages
+
+    def resumed_plan(self, record: bool = True) -> Plan | None:
+        """The plan of the run in the folder; None for a new run. Raises InputError."""
+        if not self.folder.plan.exists():
+            return None
+        plan = read_plan(self.folder.plan)
+        check_same_images(self.folder, self.recipe, plan, *self.data)
+        if record:
+            plan = note_place(self.folder, self.recipe, plan)
+            if not plan.finished:
+                print(f"resuming the run in {self.folder.path}")
+        return plan
+
+    def new_plan(self, stages: Stages) -> Plan:
+        """Decide the steps, and write recipe.json and plan.json."""
+        for note in self.train_set.notes:
+            print(f"images: {note}")
+        plan, seconds = make_plan(self.recipe, stages, *self.data, self.began, self.compile)
+        print(describe(self.recipe, plan, seconds))
+        from_main(lambda: self.write_plan(plan))
+        return plan
+
+    def write_plan(self, plan: Plan) -> None:
+        folder = self.folder
+        with folder.locked():
+            if folder.plan.exists():  # written while this one was planned
+                raise InputError(f"another process has started a run in {folder.path}: choose "
+                                 "another folder with --out")
+            write_json(folder.recipe, self.recipe.model_dump())
+            write_json(folder.plan, plan.model_dump())
+
+    def train_autoencoder(self, stage: Stage, plan: Plan) -> None:
+        steps = plan.autoencoder_steps
+        if not steps:  # of another run
+            return
+        preview = autoencoder_preview(self.folder, stage, self.test_set)
+        run_stage(self.folder, stage, (steps, steps), preview, self.trackers)
+
+    def train_denoiser(self, stages: Stages, plan: Plan) -> None:
+        """Encode the images, then train on their latents."""
+        autoencoder, stage = stages.autoencoder.averaged.autoencoder.eval(), stages.denoiser
+        kept, origin = self.folder.checkpoint, {"autoencoder": weights_digest(autoencoder)}
+        latents = load_or_encode(kept("latents"), autoencoder, self.train_set.images, **origin)
+        test_images = self.test_set.images[:TEST_IMAGES]
+        held_out = autoencoder.normalise(raw_tokens(autoencoder, test_images))
+        labels = self.train_set.labels
+        if self.recipe.diffusion.clusters:
+            count = stage.loss_module.denoiser.labels
+            labels = from_main(lambda: load_or_make_clusters(kept("clusters"), latents, count,
+                                                             **origin))
+        give_latents(stage, self.recipe, latents, labels)
+        models = {name: self.model(autoencoder, loss.denoiser, latents) for name, loss in
+                  {"weights": stage.loss_module, "EMA weights": stage.averaged}.items()}
+        steps = (plan.denoiser_steps, plan.preview_every)
+        test_labels = self.test_set.labels[:TEST_IMAGES]
+        preview = denoiser_preview(self.folder, self.recipe, stage, models, held_out, test_labels)
+        gates = getattr(stage.loss_module.denoiser.network, "gates", None)
+        watch = (lambda: {"gates": gates(self.recipe.diffusion.timesteps)}) if gates else dict
+        done = run_stage(self.folder, stage, steps, preview, self.trackers, watch, **origin)
+        if not done and is_main():
+            copy_records(self.folder)  # the model may be missing
+            own, averaged = self.folder.model, models["EMA weights"]
+            with suppress(InputError):  # settings stored by `compare --save` stay
+                if (own / FILE).exists():
+                    averaged.settings = load_settings(own, averaged.denoiser.schedule)
+            averaged.save_pretrained(own)
+
+    def model(self, autoencoder, denoiser, latents: Tensor) -> LatentDiffusion:
+        clusters = bool(self.recipe.diffusion.clusters)
+        names = self.train_set.names() if denoiser.labels and not clusters else None
+        settings = sampling_settings(self.recipe, denoiser.schedule)
+        limit = latents.abs().max().item()
+        return LatentDiffusion(autoencoder, denoiser, limit, settings=settings, class_names=names,
+                               pseudo_labels=clusters and denoiser.labels > 0)

@@ -1,0 +1,179 @@
+"""What a program or a file can bring into a training: images, recipes, networks, trackers."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import nanoldm
+from nanoldm.experiments.latents import load_or_encode
+from nanoldm.experiments.recipes import RECIPES, load_recipe
+from nanoldm.experiments.stages import denoiser_stage
+from nanoldm.models import ConvAE, DiffusionNet, find_network, network_name
+from nanoldm.pipeline.folders import RunFolder
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.files import read_json
+
+TINY = {"network": {"width": 16, "heads": 2, "depth": 1, "hidden": 32}, "training": {"steps": 4},
+        "autoencoder_training": {"steps": 4}}
+
+
+@pytest.fixture(scope="module")
+def images():
+    stream = torch.Generator().manual_seed(0)
+    return torch.rand(60, 3, 8, 8, generator=stream), torch.arange(60) % 3
+
+
+def test_a_program_trains_on_its_tensors_and_the_same_call_continues(images, tmp_path, capsys):
+    x, y = images
+    recipe = RECIPES["mnist-conditional"]().replace(**TINY)
+    run = nanoldm.train(recipe, tmp_path / "run", data=((x, y), (x[:9], y[:9])), device="cpu")
+    assert run.folder.path == tmp_path / "run"
+    model = LatentDiffusion.from_pretrained(tmp_path / "run")
+    assert model.generate(2, labels=2).shape == (2, 3, 8, 8)
+    assert read_json(run.folder.recipe)["data"]["name"] == "given"
+    nanoldm.train(recipe, tmp_path / "run", data=((x, y), (x[:9], y[:9])), device="cpu")
+    assert "finished: nothing to do" in capsys.readouterr().out
+    with pytest.raises(InputError, match="training images or their labels of given have changed"):
+        nanoldm.train(recipe, tmp_path / "run", data=((1 - x, y), (x[:9], y[:9])), device="cpu")
+
+
+def test_the_latents_are_encoded_once(images, tmp_path):
+    autoencoder = ConvAE(8, 3)
+    pixels = (images[0] * 255).byte()
+    file, origin = tmp_path / "latents.safetensors", {"autoencoder": "a"}
+    first = load_or_encode(file, autoencoder, pixels, **origin)
+    with torch.no_grad():
+        autoencoder.encoder[0].weight.zero_()
+    again = ConvAE(8, 3)
+    assert torch.equal(load_or_encode(file, again, pixels, **origin), first)  # no longer encoded
+    assert torch.equal(again.latent_std, autoencoder.latent_std)
+    other = load_or_encode(file, autoencoder, pixels, autoencoder="b")
+    assert not torch.equal(other, first)
+    file.write_bytes(b"damaged")
+    assert torch.equal(load_or_encode(file, autoencoder, pixels, autoencoder="b"), other)
+
+
+def test_a_file_changes_a_recipe_or_is_a_whole_one(tmp_path):
+    file = tmp_path / "wide.json"
+    file.write_text(json.dumps({"recipe": "mnist-fast", "network": {"depth": 3}}))
+    recipe = load_recipe(file)
+    assert recipe == RECIPES["mnist-fast"]().replace(recipe="wide", network={"depth": 3})
+    whole = tmp_path / "recipe.json"
+    whole.write_text(json.dumps(recipe.model_dump()))
+    assert load_recipe(str(whole)) == recipe
+    assert load_recipe("mnist") == RECIPES["mnist"]()
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("{", "is not a recipe"), ("[1]", "is not a recipe"), ("{}", "is not a recipe"),
+    ('{"recipe": "mnist", "network": {"deep": 3}}', "network.deep"),
+    ('{"recipe": "mnist", "network": 3}', "network"),
+    ('{"recipe": "mnist", "nets": 3}', "nets"),
+    ('{"recipe": "none", "network": {"depth": 3}}', "changes the recipe 'none', which does not"),
+])
+def test_other_files_are_errors_that_name_the_file(content, message, tmp_path, nanoldm):
+    file = tmp_path / "wrong.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match=f"wrong.json.*{message}"):
+        load_recipe(file)
+    assert nanoldm("train", file, "--dry-run").returncode == 2
+
+
+def test_the_command_takes_a_recipe_file(nanoldm, tiny_options, tmp_path):
+    file = tmp_path / "short.json"
+    file.write_text(json.dumps({"recipe": "mnist", "training": {"steps": 3, "batch_size": 8}}))
+    done = nanoldm("train", file, *tiny_options)
+    assert done.returncode == 0, done.stderr
+    saved = read_json(RunFolder(nanoldm.folder / "runs" / "short").recipe)
+    assert (saved["recipe"], saved["training"]["batch_size"]) == ("short", 8)
+    assert nanoldm("train", "no.json").stderr.startswith("nanoldm: there is no recipe no.json")
+
+
+class Normalised(nn.Module):
+    """A network without our base class: no heads, no gates, BatchNorm with its buffers."""
+
+    def __init__(self, tokens, channels, labels, width, **unused):
+        super().__init__()
+        self.config = dict(tokens=tokens, channels=channels, labels=labels, width=width)
+        self.labels = labels
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(tokens * channels, width),
+                                 nn.BatchNorm1d(width), nn.ReLU(),
+                                 nn.Linear(width, tokens * channels))
+
+    def forward(self, x_t, t, label=None):
+        return self.net(x_t).view_as(x_t)
+
+
+class Careless(nn.Module):
+    """Does not keep its arguments."""
+
+    def __init__(self, **options):
+        super().__init__()
+
+
+def kind(network: type) -> str:
+    return f"{__name__}:{network.__name__}"
+
+
+def test_a_network_of_the_user_is_trained_saved_and_read_back(images, tmp_path):
+    x = images[0]
+    recipe = RECIPES["mnist-v"]().replace(**TINY).replace(network={"kind": kind(Normalised)})
+    nanoldm.train(recipe, tmp_path / "run", data=(x, x[:9]), device="cpu")
+    model = LatentDiffusion.from_pretrained(tmp_path / "run")
+    network = model.denoiser.network
+    assert isinstance(network, Normalised)
+    assert network.net[2].num_batches_tracked == 4      # EMA weights have BatchNorm's statistics
+    assert network.net[2].running_mean.any()
+    assert model.generate(2, steps=2).isfinite().all()
+
+
+def test_our_networks_have_plain_names():
+    assert network_name(DiffusionNet(width=16, depth=1, heads=2, hidden=16)) == "DiffusionNet"
+    assert find_network("DiffusionNet") is DiffusionNet
+    assert find_network(kind(Normalised)) is Normalised
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("no_such_module:Net", "network no_such_module:Net cannot be imported .*PYTHONPATH"),
+    (f"{__name__}:Absent", "cannot be imported"), (f"{__name__}:kind", "is not a class of torch"),
+    ("__main__:Net", "is in the program itself"), ("Unet", "unknown network 'Unet'"),
+])
+def test_networks_that_cannot_be_found_are_errors(name, message):
+    with pytest.raises(InputError, match=message):
+        find_network(name)
+
+
+def test_a_network_that_forgets_its_arguments_is_an_error():
+    recipe = RECIPES["mnist"]().replace(network={"kind": kind(Careless)})
+    with pytest.raises(InputError, match=r"keeps its own arguments in self\.config"):
+        denoiser_stage(recipe, ConvAE(8), 0)
+    with pytest.raises(InputError, match="Unet: choose DiffusionNet, Transformer or package"):
+        recipe.replace(network={"kind": "Unet"})
+
+
+def test_tensorboard_gets_losses_and_previews(images, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    x = images[0]
+    run = nanoldm.train(RECIPES["mnist"]().replace(**TINY), tmp_path / "run", data=(x, x[:9]),
+                        trackers=["tensorboard"], device="cpu")
+    (logs,) = {file.parent for file in run.folder.path.glob("logs/nanoldm/events*")}
+    found = EventAccumulator(str(logs)).Reload()
+    for stage in ("autoencoder", "denoiser"):
+        (last,) = [event for event in found.Scalars(f"{stage}/test_loss") if event.step == 4]
+        logged = [record for record in map(json.loads, run.folder.metrics.open())
+                  if record["stage"] == stage and "test_loss" in record]
+        assert last.value == pytest.approx(logged[-1]["test_loss"])
+        assert [event.step for event in found.Images(f"{stage}/preview")] == [4]
+    assert "denoiser/denoising_error/3" in found.Tags()["scalars"]
+
+
+def test_an_unknown_tracker_is_an_error_before_any_work(tmp_path):
+    with pytest.raises(InputError, match="unknown log 'visdom': choose one of tensorboard"):
+        nanoldm.train("mnist", tmp_path / "run", trackers=["visdom"], device="cpu")
+    with pytest.raises(InputError, match="log trackio needs a package: pip install trackio"):
+        nanoldm.train("mnist", tmp_path / "run", trackers=["trackio"], device="cpu")
+    assert not (tmp_path / "run").exists()
