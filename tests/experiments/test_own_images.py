@@ -7,6 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from nanoldm import LatentDiffusion
 from nanoldm.data.source import Data
@@ -18,6 +20,7 @@ from nanoldm.experiments.run import Run
 from nanoldm.pipeline.labels import label_tensor, labels_of, parse_labels
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, write_json
+from nanoldm.utils.images import captioned, grid
 
 NAMES = {0: "bird", 2: "Cat", 3: "caf\u00e9"}
 
@@ -179,6 +182,9 @@ def test_the_command_line_reads_class_names(nanoldm, animals, animal_run, animal
                       "pets.npz", cwd=tmp_path)
     assert sampled.returncode == 0, sampled.stderr
     assert np.load(tmp_path / "pets.npz")["labels"].tolist() == [1, 0, 1, 0]
+    images = torch.from_numpy(np.load(tmp_path / "pets.npz")["images"])[:, None] / 255
+    rows = [(name, grid(images[k::2], 2)) for k, name in enumerate(("cat", "bird"))]
+    assert np.array_equal(np.array(captioned(rows)), np.array(Image.open(tmp_path / "samples.png")))
     wrong = nanoldm("sample", animal_run, "--label", "dog", cwd=tmp_path)
     assert (wrong.returncode, wrong.stderr) == (2,
                                                 "nanoldm: the model has no class 'dog': choose "

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from nanoldm.diffusion import Denoiser, ddpm
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import pictures
 from nanoldm.utils.seeding import generator, seeded
 
 GREY_LEVEL = 1 / 255
@@ -48,6 +50,16 @@ def test_images_are_floats_from_0_to_1_on_the_cpu(tiny_pipeline):
     assert made.shape == (3, 1, 28, 28)
     assert (made.dtype, made.device.type) == (torch.float32, "cpu")
     assert 0 <= made.min() < made.max() <= 1
+
+
+def test_images_can_be_pictures(tiny_pipeline):
+    floats = tiny_pipeline.generate(2, steps=2)
+    found = tiny_pipeline.generate(2, steps=2, output="pil")
+    assert [(picture.mode, picture.size) for picture in found] == [("L", (28, 28))] * 2
+    assert np.abs(np.array(found[1]) / 255 - floats[1, 0].numpy()).max() <= 0.5001 / 255
+    assert pictures(torch.rand(1, 3, 8, 8))[0].mode == "RGB"
+    with pytest.raises(InputError, match="unknown output 'jpg': choose one of tensor, pil"):
+        tiny_pipeline.generate(2, output="jpg")
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_the_global_state(tiny_pipeline):

@@ -21,6 +21,7 @@ from nanoldm.cli.options import (
 )
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.text import is_number
 
 if TYPE_CHECKING:
     from nanoldm.pipeline.latent_diffusion import LatentDiffusion
@@ -63,8 +64,8 @@ class Sample(SamplingOptions, Shared, ModelMachine):
         from nanoldm.utils.distributed import is_main
 
         labels = labels_of(self.model, self.label)
-        rows = len(labels) if labels and len(labels) > 1 else None
-        default = IMAGES_PER_LABEL * rows if rows else IMAGES
+        rows = labels if labels and len(labels) > 1 else []
+        default = IMAGES_PER_LABEL * len(rows) if rows else IMAGES
         seeds = parse_seeds(self.n, self.seed, self.seeds, default)
         self.check_targets()
         model = self.load(self.model)
@@ -75,8 +76,8 @@ class Sample(SamplingOptions, Shared, ModelMachine):
         images = model.generate_shared(seeds, given, settings=settings, progress=True)
         if not is_main():
             return
-        self.write(images, rows,
-                   model.conditioning(seeds, given, settings) if model.classes else None)
+        used = model.conditioning(seeds, given, settings) if model.classes else None
+        self.write(images, [model.class_names.get(row, str(row)) for row in rows], used)
         if self.trajectory:
             count = min(len(seeds), IMAGES_IN_GIF)
             part = None if given is None else given[:count]
@@ -93,13 +94,20 @@ class Sample(SamplingOptions, Shared, ModelMachine):
         if self.npz:
             check_target(self.npz, ".npz")
 
-    def write(self, images, rows: int | None, labels) -> None:
-        """Write the grid, one row per label if `rows`, and the array."""
-        from nanoldm.data.npz import save_npz
-        from nanoldm.utils.images import grid, save
+    def write(self, images, rows: list[str], labels) -> None:
+        """Write the grid, with a row for each class of `rows`, and the array.
 
-        shown = images[:IMAGES_IN_GRID]
-        save(grid(shown, rows=rows), self.out)
+        Rows have captions, unless the names of the classes are numbers.
+        """
+        from nanoldm.data.npz import save_npz
+        from nanoldm.utils.images import captioned, grid, save
+
+        shown, count = images[:IMAGES_IN_GRID], len(rows)
+        sheet = grid(shown, rows=count or None)
+        if not all(map(is_number, rows)):
+            sheet = captioned((name, grid(shown[k::count], len(shown[::count])))
+                              for k, name in enumerate(rows) if len(shown[k::count]))
+        save(sheet, self.out)
         more = f" (the first of {len(images)})" if len(images) > len(shown) else ""
         print(f"wrote {self.out}: {len(shown)} images{more}")
         if self.npz:

@@ -39,8 +39,8 @@ class Data(Config):
 
 
 def absolute(name: str) -> str:
-    """folder:PATH and npz:FILE with an absolute path; other names unchanged."""
+    """folder:PATH, npz:FILE and hf:FOLDER with an absolute path; other names unchanged."""
     kind, colon, path = name.partition(":")
-    if kind in FILES and colon and path.strip():
+    if colon and path.strip() and (kind in FILES or (kind == "hf" and user_path(path).exists())):
         return f"{kind}:{user_path(path).resolve()}"
     return name

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -16,7 +17,8 @@ from nanoldm.pipeline.precision import keep_casts
 from nanoldm.pipeline.settings import Sampling, capped
 from nanoldm.pipeline.threads import Stopped, even_batches, map_batches
 from nanoldm.utils.distributed import gather_rows
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, check_choice
+from nanoldm.utils.images import pictures
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.ranges import seed_list
 from nanoldm.utils.seeding import generator
@@ -31,7 +33,8 @@ class LatentDiffusion(Components):
     """
 
     def generate(self, seeds: Seeds, labels: Labels = None, *, x_T: Tensor | None = None,
-                 wrap: Wrap | None = None, progress: bool = False, **settings: Any) -> Tensor:
+                 wrap: Wrap | None = None, progress: bool = False, output: str = "tensor",
+                 **settings: Any) -> Tensor | list[Image]:
         """New images (N, C, S, S), one per seed. Image k depends on seeds[k] and labels[k] alone.
 
         seeds: n for the seeds 0 ... n - 1, or a list of seeds.
@@ -39,10 +42,13 @@ class LatentDiffusion(Components):
             `draw_labels(seeds)`.
         x_T: (N, tokens, channels) to start from (default: `noise(seeds)`).
         wrap: wraps the denoiser, such as `editing.Known`. On a CPU it is called by several threads.
+        output: "tensor", or "pil" for a list of PIL images.
         settings: changes of `self.settings`, such as sampler="ddim", steps=20 or guidance=2; or
-            settings=Sampling(...).
+            settings=Sampling(...). A sampler may be a function with the signature of `ddpm`, and
+            timesteps=[99, 50, 0] names the timesteps themselves.
         Raises InputError for seeds, labels and settings that do not exist or fit the model.
         """
+        check_choice("output", output, ("tensor", "pil"))
         seeds, chosen = seed_list(seeds), self.choose(**settings)
         shape = (len(seeds), *self.latent_shape)
         if x_T is not None and not (isinstance(x_T, Tensor) and x_T.dtype == torch.float32
@@ -51,7 +57,8 @@ class LatentDiffusion(Components):
             raise InputError(f"x_T is {given}: {len(seeds)} seeds of this model need float32 "
                              f"{shape}")
         labels = self.conditioning(seeds, labels, chosen)
-        return self._generate(seeds, labels, chosen, x_T, wrap, progress)
+        images = self._generate(seeds, labels, chosen, x_T, wrap, progress)
+        return pictures(images) if output == "pil" else images
 
     def generate_shared(self, seeds: Seeds, labels: Labels = None, **options: Any) -> Tensor:
         """Like `generate`, in several processes (`utils.distributed`): each generates a part.

@@ -61,6 +61,13 @@ def to_float(images: Tensor) -> Tensor:
     return images.float() / 255
 
 
+def pictures(images: Tensor) -> list[Image.Image]:
+    """(N, C, S, S) in [0, 1] -> N pictures of S x S pixels, grey or RGB."""
+    pixels = to_bytes(images).permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+            for image in pixels]
+
+
 def grid(images: Tensor, columns: int | None = None, rows: int | None = None) -> Image.Image:
     """(N, C, S, S) in [0, 1] -> one picture, row by row, with grey lines in between.
 
