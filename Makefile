@@ -2,6 +2,7 @@
 # make slow: run the slow tests | make lint | make docs
 PYTHON ?= python3
 BIN := .venv/bin
+CPU := https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test slow lint docs clean
 
@@ -20,18 +21,24 @@ lint: .venv/.installed-test
 docs: .venv/.installed-docs
 	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
-.venv/.installed: pyproject.toml
+# On Linux, pip brings torch with 3 GB of CUDA. Without a GPU, its CPU build does the same.
+.venv/.torch:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+	    echo "no GPU: installing the CPU build of torch, if its index can be reached"; \
+	    $(BIN)/python -m pip install --quiet --retries 0 --timeout 10 --index-url $(CPU) \
+	        torch torchvision 2>/dev/null || echo "not reached: the usual build follows"; fi
+	touch $@
+
+.venv/.installed: pyproject.toml .venv/.torch
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/.installed-test: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+.venv/.installed-test: pyproject.toml .venv/.torch
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $@ .venv/.installed
 
-.venv/.installed-docs: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+.venv/.installed-docs: pyproject.toml .venv/.torch
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@ .venv/.installed
 

@@ -14,7 +14,7 @@ from nanoldm.models import ConvAE, DiffusionNet, find_network, network_name
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import read_json
+from nanoldm.utils.files import read_json, weights_digest
 
 TINY = {"network": {"width": 16, "heads": 2, "depth": 1, "hidden": 32}, "training": {"steps": 4},
         "autoencoder_training": {"steps": 4}}
@@ -38,6 +38,23 @@ def test_a_program_trains_on_its_tensors_and_the_same_call_continues(images, tmp
     assert "finished: nothing to do" in capsys.readouterr().out
     with pytest.raises(InputError, match="training images or their labels of given have changed"):
         nanoldm.train(recipe, tmp_path / "run", data=((1 - x, y), (x[:9], y[:9])), device="cpu")
+
+
+def test_a_run_takes_the_autoencoder_that_another_one_has_trained_alone(images, tmp_path):
+    x = images[0]
+    data, recipe = (x, x[:9]), RECIPES["mnist"]().replace(**TINY)
+    first = nanoldm.train(recipe, tmp_path / "first", data=data, device="cpu", only="autoencoder")
+    assert not (first.folder.model / "model_index.json").exists()
+    again = recipe.replace(autoencoder_from=str(first.folder.path))
+    nanoldm.train(again, tmp_path / "second", data=data, device="cpu")
+    nanoldm.train(recipe, tmp_path / "first", data=data, device="cpu")       # goes on
+    one, two = (LatentDiffusion.from_pretrained(tmp_path / name) for name in ("first", "second"))
+    assert weights_digest(one.autoencoder) == weights_digest(two.autoencoder)
+    assert weights_digest(one.denoiser) == weights_digest(two.denoiser)
+    assert not RunFolder(tmp_path / "second").checkpoint("autoencoder").exists()
+    other = again.replace(autoencoder={"latent_channels": 3})
+    with pytest.raises(InputError, match=r"of .*first has latent_channels 6, and this recipe 3"):
+        nanoldm.train(other, tmp_path / "third", data=data, device="cpu")
 
 
 def test_the_latents_are_encoded_once(images, tmp_path):
@@ -71,7 +88,8 @@ def test_a_file_changes_a_recipe_or_is_a_whole_one(tmp_path):
     ("{", "is not a recipe"), ("[1]", "is not a recipe"), ("{}", "is not a recipe"),
     ('{"recipe": "mnist", "network": {"deep": 3}}', "network.deep"),
     ('{"recipe": "mnist", "network": 3}', "network"),
-    ('{"recipe": "mnist", "nets": 3}', "nets"),
+    ('{"recipe": "mnist", "nets": 3}', "nets"), ('{"recipe": []}', "is not a recipe"),
+    ('{"recipe": "mnist", "trainings": {"steps": 3}}', "trainings"),
     ('{"recipe": "none", "network": {"depth": 3}}', "changes the recipe 'none', which does not"),
 ])
 def test_other_files_are_errors_that_name_the_file(content, message, tmp_path, nanoldm):

@@ -30,7 +30,10 @@ def launch(arguments: list[str], processes: int) -> None:
         raise InputError("processes: this torch has no torch.distributed: give 1")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    newer = {"shutdown_timeout": SHUTDOWN, "signals_to_handle": "SIGTERM,SIGINT"}
+    signals = ["SIGTERM", "SIGINT"]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append("SIGHUP")  # closing the terminal, without nohup
+    newer = {"shutdown_timeout": SHUTDOWN, "signals_to_handle": ",".join(signals)}
     known = {field.name for field in fields(LaunchConfig)}
     with tempfile.TemporaryDirectory() as logs:
         config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, max_restarts=0,

@@ -175,6 +175,8 @@ def explain(error: Exception, command: str = "") -> tuple[str, int]:
     if isinstance(error, MemoryError) or re.search(memory, reason):
         return (f"there is not enough memory ({reason[:150] or 'MemoryError'}): use fewer images, "
                 "a smaller batch, network or size, or close other programs"), 1
+    if launched_processes() > 1 and re.search("gloo|NCCL|Connection closed by peer", reason):
+        return f"another process has stopped: see its message ({reason[:150]})", 1
     return (f"{type(error).__name__}: {reason[:300]} (unexpected: run it again with "
             "NANOLDM_TRACEBACK=1 and report the output)"), 1
 
@@ -200,8 +202,9 @@ def main() -> None:
         if os.environ.get("NANOLDM_TRACEBACK"):
             raise
         message, code = explain(error, arguments[0])
-        if launched_rank() and isinstance(error, InputError | TrainingError):
-            sys.exit(code)  # all processes raise these, and rank 0 explains
+        parsing = "torch" not in sys.modules
+        if launched_rank() and (parsing or getattr(error, "known_to_all", False)):
+            sys.exit(code)  # rank 0 explains
         leave(message, code)
     finally:
         os.close(errors)
@@ -219,3 +222,7 @@ def run(arguments: list[str]) -> None:
         command = parse(arguments)
     with safe_output(printable=plain), quiet_unless_main():
         command()
+    if launched_processes() > 1:
+        from nanoldm.utils.distributed import disconnect
+
+        disconnect()

@@ -79,12 +79,14 @@ class ModelMachine(Machine):
     def load(self, model: str) -> "LatentDiffusion":
         """The model on the device."""
         from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+        from nanoldm.utils.distributed import from_main
 
         loaded = LatentDiffusion.from_pretrained(model, self.prepare())
-        loaded.use_precision(self.precision)
+        # Rank 0 chooses for all processes.
+        chosen = from_main(lambda: loaded.use_precision(self.precision).denoiser.precision)
         if self.precision == "auto":
-            print(f"precision {loaded.denoiser.precision}: the faster one here")
-        return loaded
+            print(f"precision {chosen}: the faster one here")
+        return loaded.use_precision(chosen)
 
 
 @dataclass(frozen=True, kw_only=True)

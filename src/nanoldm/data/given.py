@@ -54,7 +54,7 @@ def image_set(given: Any, name: str) -> ImageSet:
         raise InputError(f"the {name} images are a {type(given).__name__}: give an ImageSet, a "
                          "tensor, (images, labels) or a map-style Dataset")
     try:
-        pixels = as_bytes(torch.as_tensor(images))
+        pixels = as_bytes(torch.as_tensor(images).cpu())
         return ImageSet(pixels, whole_labels(labels, len(pixels)))
     except (InputError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the {name} {one_line(error, 300)}") from None
@@ -81,7 +81,7 @@ def whole_labels(labels: Any, count: int) -> Tensor:
     """Labels as (N,) int64; -1 for each of `count` images if there are none. Raises InputError."""
     if labels is None:
         return torch.full((count,), -1)
-    found = torch.as_tensor(labels)
+    found = torch.as_tensor(labels).cpu()
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         raise InputError(f"labels are {found.dtype}: give whole numbers from 0 on, -1 for none")
     found = found.long()
@@ -101,14 +101,14 @@ def read_dataset(dataset: Any, name: str) -> ImageSet:
         try:
             item = dataset[k]
             image, label = item[:2] if isinstance(item, tuple | list) else (item, -1)
-            pixels = as_bytes(as_tensor(image)[None])[0]
+            pixels = as_bytes(as_tensor(image)[None].cpu())[0]
             labels[k] = whole_labels([label], 1)[0]
             if images is None:
                 images = torch.empty(len(dataset), *pixels.shape, dtype=torch.uint8)
             if pixels.shape != images.shape[1:]:
                 raise InputError(f"images are {tuple(pixels.shape)}, and the first is "
                                  f"{tuple(images.shape[1:])}: give images of one size")
-        except (InputError, TypeError, ValueError, RuntimeError, LookupError) as error:
+        except (InputError, TypeError, ValueError, RuntimeError, LookupError, OSError) as error:
             raise InputError(f"item {k} of the {name} Dataset: {one_line(error, 300)}") from None
         images[k] = pixels
     return ImageSet(images, labels, class_names(dataset))

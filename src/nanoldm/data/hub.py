@@ -9,6 +9,7 @@ from nanoldm.data.imageset import ImageSet, split_tenth
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.text import one_line
 
+SAMPLES = 100  # images that tell grey from colour
 TESTS = ("test", "validation")  # splits to test with, the first that exists
 
 
@@ -30,16 +31,22 @@ def load_hub(name: str, size: int | None) -> tuple[ImageSet, ImageSet]:
         raise InputError(f"could not read or download hf:{name} ({one_line(error)}): check the "
                          "name and the network") from None
     first = splits["train"] if "train" in splits else next(iter(splits.values()))
-    train = read_dataset(Squares(first, name, size), "training")
-    for test in (splits[split] for split in TESTS if split in splits and splits[split] != first):
-        return train, read_dataset(Squares(test, name, train.images.shape[-1]), "test")
+    squares = Squares(first, name, size)
+    train = read_dataset(squares, "training")
+    for split in TESTS:
+        if split in splits and splits[split] is not first:
+            test = Squares(splits[split], name, squares.size, squares.mode)
+            return train, read_dataset(test, "test")
     return split_tenth(train)
 
 
 class Squares:
-    """The rows of a Hugging Face data set as (PIL image, label), of one size and colour mode."""
+    """The rows of a Hugging Face data set as (PIL image, label), of one size and colour mode.
 
-    def __init__(self, rows: Any, name: str, size: int | None):
+    mode: "L" or "RGB" (default: grey if the first images are all grey).
+    """
+
+    def __init__(self, rows: Any, name: str, size: int | None, mode: str | None = None):
         kinds = {column: type(feature).__name__ for column, feature in rows.features.items()}
         images = [column for column, kind in kinds.items() if kind == "Image"]
         labels = [column for column, kind in kinds.items() if kind == "ClassLabel"]
@@ -48,9 +55,10 @@ class Squares:
                              "another data set")
         self.rows, self.image, self.label = rows, images[0], labels[0] if labels else None
         self.classes = rows.features[labels[0]].names if labels else ()
-        sample = rows[0][self.image]
-        self.mode = "L" if sample.mode in ("1", "L", "LA", "I", "I;16") else "RGB"
-        self.size = size or min(sample.size)
+        samples = [rows[k][self.image] for k in range(min(SAMPLES, len(rows)))]
+        grey = all(sample.mode in ("1", "L", "LA", "I", "I;16") for sample in samples)
+        self.mode = mode or ("L" if grey else "RGB")
+        self.size = size or min(samples[0].size)
 
     def __len__(self) -> int:
         return len(self.rows)

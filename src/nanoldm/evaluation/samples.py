@@ -123,8 +123,8 @@ class SampleSet:
         """(N, C, S, S) uint8, in the order of the seeds. Several processes share the work."""
         options = dict(desc=caption, unit="image", delay=1, disable=not self.missing)
         with tqdm(total=len(self.missing), **options) as bar:
-            portion = min(max(SAVE_EVERY, self.model.images_at_a_time), 4 * SAVE_EVERY)
-            portion *= world_size()
+            at_a_time = from_main(lambda: self.model.images_at_a_time)
+            portion = min(max(SAVE_EVERY, at_a_time), 4 * SAVE_EVERY) * world_size()
             for k in range(0, len(self.missing), portion):
                 batch = self.missing[k : k + portion]
                 labels = [self.labels[seed] for seed in batch] if self.model.classes else None
@@ -132,7 +132,7 @@ class SampleSet:
                 self.found |= dict(zip(batch, to_bytes(images), strict=True))
                 from_main(self._write)
                 bar.update(len(batch))
-        return torch.stack(from_main(lambda: [self.found[seed] for seed in self.seeds]))
+        return from_main(lambda: torch.stack([self.found[seed] for seed in self.seeds]))
 
     def _write(self) -> None:
         arrays = {"seeds": np.array(list(self.found)), "key": np.array(self.key)}

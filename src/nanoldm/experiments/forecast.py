@@ -6,7 +6,7 @@ from nanoldm.experiments.run import Run
 from nanoldm.experiments.run_checks import find_damage
 from nanoldm.experiments.stages import parameter_count
 from nanoldm.utils.config import flat
-from nanoldm.utils.distributed import from_main
+from nanoldm.utils.distributed import agreed, from_main
 from nanoldm.utils.launched import quiet_unless_main
 from nanoldm.utils.limits import gigabytes
 
@@ -15,7 +15,8 @@ def forecast(run: Run) -> None:
     """Print the recipe, sizes, steps, time and memory of a run; write nothing."""
     with quiet_unless_main():
         run.prepare()
-        stages = run.build_stages()
+        with agreed():
+            stages = run.build_stages()
         for name, value in flat(run.recipe.model_dump()).items():
             print(f"  {name:<35}{value}")
         autoencoder, network = (parameter_count(stage.loss_module) for stage in stages)

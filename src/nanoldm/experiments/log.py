@@ -7,12 +7,11 @@ import threading
 import time
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import read_metrics
-from nanoldm.utils.distributed import average, gather
+from nanoldm.utils.distributed import gather
 from nanoldm.utils.errors import TrainingError
 from nanoldm.utils.files import write_text
 
@@ -47,7 +46,10 @@ class Metrics:
 
 
 class Interruption:
-    """True after Ctrl-C or SIGTERM, so that a step can end first; a second Ctrl-C stops at once."""
+    """True after Ctrl-C or SIGTERM, so that a step can end first; a second Ctrl-C stops at once.
+
+    Also after SIGHUP, which closing the terminal sends, unless it is ignored (nohup).
+    """
 
     def __init__(self):
         self.requested = False
@@ -57,7 +59,9 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         main = threading.current_thread() is threading.main_thread()  # a rule of Python
-        signals = (signal.SIGINT, signal.SIGTERM) if main else ()
+        signals = [signal.SIGINT, signal.SIGTERM] if main else []
+        if main and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signals.append(signal.SIGHUP)
         self.previous = {number: signal.signal(number, self.request) for number in signals}
         return self
 
@@ -68,21 +72,19 @@ class Interruption:
             raise KeyboardInterrupt("stopped after the last step of a stage: the same command "
                                     "continues the run")
 
-    def request(self, *_: object) -> None:
-        if self.requested:
+    def request(self, number: int, *_: object) -> None:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
 
 
-def checked_mean(losses: list[Tensor], grad_norm: float, last: int, checkpoint: Path) -> float:
-    """Mean loss of the steps up to `last`, over all processes.
+def checked_mean(losses: Tensor, grad_norm: float, last: int, checkpoint: Path) -> float:
+    """Mean loss of the steps up to `last`.
 
     Raises TrainingError that names the first step with a loss or gradient that is not finite,
     before such weights are saved.
     """
-    together = torch.stack(losses)
-    average([together])
-    values = together.tolist()
+    values = losses.tolist()
     first = last - len(values) + 1
     found = [("loss", value, step) for step, value in enumerate(values, first)]
     for name, value, step in [*found, ("gradient", grad_norm, last)]:

@@ -198,6 +198,7 @@ def load_recipe(source: str | Path) -> Recipe:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         base = content.pop("recipe")
+        known = base in RECIPES
     except OSError:
         raise InputError(f"there is no recipe {path}: give a name of `nanoldm recipes`, or the "
                          "path of a JSON file") from None
@@ -206,7 +207,6 @@ def load_recipe(source: str | Path) -> Recipe:
         raise InputError(f'{path} is not a recipe ({reason}): write {{"recipe": NAME, ...}}, or '
                          "copy the recipe.json of a run") from None
     name = base if path.stem == "recipe" else path.stem
-    known = base in RECIPES
     if not known and "training" not in content:
         raise InputError(f"{path} changes the recipe {base!r}, which does not exist: choose one of "
                          f"{', '.join(RECIPES)}")

@@ -2,21 +2,20 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nanoldm.data import ImageSet
 from nanoldm.data.given import image_sets
 from nanoldm.data.source import GIVEN
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.latents import load_or_encode, load_or_make_clusters, raw_tokens
-from nanoldm.experiments.plan import Plan, Stages, describe, make_plan, read_plan, sampling_settings
-from nanoldm.experiments.previews import TEST_IMAGES, autoencoder_preview, denoiser_preview
+from nanoldm.experiments.denoiser import train_denoiser
+from nanoldm.experiments.plan import Plan, Stages, describe, make_plan, read_plan
+from nanoldm.experiments.previews import autoencoder_preview
 from nanoldm.experiments.room import check_room
 from nanoldm.experiments.run_checks import (
     check_run,
@@ -28,17 +27,24 @@ from nanoldm.experiments.run_checks import (
 )
 from nanoldm.experiments.run_stage import run_stage
 from nanoldm.experiments.stage import Stage, parts_of_batch
-from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, give_latents, label_count
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, label_count
 from nanoldm.experiments.timing import COMPILE
 from nanoldm.experiments.trackers import Trackers
-from nanoldm.pipeline.folders import RunFolder
-from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.folders import INDEX, RunFolder
 from nanoldm.pipeline.saving import save_autoencoder
-from nanoldm.pipeline.settings import FILE, load_settings
 from nanoldm.utils.device import check_compiler, use_tf32
-from nanoldm.utils.distributed import agreed, first_of_machine, from_main, is_main, join
+from nanoldm.utils.distributed import (
+    agreed,
+    copy_from_main,
+    first_of_machine,
+    from_main,
+    gather,
+    is_main,
+    join,
+    world_size,
+)
 from nanoldm.utils.errors import InputError, check_choice
-from nanoldm.utils.files import weights_digest, write_json
+from nanoldm.utils.files import write_json
 from nanoldm.utils.launched import quiet_unless_main
 from nanoldm.utils.limits import within
 from nanoldm.utils.text import shell
@@ -105,24 +111,34 @@ class Run:
 
     def train_stages(self, plan: Plan | None, only: str | None) -> None:
         """Train the stages. plan: of a resumed run."""
-        stages = self.build_stages()
+        with agreed():
+            stages = self.build_stages()
+        for stage in stages:
+            copy_from_main(stage.loss_module)
+            copy_from_main(stage.averaged)
         if plan:
             self.continue_as(plan, stages.denoiser)
         else:
             plan = self.new_plan(stages)
         with ExitStack() as locks:
             from_main(lambda: locks.enter_context(self.folder.locked()))
-            if is_main():
-                self.trackers.start(self.folder, self.recipe, self.device)
-                locks.callback(self.trackers.finish)
+            with agreed():
+                if is_main():
+                    self.trackers.start(self.folder, self.recipe, self.device)
+                    locks.callback(self.trackers.finish)
             self.train_autoencoder(stages.autoencoder, plan)
             if only == "autoencoder":
-                place = self.folder.model / "autoencoder"
-                from_main(lambda: save_autoencoder(place, stages.autoencoder.averaged.autoencoder))
-                print(f"finished: the autoencoder is in {place}")
+                from_main(lambda: self.save_autoencoder(stages.autoencoder))
                 return
-            self.train_denoiser(stages, plan)
+            train_denoiser(self.folder, self.recipe, self.data, stages, plan, self.trackers)
             from_main(lambda: self.finish(plan))
+
+    def save_autoencoder(self, stage: Stage) -> None:
+        """Write the autoencoder alone, unless there is a model, which has it."""
+        place = self.folder.model / "autoencoder"
+        if not (self.folder.model / INDEX).exists():
+            save_autoencoder(place, stage.averaged.autoencoder)
+        print(f"finished: the autoencoder is in {place}")
 
     def finish(self, plan: Plan) -> None:
         folder = self.folder
@@ -153,6 +169,9 @@ class Run:
             use_tf32(torch.device(self.device), self.recipe.precision == "tf32")
         from_main(lambda: check_run(self.folder, self.recipe))
         self.data = self.train_set, self.test_set = first_of_machine(self.load)
+        if world_size() > 1 and len(set(gather(self.train_set.digest(labelled=True)))) > 1:
+            raise InputError("data differ between the processes: give all the same images, without "
+                             "random changes")
 
     def build_stages(self) -> Stages:
         recipe = self.recipe
@@ -162,8 +181,9 @@ class Run:
         second = denoiser_stage(recipe, first.loss_module.autoencoder, labels)
         stages = Stages(first, second)
         for stage, name in zip(stages, ("autoencoder_training", "training"), strict=True):
-            images = len(self.train_set)
-            stage.parts = parts_of_batch(stage.training, name, images, self.accumulate)
+            if stage is second or not recipe.autoencoder_from:
+                images = len(self.train_set)
+                stage.parts = parts_of_batch(stage.training, name, images, self.accumulate)
         return stages
 
     def resumed_plan(self, record: bool = True) -> Plan | None:
@@ -202,40 +222,3 @@ class Run:
             return
         preview = autoencoder_preview(self.folder, stage, self.test_set)
         run_stage(self.folder, stage, (steps, steps), preview, self.trackers)
-
-    def train_denoiser(self, stages: Stages, plan: Plan) -> None:
-        """Encode the images, then train on their latents."""
-        autoencoder, stage = stages.autoencoder.averaged.autoencoder.eval(), stages.denoiser
-        kept, origin = self.folder.checkpoint, {"autoencoder": weights_digest(autoencoder)}
-        latents = load_or_encode(kept("latents"), autoencoder, self.train_set.images, **origin)
-        test_images = self.test_set.images[:TEST_IMAGES]
-        held_out = autoencoder.normalise(raw_tokens(autoencoder, test_images))
-        labels = self.train_set.labels
-        if self.recipe.diffusion.clusters:
-            count = stage.loss_module.denoiser.labels
-            labels = from_main(lambda: load_or_make_clusters(kept("clusters"), latents, count,
-                                                             **origin))
-        give_latents(stage, self.recipe, latents, labels)
-        models = {name: self.model(autoencoder, loss.denoiser, latents) for name, loss in
-                  {"weights": stage.loss_module, "EMA weights": stage.averaged}.items()}
-        steps = (plan.denoiser_steps, plan.preview_every)
-        test_labels = self.test_set.labels[:TEST_IMAGES]
-        preview = denoiser_preview(self.folder, self.recipe, stage, models, held_out, test_labels)
-        gates = getattr(stage.loss_module.denoiser.network, "gates", None)
-        watch = (lambda: {"gates": gates(self.recipe.diffusion.timesteps)}) if gates else dict
-        done = run_stage(self.folder, stage, steps, preview, self.trackers, watch, **origin)
-        if not done and is_main():
-            copy_records(self.folder)  # the model may be missing
-            own, averaged = self.folder.model, models["EMA weights"]
-            with suppress(InputError):  # settings stored by `compare --save` stay
-                if (own / FILE).exists():
-                    averaged.settings = load_settings(own, averaged.denoiser.schedule)
-            averaged.save_pretrained(own)
-
-    def model(self, autoencoder, denoiser, latents: Tensor) -> LatentDiffusion:
-        clusters = bool(self.recipe.diffusion.clusters)
-        names = self.train_set.names() if denoiser.labels and not clusters else None
-        settings = sampling_settings(self.recipe, denoiser.schedule)
-        limit = latents.abs().max().item()
-        return LatentDiffusion(autoencoder, denoiser, limit, settings=settings, class_names=names,
-                               pseudo_labels=clusters and denoiser.labels > 0)

@@ -13,7 +13,7 @@ from nanoldm.experiments.stage import Stage
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.training import load_checkpoint, save_checkpoint
-from nanoldm.utils.distributed import agreed, from_main, gather, is_main, world_size
+from nanoldm.utils.distributed import agreed, average, from_main, gather, is_main, world_size
 
 Preview = Callable[[int], tuple[Image.Image, Values]]  # step -> a picture, metrics for the log
 LOG_EVERY = 10  # steps
@@ -60,21 +60,25 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int], preview
             if not (logging or (alone and interrupted)):
                 continue
             stopping, norm = any(gather(bool(interrupted))), step.grad_norm.item()
-            loss = checked_mean(losses, norm, number, path)
+            average([means := torch.stack(losses)])
             losses.clear()
-            if is_main():
-                bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
-                line = dict(loss=loss, learning_rate=step.learning_rate, grad_norm=norm)
-                metrics.write(number, **line, **watch())
-                if showing:
-                    picture, values = preview(number)
-                    metrics.write(number, **values)
-                    trackers.show(stage.name, number, picture)
-                if showing or stopping or time.monotonic() > next_save:
-                    began = time.monotonic()
-                    save_checkpoint(path, number, stage.loss_module, stage.optimizers, stage.ema,
-                                    **origin)
-                    next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
+            with agreed():
+                loss = checked_mean(means, norm, number, path)
+                if is_main():
+                    bar.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}",
+                                    refresh=False)
+                    line = dict(loss=loss, learning_rate=step.learning_rate, grad_norm=norm)
+                    metrics.write(number, **line, **watch())
+                    if showing:
+                        picture, values = preview(number)
+                        metrics.write(number, **values)
+                    if showing or stopping or time.monotonic() > next_save:
+                        began = time.monotonic()
+                        save_checkpoint(path, number, stage.loss_module, stage.optimizers,
+                                        stage.ema, **origin)
+                        next_save = began + (time.monotonic() - began) / CHECKPOINT_SHARE
+                    if showing:
+                        trackers.show(stage.name, number, picture)
             if stopping:
                 raise KeyboardInterrupt(f"{stage.name} stopped at step {number:,} of {steps:,}, "
                                         "checkpoint saved: the same command continues the run")

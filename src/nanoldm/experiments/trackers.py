@@ -49,7 +49,10 @@ class Trackers:
             for k, number in enumerate(several):
                 found[f"{stage}/{name}" + f"/{k}" * isinstance(value, list)] = number
         for tracker in self.trackers:
-            tracker.log(found, step=step)
+            if tracker.name == "tensorboard":
+                tracker.log(found, step=step)
+            else:  # their steps only rise, and each stage counts from 1
+                tracker.log(found | {f"{stage}/step": step})
 
     def show(self, stage: str, step: int, picture: Image.Image) -> None:
         """A preview."""
@@ -57,8 +60,8 @@ class Trackers:
         for tracker in self.trackers:
             if tracker.name == "tensorboard":
                 tracker.log_images({name: pixels[None]}, step=step, dataformats="NHWC")
-            else:
-                tracker.log_images({name: [pixels]}, step=step)
+            elif hasattr(tracker, "log_images"):  # trackio has none
+                tracker.log_images({name: [pixels]})
 
     def finish(self) -> None:
         for tracker in self.trackers:

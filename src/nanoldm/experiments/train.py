@@ -11,17 +11,17 @@ from nanoldm.utils.device import prepare_torch
 
 
 def train(recipe: Recipe | str | Path, out: str | Path | None = None, *, data: Any = None,
-          trackers: Sequence[str] = (), device: str = "auto", threads: int | None = None,
+          trackers: Sequence[str] = (), only: str | None = None, device: str = "auto",
           **options: Any) -> Run:
     """Train a recipe, or continue its run -> the run. The same as `nanoldm train`.
 
     recipe: a name of `nanoldm recipes`, the path of a JSON file (`load_recipe`), or a `Recipe`.
     out: the run folder (default: runs/RECIPE).
-    data, options: of `Run`. trackers: of `Run.train`. device, threads: of `prepare_torch`.
+    data, options: of `Run`. trackers, only: of `Run.train`. device: of `prepare_torch`.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     folder = Path("runs") / recipe.recipe if out is None else out
-    place = prepare_torch(device, threads)
+    place = prepare_torch(device)
     run = Run(folder, recipe.with_absolute_paths(), place, data=data, **options)
-    return run.train(trackers)
+    return run.train(trackers, only)

@@ -60,21 +60,20 @@ class LatentDiffusion(Components):
         images = self._generate(seeds, labels, chosen, x_T, wrap, progress)
         return pictures(images) if output == "pil" else images
 
-    def generate_shared(self, seeds: Seeds, labels: Labels = None, **options: Any) -> Tensor:
-        """Like `generate`, in several processes (`utils.distributed`): each generates a part.
+    def generate_shared(self, seeds: Seeds, labels: Labels = None, progress: bool = False,
+                        **settings: Any) -> Tensor:
+        """The images of `generate`, in several processes (`utils.distributed`), each a part.
 
         All processes call this with the same arguments and get all images.
         """
-        seeds = seed_list(seeds)
-        if labels is None:
-            labels = self.draw_labels(seeds) if self.classes else None
-        each = None if labels is None else label_tensor(labels, len(seeds), self.classes,
-                                                        self.class_names)
+        seeds, chosen = seed_list(seeds), self.choose(**settings)
+        found = self.conditioning(seeds, labels, chosen)
 
         def generate(rows: slice) -> Tensor:
             if not seeds[rows]:  # more processes than images
                 return torch.empty(0, *self.image_shape)
-            return self.generate(seeds[rows], None if each is None else each[rows], **options)
+            own = None if found is None else found[rows]
+            return self._generate(seeds[rows], own, chosen, None, None, progress)
 
         return gather_rows(generate, len(seeds))
 

@@ -1,6 +1,7 @@
 """A saved model: a folder per component, with the file names of diffusers."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,10 @@ def load_component(folder: Path, find: Callable[[str], type[nn.Module]],
             raise InputError(f"{folder.parent} mixes two models ({folder.name} was trained with "
                              f"another {what}): {AGAIN}")
     with refusing(folder / CONFIG):
-        name = facts["class_name"]
-        build, own = find(name), ":" in name
+        name = str(facts["class_name"])
+    own = ":" in name
+    with nullcontext() if own else refusing(folder / CONFIG):  # another advice for an own class
+        build = find(name)
     known = {} if own else config  # the fields of a user's own class may be anything
     return build_module(lambda: build(**config), known, tensors, folder / CONFIG, folder / WEIGHTS)
 

@@ -55,7 +55,7 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]],
             loss.backward()
             total += loss.detach()
         if parts[0].count > len(parts):
-            average([p.grad for p in loss_module.parameters() if p.grad is not None])
+            average(gradients(loss_module))
         limit = gradient_clip or float("inf")
         grad_norm = nn.utils.clip_grad_norm_(loss_module.parameters(), limit)
         for optimizer in optimizers:
@@ -63,3 +63,11 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]],
         if ema:
             ema.update(step + 1)
         yield Step(step + 1, total, grad_norm, learning_rate(step))
+
+
+def gradients(module: nn.Module) -> list[Tensor]:
+    """All gradients of a module, 0 where a part of a batch has none: of one length everywhere."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for p in parameters:
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    return [p.grad for p in parameters]

@@ -28,7 +28,7 @@ class Config(BaseModel):
         """
         current = self.model_dump()
         for name, value in changes.items():
-            current[name] = (current[name] or {}) | value if isinstance(value, dict) else value
+            current[name] = (current.get(name) or {}) | value if isinstance(value, dict) else value
         return type(self)(**current)
 
 

@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
-from nanoldm.utils.errors import InputError
+from nanoldm.utils.errors import InputError, TrainingError
 from nanoldm.utils.launched import launched_processes, local_rank
 
 T = TypeVar("T")
@@ -88,7 +88,8 @@ def gather(value: T) -> list[T]:
 
 def gather_rows(compute: Callable[[slice], Tensor], count: int) -> Tensor:
     """compute(slice of range(count)) in each process for its own part -> all rows, everywhere."""
-    own = compute(own_part().rows(count))
+    with agreed():
+        own = compute(own_part().rows(count))
     return torch.cat([rows.to(own.device) for rows in gather(own.cpu())]) if shared() else own
 
 
@@ -106,7 +107,7 @@ def average(tensors: Sequence[Tensor]) -> None:
 def from_main(task: Callable[[], T]) -> T:
     """The result of `task`, which rank 0 alone runs, in every process; likewise its exception.
 
-    `task` must not call functions of this file.
+    `task` must not exchange anything with the other processes.
     """
     if not shared():
         return task()
@@ -116,10 +117,10 @@ def from_main(task: Callable[[], T]) -> T:
             result = task()
         except Exception as caught:
             error = caught
-    box = [result, error]
+    box = [result, portable(error)]
     distributed.broadcast_object_list(box)
     if box[1]:
-        raise error or box[1]
+        raise known_to_all(error or box[1])
     return box[0]
 
 
@@ -127,24 +128,50 @@ def from_main(task: Callable[[], T]) -> T:
 def agreed() -> Iterator[None]:
     """Raise an exception of one process in all of them, so that none waits for the others.
 
-    The block must not call functions of this file.
+    The block must not exchange anything with the other processes.
     """
     error = None
     try:
         yield
     except Exception as caught:
         error = caught
-    if found := next(filter(None, gather(error)), None):
-        raise error or found
+    if found := next(filter(None, gather(portable(error))), None):
+        raise known_to_all(error or found)
+
+
+def portable(error: Exception | None) -> Exception | None:
+    """An exception that can be sent: those of other libraries may hold anything."""
+    if error is None or type(error) in (InputError, TrainingError) or isinstance(error, OSError):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def known_to_all(error: Exception) -> Exception:
+    """Mark an exception that all processes raise: rank 0 alone prints it."""
+    error.known_to_all = True
+    return error
+
+
+def copy_from_main(module: nn.Module) -> None:
+    """Give a module the weights and buffers that it has in rank 0."""
+    if shared():
+        module.load_state_dict(from_main(lambda: {name: tensor.cpu() for name, tensor in
+                                                  module.state_dict().items()}))
+
+
+def disconnect() -> None:
+    """Disconnect from the other processes, at the end of a program."""
+    if shared():
+        distributed.destroy_process_group()
 
 
 def first_of_machine(task: Callable[[], T]) -> T:
     """task() in every process: first in one of each machine, whose downloads the others find."""
+    if not shared():
+        return task()
     result = None
     for turn in (True, False):
         with agreed():
             if (local_rank() == 0) == turn:
                 result = task()
-        if not shared():
-            break
     return result

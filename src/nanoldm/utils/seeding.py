@@ -83,4 +83,5 @@ def bernoulli(x: Tensor, p: float) -> Tensor:
     depend on the number of parts.
     """
     whole = x.new_empty(len(x) * _part.count, *x.shape[1:]).bernoulli_(p)
-    return whole[_part.rows(len(whole))]
+    # A copy: a view would keep the numbers of the other parts in memory.
+    return whole if _part.count == 1 else whole[_part.rows(len(whole))].clone()

@@ -1,0 +1,66 @@
+"""The second stage of a run: the images become latents, and the denoiser is trained on them."""
+
+from contextlib import suppress
+
+from torch import Tensor
+
+from nanoldm.data import ImageSet
+from nanoldm.diffusion import Denoiser
+from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.latents import load_or_encode, load_or_make_clusters, raw_tokens
+from nanoldm.experiments.plan import Plan, Stages, sampling_settings
+from nanoldm.experiments.previews import TEST_IMAGES, denoiser_preview
+from nanoldm.experiments.run_checks import copy_records
+from nanoldm.experiments.run_stage import run_stage
+from nanoldm.experiments.stages import give_latents
+from nanoldm.experiments.trackers import Trackers
+from nanoldm.models import ConvAE
+from nanoldm.pipeline.folders import RunFolder
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.settings import FILE, load_settings
+from nanoldm.utils.distributed import from_main
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.files import weights_digest
+
+
+def train_denoiser(folder: RunFolder, recipe: Recipe, data: tuple[ImageSet, ImageSet],
+                   stages: Stages, plan: Plan, trackers: Trackers) -> None:
+    """Encode the images, then train on their latents. data: training and test set."""
+    train_set, test_set = data[0], data[1].select(slice(TEST_IMAGES))
+    autoencoder, stage = stages.autoencoder.averaged.autoencoder.eval(), stages.denoiser
+    kept, origin = folder.checkpoint, {"autoencoder": weights_digest(autoencoder)}
+    latents = load_or_encode(kept("latents"), autoencoder, train_set.images, **origin)
+    held_out = autoencoder.normalise(raw_tokens(autoencoder, test_set.images))
+    labels = train_set.labels
+    if recipe.diffusion.clusters:
+        count = stage.loss_module.denoiser.labels
+        labels = from_main(lambda: load_or_make_clusters(kept("clusters"), latents, count,
+                                                         **origin))
+    give_latents(stage, recipe, latents, labels)
+    models = {name: model_of(recipe, autoencoder, loss.denoiser, latents, train_set) for name, loss
+              in {"weights": stage.loss_module, "EMA weights": stage.averaged}.items()}
+    preview = denoiser_preview(folder, recipe, stage, models, held_out, test_set.labels)
+    gates = getattr(stage.loss_module.denoiser.network, "gates", None)
+    watch = (lambda: {"gates": gates(recipe.diffusion.timesteps)}) if gates else dict
+    steps = (plan.denoiser_steps, plan.preview_every)
+    if not run_stage(folder, stage, steps, preview, trackers, watch, **origin):
+        from_main(lambda: save_again(folder, models["EMA weights"]))
+
+
+def model_of(recipe: Recipe, autoencoder: ConvAE, denoiser: Denoiser, latents: Tensor,
+             train_set: ImageSet) -> LatentDiffusion:
+    """The model that a run trains. latents: of the training set."""
+    clusters = bool(recipe.diffusion.clusters)
+    names = train_set.names() if denoiser.labels and not clusters else None
+    settings = sampling_settings(recipe, denoiser.schedule)
+    return LatentDiffusion(autoencoder, denoiser, latents.abs().max().item(), settings=settings,
+                           class_names=names, pseudo_labels=clusters and denoiser.labels > 0)
+
+
+def save_again(folder: RunFolder, model: LatentDiffusion) -> None:
+    """Write the model of a stage that had no step left: it may be missing or damaged."""
+    copy_records(folder)
+    with suppress(InputError):  # settings stored by `compare --save` stay
+        if (folder.model / FILE).exists():
+            model.settings = load_settings(folder.model, model.denoiser.schedule)
+    model.save_pretrained(folder.model)
