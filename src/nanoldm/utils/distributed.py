@@ -160,8 +160,11 @@ def copy_from_main(module: nn.Module) -> None:
 
 
 def disconnect() -> None:
-    """Disconnect from the other processes, at the end of a program."""
-    if shared():
+    """Disconnect from the other processes, at the end of a program.
+
+    NCCL warns if this is left out; gloo needs nothing, and may wait for processes that have ended.
+    """
+    if shared() and distributed.get_backend() == "nccl":
         distributed.destroy_process_group()
 
 
