@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def test_the_wheel_holds_data_weights_and_types(wheel):
                  "autoencoder/diffusion_pytorch_model.safetensors",
                  "network/diffusion_pytorch_model.safetensors"):
         assert all(f"nanoldm/bundled/models/{model}/{part}" in names for model in bundled_models())
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_its_tests_and_licences(tmp_path):
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("needs a checkout")
+    names = tracked.stdout.split()
+    for name in names:
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "copy" / name)
+    code = "from setuptools import build_meta; build_meta.build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "copy", check=True,
+                   capture_output=True)
+    (archive,) = (tmp_path / "copy" / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        held = {name.partition("/")[2] for name in file.getnames()}
+    assert {name for name in names if not name.startswith(".")} <= held
 
 
 @pytest.mark.slow

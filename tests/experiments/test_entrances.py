@@ -4,12 +4,14 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import nanoldm
 from nanoldm.experiments.latents import load_or_encode
 from nanoldm.experiments.recipes import RECIPES, load_recipe
 from nanoldm.experiments.stages import denoiser_stage
+from nanoldm.experiments.trackers import Trackers
 from nanoldm.models import ConvAE, DiffusionNet, find_network, network_name
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
@@ -187,6 +189,30 @@ def test_tensorboard_gets_losses_and_previews(images, tmp_path):
         assert last.value == pytest.approx(logged[-1]["test_loss"])
         assert [event.step for event in found.Images(f"{stage}/preview")] == [4]
     assert "denoiser/denoising_error/3" in found.Tags()["scalars"]
+
+
+class Tracker:
+    """wandb's and trackio's in accelerate: the latter has no pictures."""
+
+    def __init__(self, name, pictures):
+        self.name, self.calls = name, []
+        if pictures:
+            self.log_images = lambda values: self.calls.append([*values])
+
+    def log(self, values):
+        self.calls.append(values)
+
+
+@pytest.mark.parametrize(("name", "pictures"), [("wandb", True), ("trackio", False)])
+def test_other_trackers_get_the_step_of_each_stage_as_a_value(name, pictures):
+    """Their own steps only rise, and each stage counts from 1."""
+    trackers, tracker = Trackers(), Tracker(name, pictures)
+    trackers.trackers = [tracker]
+    trackers.log("denoiser", 3, {"loss": 0.5, "gates": [1.0, 2.0]})
+    trackers.show("denoiser", 3, Image.new("L", (2, 2)))
+    metrics = {"denoiser/loss": 0.5, "denoiser/gates/0": 1.0, "denoiser/gates/1": 2.0,
+               "denoiser/step": 3}
+    assert tracker.calls == [metrics] + [["denoiser/preview"]] * pictures
 
 
 def test_an_unknown_tracker_is_an_error_before_any_work(tmp_path):

@@ -109,6 +109,7 @@ def begun(command: list, environment: dict, run: RunFolder, step: int) -> subpro
     raise AssertionError(process.communicate())
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_the_death_of_one_process_stop_both_and_the_command_continues_the_run(
     pair, options, environment, tmp_path
 ):

@@ -33,7 +33,12 @@ class Trackers:
         """Open the trackers of a run on `device`."""
         if self.names:
             from accelerate import Accelerator
+            from accelerate.utils import LoggerType
 
+            for name in self.names:
+                if name not in LoggerType.list():
+                    raise InputError(f"log {name} needs a newer accelerate: pip install -U "
+                                     "accelerate")
             logs, cpu = folder.path / "logs", torch.device(device).type == "cpu"
             accelerator = Accelerator(log_with=self.names, project_dir=logs, cpu=cpu)
             settings = {name: value if isinstance(value, int | float | str) else str(value)
