@@ -161,7 +161,8 @@ def race(folder: Path, name: str, minutes: int, seed: int) -> dict[str, Any]:
         if name == "nanoldm":
             model = folder / file.stem
             run("train", "mnist-fast", "--budget", f"{minutes}m", "--seed", seed, "--out", model)
-            trained, steps = time.monotonic() - began, None
+            trained = time.monotonic() - began
+            steps = read_json(model / "plan.json")["denoiser_steps"]
             run("sample", model, "--n", SAMPLES, "--npz", file, "--out", file.with_suffix(".png"))
         else:
             torch.manual_seed(seed)

@@ -80,14 +80,14 @@ def all_reduce(parameters: int, processes: int) -> float:
 
 def main() -> None:
     rate = drawing_rate()
-    print("| task | parameters | tokens | GFLOP per image | latents in RAM |\n"
+    print("| task | parameters | tokens | GFLOP per image | all latents |\n"
           "| --- | --- | --- | --- | --- |")
     for task in TASKS:
         c = cost(task)
         print(f"| {task.name} | {c.parameters / 1e6:.1f} M | {c.tokens} | {c.flops / 1e9:.2f} | "
               f"{4 * c.latent * task.images / 1e9:.2f} GB |")
     print(f"\nnoise: {rate / 1e6:.0f} million numbers a second (one thread)\n")
-    print("| task | GPUs | all-reduce | images per GPU that take as long | batch | noise of it |\n"
+    print("| task | GPUs | all-reduce | images per GPU for as long | batch | its noise |\n"
           "| --- | --- | --- | --- | --- | --- |")
     for task in TASKS:
         c = cost(task)

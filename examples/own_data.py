@@ -1,6 +1,6 @@
 """Train on images of your own: here 16x16 shapes in colour that the program draws, with labels.
 
-python examples/own_data.py [STEPS]
+python examples/own_data.py [STEPS]        (other STEPS: remove runs/shapes first)
 """
 
 import sys
@@ -33,6 +33,6 @@ class Shapes(Dataset):
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 recipe = RECIPES["mnist-conditional"]().replace(recipe="shapes", training={"steps": steps},
                                                 autoencoder_training={"steps": steps})
-train(recipe, "runs/shapes", data=(Shapes(), Shapes()))
+train(recipe, "runs/shapes", data=(Shapes(), Shapes()))  # you: other images to test with
 model = LatentDiffusion.from_pretrained("runs/shapes")
 save(grid(model.generate(24, labels=["disc", "square", "triangle"] * 8), rows=3), "own_data.png")

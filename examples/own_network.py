@@ -1,6 +1,6 @@
 """Train a network of your own: any torch module that keeps its arguments in `config`.
 
-python examples/own_network.py [STEPS]
+python examples/own_network.py [STEPS]        (other STEPS: remove runs/convnet first)
 """
 
 import sys

@@ -188,6 +188,13 @@ def test_two_processes_generate_the_images_of_one(nanoldm, environment, tmp_path
     assert np.abs(one["images"].astype(int) - two["images"]).max() <= 1
 
 
+def test_one_process_of_accelerate_on_the_cpu_is_announced(nanoldm, options, monkeypatch):
+    """It takes --num_processes 2, and starts one."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    done = nanoldm("train", "mnist", *options, "--dry-run")
+    assert "accelerate launch --cpu has started one process: for more give" in done.stdout
+
+
 def test_other_commands_need_one_process(nanoldm, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     refused = nanoldm("info", "mnist")

@@ -100,7 +100,8 @@ def parse(arguments: list[str]) -> Callable[[], None]:
     if name == "train":
         from nanoldm.cli.train import prepared
 
-        name = " ".join([name, *rest[:1]])
+        recipe = "RECIPE" if rest[:1] in ([], ["--help"], ["-h"]) else rest[0]
+        name = f"{name} {recipe}"
         rest, defaults = prepared(rest)
     made = parse_options(name, command, rest, defaults)
     if launched_processes() > 1 and not hasattr(made, "processes"):

@@ -39,7 +39,7 @@ class Export:
     source: Positional[Annotated[str, arg(metavar="RUN")]]
     # The new folder.
     folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]
-    # Also copy the folder to this model of the Hugging Face hub (USER/NAME).
+    # Also copy the folder to this model of the Hugging Face hub (USER/NAME); a new one is private.
     push: Name = None
 
     def run(self) -> None:

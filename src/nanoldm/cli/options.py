@@ -29,7 +29,8 @@ Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 Flag = Annotated[bool, FlagCreatePairsOff]
 # "" means not given: tyro would read the text "None" of an optional option as None.
 LabelText = Annotated[str, arg(metavar="LABEL", help_behavior_hint="")]
-MODEL = arg(metavar="MODEL", help="A bundled name, a run folder or an exported folder.")
+MODEL = arg(metavar="MODEL", help="A bundled name, a run folder, an exported folder, or USER/NAME "
+            "(Hugging Face).")
 ModelName = Positional[Annotated[str, MODEL]]
 
 

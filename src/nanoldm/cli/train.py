@@ -1,5 +1,6 @@
 """The command that trains: every field of the recipe is an option."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from nanoldm.cli.options import Flag, Folder, Machine, Name, Shared, parse_durat
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.recipes import RECIPES, load_recipe
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.launched import launched_processes
 
 # Short option -> field
 SHORT = {"--epochs": "--training.epochs", "--steps": "--training.steps",
@@ -42,11 +44,13 @@ class Train(Shared, Machine):
     # Compile the denoiser (torch.compile, needs a C++ compiler): half a minute, then faster steps.
     # auto: if the denoiser trains for four minutes or more and its steps become faster.
     compile: Literal["auto", "on", "off"] = "auto"
-    # Compute each batch in so many parts, one after the other: the same run with less memory.
+    # Gradient accumulation: compute each batch in so many parts, one after the other. The same run
+    # with less memory for activations.
     accumulate: Annotated[int, arg(metavar="N")] = 1
     # Stop after the autoencoder; the same command without this goes on with the denoiser.
     only: Literal["autoencoder"] | None = None
-    # Also send losses and previews to tensorboard, wandb or trackio (several: a,b).
+    # Also send losses and previews to tensorboard or wandb, or losses to trackio (several: a,b).
+    # Install the package first.
     log: Name = None
 
     def run(self) -> None:
@@ -54,6 +58,9 @@ class Train(Shared, Machine):
         from nanoldm.experiments.forecast import forecast
         from nanoldm.experiments.run import Run
 
+        if launched_processes() == 1 and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
+            print("note: accelerate launch --cpu has started one process: for more give nanoldm "
+                  "--processes N, or start it with torchrun")
         folder = self.out or Path("runs") / self.recipe.recipe
         run = Run(folder, self.recipe.with_absolute_paths(), self.prepare(), compile=self.compile,
                   accumulate=self.accumulate)

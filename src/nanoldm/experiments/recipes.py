@@ -160,7 +160,7 @@ def dit_s() -> Recipe:
 
 
 def dit_b() -> Recipe:
-    """DiT-B: `dit-s` twice as wide, 130 M parameters. Not trained yet.
+    """DiT-B: `dit-s` twice as wide, 133 M parameters. Not trained yet.
 
     Command: nanoldm train dit-b
     Time: not measured

@@ -46,7 +46,8 @@ class Components:
 
     @classmethod
     def from_pretrained(cls, model: str | Path, device: torch.device | str = "cpu") -> Self:
-        """Load a bundled model by name, a run folder or an exported folder.
+        """Load a bundled model by name, a run folder, an exported folder, or USER/NAME of the
+        Hugging Face hub.
 
         Raises InputError if there is no such model, or if a file is missing, damaged or foreign.
         """

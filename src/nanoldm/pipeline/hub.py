@@ -39,7 +39,7 @@ def download(name: str, files: list[str]) -> Path:
 
 
 def upload(folder: Path, name: str) -> str:
-    """Copy an exported folder to the model USER/NAME of the hub, which is made if it is new.
+    """Copy an exported folder to the model USER/NAME of the hub: a new one is private.
 
     Returns its address. Raises InputError without permission or network.
     """
@@ -47,7 +47,7 @@ def upload(folder: Path, name: str) -> str:
 
     try:
         api = HfApi()
-        address = str(api.create_repo(name, exist_ok=True))
+        address = str(api.create_repo(name, private=True, exist_ok=True))
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="nanoldm export")
     except Exception as error:  # the library raises many kinds
         raise InputError(f"{folder} could not be copied to {name} on the Hugging Face hub "
