@@ -109,6 +109,7 @@ def test_an_export_copies_the_files_of_a_model_and_no_others(run, tmp_path):
                                                                          "scheduler", "recipe.json",
                                                                          "plan.json",
                                                                          "sampling.json",
+                                                                         "pipeline.py",
                                                                          "README.md"}
 
 

@@ -39,7 +39,7 @@ def test_an_interrupted_generation_continues(tiny_pipeline, tmp_path, monkeypatc
     monkeypatch.setattr(samples, "SAVE_EVERY", 4)
     monkeypatch.setattr(tiny_pipeline, "batch_size", 4)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    generate, calls = tiny_pipeline.generate, []
+    generate, calls = tiny_pipeline.generate_shared, []
 
     def stop_in_the_second_batch(seeds, *args, **options):
         calls.append(list(seeds))
@@ -52,7 +52,7 @@ def test_an_interrupted_generation_continues(tiny_pipeline, tmp_path, monkeypatc
 
     first = made("s.npz")
     with monkeypatch.context() as patch:
-        patch.setattr(tiny_pipeline, "generate", stop_in_the_second_batch)
+        patch.setattr(tiny_pipeline, "generate_shared", stop_in_the_second_batch)
         with pytest.raises(KeyboardInterrupt):
             first.images()
     again = made("s.npz")

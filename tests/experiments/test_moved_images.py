@@ -102,7 +102,7 @@ def test_a_stopped_run_whose_images_moved_ends_with_the_same_weights(
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "train_denoiser", stop)
+    monkeypatch.setattr("nanoldm.experiments.run.train_denoiser", stop)
     with pytest.raises(KeyboardInterrupt):
         train(animal_recipe, tmp_path / "run")
     monkeypatch.undo()

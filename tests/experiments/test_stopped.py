@@ -105,4 +105,6 @@ def test_the_code_of_a_model_card_can_be_copied_whatever_the_models_name(trained
     card = model_card(trained_run / "model", name)
     line = next(line for line in card.splitlines() if "from_pretrained" in line)
     assert ast.literal_eval(line.split("from_pretrained(")[1].rstrip(")")) == name
-    assert card.splitlines()[0].startswith("# ")
+    head, title = card.split("---\n\n", 1)
+    assert head.startswith("---\nlibrary_name: ")
+    assert title.startswith("# ")
