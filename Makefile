@@ -2,7 +2,6 @@
 # make slow: run the slow tests | make lint | make docs
 PYTHON ?= python3
 BIN := .venv/bin
-CPU := https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test slow lint docs clean
 
@@ -21,13 +20,15 @@ lint: .venv/.installed-test
 docs: .venv/.installed-docs
 	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
-# On Linux, pip brings torch with 3 GB of CUDA. Without a GPU, its CPU build does the same.
+# On Linux, pip brings torch with 3 GB of CUDA. Without a GPU, its CPU build does the same; uv knows
+# where it is.
 .venv/.torch:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
 	    echo "no GPU: installing the CPU build of torch, if its index can be reached"; \
-	    $(BIN)/python -m pip install --quiet --retries 0 --timeout 10 --index-url $(CPU) \
-	        torch torchvision 2>/dev/null || echo "not reached: the usual build follows"; fi
+	    { $(BIN)/python -m pip install --quiet uv && UV_HTTP_TIMEOUT=10 UV_HTTP_RETRIES=0 \
+	        $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu \
+	        torch torchvision; } 2>/dev/null || echo "not reached: the usual build follows"; fi
 	touch $@
 
 .venv/.installed: pyproject.toml .venv/.torch

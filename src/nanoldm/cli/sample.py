@@ -103,8 +103,9 @@ class Sample(SamplingOptions, Shared, ModelMachine):
         from nanoldm.utils.images import captioned, grid, save
 
         shown, count = images[:IMAGES_IN_GRID], len(rows)
-        sheet = grid(shown, rows=count or None)
-        if not all(map(is_number, rows)):
+        if all(map(is_number, rows)):
+            sheet = grid(shown, rows=count or None)
+        else:
             sheet = captioned((name, grid(shown[k::count], len(shown[::count])))
                               for k, name in enumerate(rows) if len(shown[k::count]))
         save(sheet, self.out)

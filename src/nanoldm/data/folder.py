@@ -51,9 +51,8 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
     labels = torch.tensor([number.get(name, -1) for _, name in found])
 
     whole, count = ImageSet(images, labels, tuple(layout.classes)), len(layout.train)
-    train, test = split_tenth(whole)
-    if layout.test:
-        train, test = whole.select(slice(count)), whole.select(slice(count, None))
+    train, test = ((whole.select(slice(count)), whole.select(slice(count, None)))
+                   if layout.test else split_tenth(whole))
     notes = (*layout.notes, *page_notes, *warnings(train.images))
     return replace(train, notes=notes), replace(test, notes=notes)
 

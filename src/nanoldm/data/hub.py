@@ -55,10 +55,12 @@ class Squares:
                              "another data set")
         self.rows, self.image, self.label = rows, images[0], labels[0] if labels else None
         self.classes = rows.features[labels[0]].names if labels else ()
-        samples = [rows[k][self.image] for k in range(min(SAMPLES, len(rows)))]
-        grey = all(sample.mode in ("1", "L", "LA", "I", "I;16") for sample in samples)
-        self.mode = mode or ("L" if grey else "RGB")
-        self.size = size or min(samples[0].size)
+        self.mode = mode or self._mode()
+        self.size = size or min(rows[0][self.image].size)
+
+    def _mode(self) -> str:
+        first = (self.rows[k][self.image].mode for k in range(min(SAMPLES, len(self))))
+        return "L" if all(mode in ("1", "L", "LA", "I", "I;16") for mode in first) else "RGB"
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 GIVEN = "given"  # name of images that a program gave
-FILES = ("folder", "npz")  # kinds of data sets whose name is KIND:PATH
+FILE_KINDS = ("folder", "npz")  # kinds of data sets whose name is KIND:PATH
 
 
 class Data(Config):
@@ -41,6 +41,7 @@ class Data(Config):
 def absolute(name: str) -> str:
     """folder:PATH, npz:FILE and hf:FOLDER with an absolute path; other names unchanged."""
     kind, colon, path = name.partition(":")
-    if colon and path.strip() and (kind in FILES or (kind == "hf" and user_path(path).exists())):
+    is_path = kind in FILE_KINDS or (kind == "hf" and user_path(path).exists())
+    if colon and path.strip() and is_path:
         return f"{kind}:{user_path(path).resolve()}"
     return name

@@ -41,7 +41,7 @@ from nanoldm.utils.distributed import (
     gather,
     is_main,
     join,
-    world_size,
+    shared,
 )
 from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.files import write_json
@@ -169,7 +169,7 @@ class Run:
             use_tf32(torch.device(self.device), self.recipe.precision == "tf32")
         from_main(lambda: check_run(self.folder, self.recipe))
         self.data = self.train_set, self.test_set = first_of_machine(self.load)
-        if world_size() > 1 and len(set(gather(self.train_set.digest(labelled=True)))) > 1:
+        if shared() and len(set(gather(self.train_set.digest(labelled=True)))) > 1:
             raise InputError("data differ between the processes: give all the same images, without "
                              "random changes")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nanoldm.data import ImageSet
-from nanoldm.data.source import FILES as FILE_KINDS
+from nanoldm.data.source import FILE_KINDS
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.plan import Plan
 from nanoldm.pipeline.folders import FILES, LOCK, RunFolder

@@ -13,7 +13,7 @@ from nanoldm.experiments.stage import Stage
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.training import load_checkpoint, save_checkpoint
-from nanoldm.utils.distributed import agreed, average, from_main, gather, is_main, world_size
+from nanoldm.utils.distributed import agreed, average, from_main, gather, is_main, shared
 
 Preview = Callable[[int], tuple[Image.Image, Values]]  # step -> a picture, metrics for the log
 LOG_EVERY = 10  # steps
@@ -48,7 +48,7 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int], preview
         print(f"{stage.name}: {left}")
     with agreed():
         metrics = Metrics(folder.metrics, stage.name, start, trackers) if is_main() else None
-    next_save, losses, alone = 0.0, [], world_size() == 1
+    next_save, losses = 0.0, []
     bar = tqdm(desc=stage.name, total=steps, initial=start, unit="step")
     with Interruption() as interrupted, bar:
         for step in stage.run(steps, start):
@@ -57,7 +57,7 @@ def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int], preview
             number = step.number
             showing = number % every == 0 or number == steps
             logging = showing or number == 1 or number % LOG_EVERY == 0
-            if not (logging or (alone and interrupted)):
+            if not (logging or (interrupted and not shared())):
                 continue
             stopping, norm = any(gather(bool(interrupted))), step.grad_norm.item()
             average([means := torch.stack(losses)])

@@ -11,6 +11,11 @@ from nanoldm.pipeline.labels import label_tensor
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 
 
+def random_options(generator: torch.Generator | None) -> dict[str, Any]:
+    """Options of random numbers: the generator, and the device that it is on."""
+    return {"generator": generator, "device": generator.device if generator else "cpu"}
+
+
 class NanoLDMPipeline(DiffusionPipeline):
     """DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True) gives one.
 
@@ -55,13 +60,12 @@ class NanoLDMPipeline(DiffusionPipeline):
         count = len(class_labels) if class_labels is not None else batch_size
         labels = self._labels(class_labels, count, generator)
         self.scheduler.set_timesteps(num_inference_steps or min(timesteps, 50), device=self._place)
-        place = generator.device if generator else "cpu"
-        x = torch.randn(count, *model.latent_shape, generator=generator, device=place)
+        x = torch.randn(count, *model.latent_shape, **random_options(generator))
         x = x.to(self._place) * getattr(self.scheduler, "init_noise_sigma", 1.0)
         options = inspect.signature(self.scheduler.step).parameters
         extra = {"generator": generator} if "generator" in options else {}
+        scale = getattr(self.scheduler, "scale_model_input", lambda x, t: x)
         for t in self.progress_bar(self.scheduler.timesteps):
-            scale = getattr(self.scheduler, "scale_model_input", lambda x, t: x)
             output = self._output(scale(x, t), t, labels, guidance_scale)
             x = self.scheduler.step(output, t, x, **extra).prev_sample
         images = model.decode(x).permute(0, 2, 3, 1).numpy()
@@ -74,9 +78,8 @@ class NanoLDMPipeline(DiffusionPipeline):
             return label_tensor(given, count, model.classes, model.class_names).to(self._place)
         if not model.denoiser.labels:
             return None
-        choices = torch.tensor(sorted(model.class_names) or range(model.denoiser.labels))
-        place = generator.device if generator else "cpu"
-        picks = torch.randint(len(choices), (count,), generator=generator, device=place)
+        choices = torch.tensor(model.label_choices)
+        picks = torch.randint(len(choices), (count,), **random_options(generator))
         return choices[picks.cpu()].to(self._place)
 
     def _output(self, x: Tensor, t: Tensor, labels: Tensor | None, scale: float) -> Tensor:

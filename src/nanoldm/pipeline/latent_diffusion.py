@@ -121,8 +121,12 @@ class LatentDiffusion(Components):
         """A random label (or cluster) per seed (N,), uniform; None for an unconditional model."""
         if not self.denoiser.labels:
             return None
-        choices = sorted(self.class_names) or range(self.denoiser.labels)
-        return random_labels(list(choices), seed_list(seeds))
+        return random_labels(self.label_choices, seed_list(seeds))
+
+    @property
+    def label_choices(self) -> list[int]:
+        """The labels (or clusters) with training images: those of random samples."""
+        return sorted(self.class_names) or list(range(self.denoiser.labels))
 
     def conditioning(self, seeds: list[int], labels: Labels, settings: Sampling) -> Tensor | None:
         """The labels that the network is conditioned on (N,); None for an unconditional model.

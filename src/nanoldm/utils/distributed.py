@@ -40,7 +40,7 @@ def join(cpu: bool) -> None:
     cpu: whether they compute on the CPU (gloo), not on GPUs (NCCL).
     Raises InputError if the launcher has not said how to find them.
     """
-    if launched_processes() == 1 or world_size() > 1:
+    if launched_processes() == 1 or shared():
         return
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR"):
         if name not in os.environ:
@@ -80,7 +80,7 @@ def own_part() -> Part:
 def gather(value: T) -> list[T]:
     """The value of each process, by rank."""
     found: list[Any] = [value]
-    if world_size() > 1:
+    if shared():
         found *= world_size()
         distributed.all_gather_object(found, value)
     return found
