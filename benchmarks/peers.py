@@ -4,7 +4,8 @@
 
 A peer trains for MINUTES on two cores and then generates SAMPLES images with its own sampler;
 `nanoldm evaluate --samples` measures them. Peers are the networks, losses, optimisers and samplers
-of the libraries' examples, at a size and a batch that a CPU can train. Run it on an idle machine.
+of the libraries' examples, at a size and a batch that a CPU can train. Run it on an idle machine,
+or name the `--steps` that a peer takes in MINUTES there, such as three times those of 10 minutes.
 Adds each result to benchmarks/peers.json and draws docs/peers.png.
 """
 
@@ -118,15 +119,18 @@ PEERS = {"diffusers": diffusers_unet, "smalldiffusion": smalldiffusion_dit,
          "denoising-diffusion-pytorch": lucidrains_unet}
 
 
-def train(peer: Peer, images: Tensor, seconds: float) -> int:
-    """Train for some seconds, leave the EMA weights in the network, and return the steps taken."""
+def train(peer: Peer, images: Tensor, seconds: float, most: int | None) -> int:
+    """Train for some seconds, or `most` steps, and return the steps taken.
+
+    Leaves the EMA weights in the network.
+    """
     parameters, ema = list(peer.network.parameters()), EMA(peer.network, peer.ema)
     optimizer, steps, began, done = peer.optimizer(parameters), 0, time.monotonic(), 0.0
     rate = optimizer.param_groups[0]["lr"]
-    with tqdm(total=round(seconds), unit="s", desc="training") as bar:
-        while done < seconds:
+    with tqdm(total=1000, desc="training") as bar:
+        while done < 1:
             if peer.annealed:
-                fraction = torch.tensor(torch.pi * done / seconds)
+                fraction = torch.tensor(torch.pi * done)
                 optimizer.param_groups[0]["lr"] = rate * (1 + fraction.cos().item()) / 2
             batch = images[torch.randint(len(images), (BATCH,))].float() / 127.5 - 1
             loss = peer.loss(batch)
@@ -136,9 +140,9 @@ def train(peer: Peer, images: Tensor, seconds: float) -> int:
             optimizer.step()
             steps += 1
             ema.update(steps)
-            done = time.monotonic() - began
+            done = steps / most if most else (time.monotonic() - began) / seconds
             bar.set_postfix(step=steps, loss=f"{loss.item():.4f}", refresh=False)
-            bar.update(round(done) - bar.n)
+            bar.update(round(1000 * done) - bar.n)
     peer.network.load_state_dict(ema.module.state_dict())
     return steps
 
@@ -152,7 +156,7 @@ def generate(peer: Peer, count: int, batch: int = 250) -> Tensor:
     return ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def race(folder: Path, name: str, minutes: int, seed: int) -> dict[str, Any]:
+def race(folder: Path, name: str, minutes: int, seed: int, most: int | None) -> dict[str, Any]:
     """Train, generate and measure one peer, or nanoldm, unless FOLDER has its samples already."""
     file = folder / f"{name}-{minutes}m-{seed}.npz"
     facts = file.with_suffix(".json")
@@ -167,7 +171,7 @@ def race(folder: Path, name: str, minutes: int, seed: int) -> dict[str, Any]:
         else:
             torch.manual_seed(seed)
             peer = PEERS[name]()
-            steps = train(peer, load("mnist")[0].images, 60 * minutes)
+            steps = train(peer, load("mnist")[0].images, 60 * minutes, most)
             trained = time.monotonic() - began
             save_npz(file, generate(peer, SAMPLES))
         write_json(facts, {"seconds": trained, "steps": steps,
@@ -194,12 +198,12 @@ def draw(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def main(folder: tyro.conf.Positional[Path], minutes: int = 10, seed: int = 0,
-         names: tuple[str, ...] = ("nanoldm", *PEERS)) -> None:
+         names: tuple[str, ...] = ("nanoldm", *PEERS), steps: int | None = None) -> None:
     prepare_torch("cpu")
     folder.mkdir(parents=True, exist_ok=True)
     rows = json.loads(RESULT.read_text()) if RESULT.exists() else []
     for name in names:
-        row = race(folder, name, minutes, seed)
+        row = race(folder, name, minutes, seed, steps)
         keyed = {(r["name"], r["minutes"], r["seed"], r["machine"]): r for r in [*rows, row]}
         rows = [keyed[key] for key in sorted(keyed)]
         write_json(RESULT, rows)

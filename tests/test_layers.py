@@ -15,7 +15,7 @@ import nanoldm
 TESTS = Path(__file__).parent
 SOURCE = Path(nanoldm.__file__).parent
 FILES = sorted(f for f in SOURCE.rglob("*.py") if "bundled" not in f.parts)  # models are data
-FLOORS = (("cli",), ("evaluation", "editing", "experiments"), ("pipeline",),
+FLOORS = (("cli",), ("evaluation", "editing", "experiments", "page"), ("pipeline",),
           ("models", "diffusion", "data", "training"), ("utils",))
 
 

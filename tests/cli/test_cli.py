@@ -12,7 +12,7 @@ from PIL import Image
 
 from nanoldm import LatentDiffusion, __version__
 from nanoldm.cli import main as cli
-from nanoldm.experiments.model_card import export
+from nanoldm.experiments.export import export
 from nanoldm.pipeline.folders import read_metrics
 from nanoldm.utils.files import read_json, write_json
 

@@ -17,8 +17,9 @@ from nanoldm.data.image_file import open_rgba
 from nanoldm.data.layout import walk
 from nanoldm.evaluation.curves import draw_curves
 from nanoldm.evaluation.features import load_features
+from nanoldm.experiments.export import export
 from nanoldm.experiments.log import Interruption
-from nanoldm.experiments.model_card import describe, export
+from nanoldm.experiments.model_card import describe
 from nanoldm.experiments.plan import read_plan
 from nanoldm.utils import images as pictures
 from nanoldm.utils.atomic import TEMPORARY

@@ -10,8 +10,8 @@ from nanoldm.data.source import Data
 from nanoldm.evaluation.evaluate import evaluate
 from nanoldm.evaluation.feature_training import train_features
 from nanoldm.evaluation.reference import Reference
+from nanoldm.experiments.export import export
 from nanoldm.experiments.forecast import forecast
-from nanoldm.experiments.model_card import export
 from nanoldm.experiments.run import Run
 from nanoldm.pipeline.own_images import images_of, own_test_set
 from nanoldm.utils.errors import InputError

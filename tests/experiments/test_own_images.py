@@ -14,7 +14,8 @@ from nanoldm import LatentDiffusion
 from nanoldm.data.source import Data
 from nanoldm.evaluation.feature_training import train_features
 from nanoldm.evaluation.features import load_features
-from nanoldm.experiments.model_card import describe, export
+from nanoldm.experiments.export import export
+from nanoldm.experiments.model_card import describe
 from nanoldm.experiments.recipes import RECIPES
 from nanoldm.experiments.run import Run
 from nanoldm.pipeline.labels import label_tensor, labels_of, parse_labels

@@ -11,7 +11,8 @@ import pytest
 from nanoldm.data.source import Data
 from nanoldm.evaluation import feature_training
 from nanoldm.evaluation.feature_training import train_features
-from nanoldm.experiments.model_card import export, model_card
+from nanoldm.experiments.export import export
+from nanoldm.experiments.model_card import model_card
 from nanoldm.utils.atomic import TEMPORARY
 from nanoldm.utils.errors import InputError
 
@@ -93,7 +94,7 @@ def test_an_export_that_is_there_already_is_left_alone_and_another_is_refused(
 
 
 def test_an_export_that_fails_leaves_nothing(trained_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("nanoldm.experiments.model_card.write_text",
+    monkeypatch.setattr("nanoldm.experiments.export.write_text",
                         lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         export(trained_run, tmp_path / "exported")

@@ -11,7 +11,7 @@ from diffusers import (
 )
 
 from nanoldm.diffusion import Denoiser, NoiseSchedule
-from nanoldm.experiments.model_card import export
+from nanoldm.experiments.export import export
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.errors import InputError

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from nanoldm.experiments.model_card import export
+from nanoldm.experiments.export import export
 from nanoldm.pipeline import hub
 from nanoldm.pipeline.folders import BUNDLED
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion

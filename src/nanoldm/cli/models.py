@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.cli.options import ModelName, Name
+from nanoldm.cli.options import Flag, ModelName, Name
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.text import shell
 
@@ -41,13 +41,23 @@ class Export:
     folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]
     # Also copy the folder to this model of the Hugging Face hub (USER/NAME); a new one is private.
     push: Name = None
+    # Round the weights to float16: files of half the size, images that differ by less than 1/100.
+    half: Flag = False
+    # Also write network.onnx, encoder.onnx and decoder.onnx to the folder, for other runtimes.
+    onnx: Flag = False
 
     def run(self) -> None:
-        from nanoldm.experiments.model_card import export
+        from nanoldm.experiments.export import export
 
-        new = export(self.source, self.folder)
+        new = export(self.source, self.folder, self.half)
         done = f"wrote {self.folder}" if new else f"{self.folder} has this model already"
         print(f"{done}. Sample from it with: nanoldm sample {shell(self.folder)}")
+        if self.onnx:
+            from nanoldm.pipeline.for_onnx import write_onnx
+            from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+
+            files = write_onnx(LatentDiffusion.from_pretrained(self.folder), self.folder)
+            print(f"wrote {', '.join(str(file) for file in files)}")
         if self.push:
             from nanoldm.pipeline.hub import upload
 

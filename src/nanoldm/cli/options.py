@@ -76,6 +76,8 @@ class ModelMachine(Machine):
     # Precision of the denoiser: fp32; bf16 (matrix products in bfloat16, for processors with
     # matrix units and GPUs); tf32 (for CUDA GPUs); or auto, the faster of fp32 and bf16.
     precision: Literal["fp32", "tf32", "bf16", "auto"] = "fp32"
+    # Random numbers of the samples: torch's, or portable: those of the web page (nanoldm page).
+    rng: Literal["torch", "portable"] = "torch"
 
     def load(self, model: str) -> "LatentDiffusion":
         """The model on the device."""
@@ -87,7 +89,7 @@ class ModelMachine(Machine):
         chosen = from_main(lambda: loaded.use_precision(self.precision).denoiser.precision)
         if self.precision == "auto":
             print(f"precision {chosen}: the faster one here")
-        return loaded.use_precision(chosen)
+        return loaded.use_precision(chosen).use_rng(self.rng)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,20 +7,12 @@ from nanoldm import __version__
 from nanoldm.experiments.plan import read_plan
 from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.experiments.stages import parameter_count
-from nanoldm.pipeline.folders import FILES, METRICS, PLAN, RECIPE, find_model, read_metrics
+from nanoldm.pipeline.folders import METRICS, PLAN, RECIPE, find_model, read_metrics
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.pipeline.saving import PIPELINE
-from nanoldm.pipeline.settings import FILE
-from nanoldm.utils.atomic import replacing_folder
 from nanoldm.utils.config import flat
-from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import digest, write_bytes, write_text
-from nanoldm.utils.paths import check_folder, check_regular
+from nanoldm.utils.files import digest
 from nanoldm.utils.text import code, duration, markdown, plain, python, shell
-
-# Files of a model besides its weights and configuration
-OPTIONAL = (RECIPE, PLAN, METRICS, FILE, PIPELINE)
 
 
 def facts(model: str | Path) -> dict[str, str]:
@@ -75,35 +67,6 @@ def describe(model: str | Path) -> str:
         rows |= {name: str(value) for name, value in recipe.items()}
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
-
-
-def export(run: str | Path, folder: Path) -> bool:
-    """Copy the model of a run to the new folder `folder`, with a model card -> whether it was new.
-
-    False if the folder has this model already. Raises InputError for a folder with anything else.
-    """
-    source = find_model(run)
-    names = [*FILES, *(name for name in OPTIONAL if (source / name).is_file())]
-    if source.resolve() != folder.resolve() and all(
-            same(folder / name, source / name) for name in names):
-        return False
-    if folder.exists():
-        raise InputError(f"{folder} exists: give the name of a new folder")
-    if source.resolve() in folder.resolve().parents:
-        raise InputError(f"{folder} lies in the model's own folder: give a folder elsewhere")
-    check_folder(folder)
-    LatentDiffusion.from_pretrained(source)  # rejects a damaged model before anything is written
-    with replacing_folder(folder) as temporary:
-        # Only these files: a folder may contain others.
-        for name in names:
-            check_regular(source / name)
-            write_bytes(temporary / name, (source / name).read_bytes())
-        write_text(temporary / "README.md", model_card(temporary, folder.name))
-    return True
-
-
-def same(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def origin(folder: Path) -> str:

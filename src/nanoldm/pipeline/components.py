@@ -11,14 +11,15 @@ from torch import Tensor
 from nanoldm.diffusion import Denoiser
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.folders import find_model
+from nanoldm.pipeline.half import rounded
 from nanoldm.pipeline.precision import CHOICES, keep_casts, time_precisions
 from nanoldm.pipeline.saving import Saved, load_model, save_model
 from nanoldm.pipeline.settings import Sampling, default_settings, load_settings, save_settings
 from nanoldm.utils.device import check_compiler, use_tf32
 from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.images import check_floats, images_at_a_time
+from nanoldm.utils.noise import GENERATORS, Noise
 from nanoldm.utils.ranges import seed_list
-from nanoldm.utils.seeding import generator
 
 Seeds = int | Sequence[int]  # n means 0 ... n - 1
 CPU_BATCH, CPU_TOKENS, GPU_BATCH = 256, 64 * 49, 1000  # images, tokens, images of a batch, at most
@@ -41,7 +42,7 @@ class Components:
         self.settings = settings or default_settings(denoiser.schedule)
         self.class_names = dict(class_names or {})
         self.batch_size: int | None = None  # images at a time; None: by the device
-        self.compiled = False
+        self.compiled, self.rng = False, "torch"
         self.name: str | None = None  # what `from_pretrained` loaded
 
     @classmethod
@@ -57,6 +58,15 @@ class Components:
         loaded = cls(**saved, settings=settings).to(device)
         loaded.name = str(model)
         return loaded
+
+    def halved(self) -> Self:
+        """Round the weights to float16, which halves the files that `save_pretrained` writes.
+
+        Computations stay in float32.
+        """
+        self.autoencoder = rounded(self.autoencoder).to(self.device)
+        self.denoiser.network = rounded(self.denoiser.network).to(self.device)
+        return self
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and sampling settings to `folder`."""
@@ -112,6 +122,16 @@ class Components:
         if precision == "auto":
             precision, _ = time_precisions(precision, self._seconds_per_evaluation)
         self.denoiser.precision = precision
+        return self
+
+    def use_rng(self, rng: str) -> Self:
+        """Draw noise and random labels by "torch" (the default) or by "portable".
+
+        portable: the generator of the web page (docs/page.md), so that a seed gives one image in
+        both. Raises InputError for another name.
+        """
+        check_choice("rng", rng, GENERATORS)
+        self.rng = rng
         return self
 
     @torch.no_grad()
@@ -171,9 +191,13 @@ class Components:
 
     def noise(self, seeds: Seeds) -> Tensor:
         """The x_T of `generate`: (N, tokens, channels) from N(0, I)."""
-        return self._noise([generator(seed) for seed in seed_list(seeds)])
+        return self._noise(self._streams(seed_list(seeds)))
 
-    def _noise(self, streams: list[torch.Generator]) -> Tensor:
+    def _streams(self, seeds: Sequence[int]) -> list[Noise]:
+        """The noise of each seed."""
+        noise, _ = GENERATORS[self.rng]
+        return [noise(seed) for seed in seeds]
+
+    def _noise(self, streams: list[Noise]) -> Tensor:
         """(B, tokens, channels) from N(0, I), row k from streams[k]."""
-        rows = [torch.randn(self.latent_shape, generator=stream) for stream in streams]
-        return torch.stack(rows).to(self.device)
+        return torch.stack([stream(self.latent_shape) for stream in streams]).to(self.device)

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,8 +12,8 @@ from nanoldm.pipeline.folders import INDEX, find_model
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, refusing
 from nanoldm.utils.limits import LARGEST_SEED, within
+from nanoldm.utils.noise import torch_choice
 from nanoldm.utils.ranges import parse_numbers
-from nanoldm.utils.seeding import Stream, generator
 from nanoldm.utils.text import is_number, listing
 
 Labels = int | str | Sequence[int | str] | Tensor | None  # one for all images, or one for each
@@ -90,11 +90,13 @@ def listed(names: Mapping[int, str]) -> str:
                     for number, own in sorted(names.items())])
 
 
-def random_labels(choices: Sequence[int], seeds: Sequence[int]) -> Tensor:
-    """One of `choices` for each seed, uniformly. -> (N,)"""
-    streams = [generator(seed, Stream.LABEL) for seed in seeds]
-    picks = [torch.randint(len(choices), (), generator=stream) for stream in streams]
-    return torch.tensor(choices)[torch.stack(picks)]
+def random_labels(choices: Sequence[int], seeds: Sequence[int],
+                  choice: Callable[[int, int], int] = torch_choice) -> Tensor:
+    """One of `choices` for each seed, uniformly. -> (N,)
+
+    choice: (seed, count) -> 0 ... count - 1.
+    """
+    return torch.tensor([choices[choice(seed, len(choices))] for seed in seeds])
 
 
 def label_tensor(given: Labels, count: int, classes: int, names: Mapping[int, str]) -> Tensor:

@@ -20,8 +20,8 @@ from nanoldm.utils.distributed import gather_rows
 from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.images import pictures
 from nanoldm.utils.limits import check_memory
+from nanoldm.utils.noise import GENERATORS
 from nanoldm.utils.ranges import seed_list
-from nanoldm.utils.seeding import generator
 
 Wrap = Callable[[nn.Module], nn.Module]
 
@@ -121,7 +121,8 @@ class LatentDiffusion(Components):
         """A random label (or cluster) per seed (N,), uniform; None for an unconditional model."""
         if not self.denoiser.labels:
             return None
-        return random_labels(self.label_choices, seed_list(seeds))
+        _, choice = GENERATORS[self.rng]
+        return random_labels(self.label_choices, seed_list(seeds), choice)
 
     @property
     def label_choices(self) -> list[int]:
@@ -164,7 +165,7 @@ class LatentDiffusion(Components):
         first is skipped, so that the noise of the steps does not repeat the noise in x_T.
         """
         denoise = self.conditioned(settings, labels)
-        streams = [generator(seed) for seed in seeds]
+        streams = self._streams(seeds)
         first = self._noise(streams)
         x_T = first if x_T is None else x_T.to(self.device)
         run = settings.function()

@@ -14,6 +14,7 @@ from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.diffusion.schedule import linear_range
 from nanoldm.models import ConvAE, find_network, network_name
 from nanoldm.pipeline.folders import CONFIG, INDEX, SCHEDULER, WEIGHTS
+from nanoldm.pipeline.half import compact
 from nanoldm.pipeline.labels import read_class_names
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import (
@@ -60,7 +61,7 @@ def save_component(folder: Path, name: str, module: nn.Module, **origin: str) ->
 
     origin: what the weights were trained for; stored in both files.
     """
-    save_tensors(folder / WEIGHTS, module.state_dict(), **origin)
+    save_tensors(folder / WEIGHTS, compact(module), **origin)
     facts = {f"_{name}": value for name, value in origin.items()}
     write_json(folder / CONFIG, {"_class_name": name, **facts, **module.config})
 
