@@ -29,12 +29,13 @@ TOLERANCE = 1e-6
 class Row(NamedTuple):
     """What follows a network evaluation at timestep t.
 
-    shown: whether the next point is an x that the sampler yields.
+    shown: 0 if the next point is not an x that the sampler yields; else which estimate it yields
+        with it: 1 for the latest, 2 for the one before, ...
     x, x0, eps: factors of the latest points and estimates. noise: factors of the new draws.
     """
 
     t: int
-    shown: bool
+    shown: int
     x: list[float]
     x0: list[float]
     eps: list[float]
@@ -93,8 +94,9 @@ def rows_of(settings: Sampling, schedule: NoiseSchedule) -> list[Row]:
                  settings.timesteps, lambda: count(1, zero)):
         pass
     probe, results = Probe(1 + 3 * calls[0] + calls[1]), {}
-    for x, _ in run(probe.denoise, probe.unit(), schedule, settings.timesteps, probe.noise):
-        results[len(probe.points)] = x.clone()
+    for x, estimate in run(probe.denoise, probe.unit(), schedule, settings.timesteps, probe.noise):
+        back = next(k for k, own in enumerate(reversed(probe.estimates), 1) if own is estimate)
+        results[len(probe.points)] = back, x.clone()
     return list(solve(probe, results, settings.name))
 
 
@@ -108,12 +110,15 @@ def inversion_rows(schedule: NoiseSchedule, timesteps: Sequence[int], iterations
     probe.draws.append([])
     for x in invert(probe.denoise, start, schedule, timesteps, iterations):
         found = x
-    return list(solve(probe, {len(probe.points): found}, "inversion"))
+    return list(solve(probe, {len(probe.points): (1, found)}, "inversion"))
 
 
-def solve(probe: Probe, results: dict[int, Tensor], name: str) -> Iterator[Row]:
-    """The factors of each next point: the solution of a small linear system."""
-    targets = [*probe.targets, results[len(probe.points)]]
+def solve(probe: Probe, results: dict[int, tuple[int, Tensor]], name: str) -> Iterator[Row]:
+    """The factors of each next point: the solution of a small linear system.
+
+    results: {evaluations so far: (shown, the x that was yielded)}.
+    """
+    targets = [*probe.targets, results[len(probe.points)][1]]
     for done, target in enumerate(targets[1:], 1):
         recent = range(done - 1, max(done - 1 - HISTORY, -1), -1)
         columns = [*(probe.points[k] for k in recent),
@@ -129,7 +134,8 @@ def solve(probe: Probe, results: dict[int, Tensor], name: str) -> Iterator[Row]:
             raise InputError(f"the page cannot have the sampler {name}: its steps are not linear "
                              f"in the last {HISTORY} estimates")
         found, n = [round_off(factor) for factor in factors[:, 0].tolist()], len(recent)
-        yield Row(probe.timesteps[done - 1], done in results, trimmed(found[:n]),
+        shown, _ = results.get(done, (0, None))
+        yield Row(probe.timesteps[done - 1], shown, trimmed(found[:n]),
                   trimmed(found[n:2 * n]), trimmed(found[2 * n:3 * n]), found[3 * n:])
 
 

@@ -2,7 +2,7 @@
 
 import { copies, get, press, showImages, showNumbers } from "./dom.js";
 
-const COUNT = 8;
+const COUNT = 8, COLUMNS = 4;
 
 export class Draw {
   /** @param {any} page @param {import("./client.js").Ask} ask */
@@ -156,7 +156,7 @@ export class Draw {
       if (gone) for (let c = 0; c < channels; c++) shown[c * this.area + k] = 0.5;
     });
     showImages(get("canvas"), shown, this.page.image);
-    if (document.activeElement === get("canvas")) {
+    if (get("canvas").matches(":focus-visible")) { // by keyboard
       const context = get("canvas").getContext("2d");
       context.fillStyle = "rgba(255, 140, 60, 0.8)";
       context.fillRect(this.cursor[0], this.cursor[1], 1, 1);
@@ -182,7 +182,7 @@ export class Draw {
   }
 
   /** Several images from the noised drawing, or with its erased part filled in. */
-  results() {
+  async results() {
     const erased = this.unknown.includes(true);
     const seeds = Array.from({ length: COUNT }, (_, k) => k);
     const kind = erased ? "inpaint" : "denoise";
@@ -192,7 +192,10 @@ export class Draw {
       ? `The erased part, filled in ${COUNT} times` : `Denoised from t = ${this.t.t}, ${COUNT} times`;
     get("results").setAttribute("aria-label", get("results-caption").textContent);
     if (this.unknown.every(Boolean)) return;
-    this.ask("results", kind, ask, (part) => showImages(get("results"), part.images, this.page.image, COUNT));
+    get("results").setAttribute("aria-busy", "true");
+    const done = await this.ask("results", kind, ask, (part) => (
+      showImages(get("results"), part.images, this.page.image, COLUMNS)));
+    if (done) get("results").setAttribute("aria-busy", "false");
   }
 
   command() {

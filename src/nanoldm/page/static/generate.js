@@ -96,8 +96,11 @@ export class Generate {
     /** @type {Frame[]} */
     const frames = [];
     this.wanted = table.rows.filter((/** @type {any[]} */ row) => row[1]).length;
+    this.running = true;
+    get("grid").setAttribute("aria-busy", "true");
     return this.ask("generate", "generate", ask, (frame) => {
       frames.push(frame);
+      this.running = frames.length <= this.wanted;
       if (frames.length === 1) this.begin(frames);
       if (this.still || !this.playing) this.show(this.at);
       if (this.still && frames.length > this.wanted) this.show(this.wanted);
@@ -138,11 +141,13 @@ export class Generate {
     if (!frame) return;
     get("timeline").value = String(known);
     const estimate = get("show-x0").getAttribute("aria-pressed") === "true";
-    showImages(get("grid"), estimate && frame.x0 ? frame.x0 : frame.x, this.page.image, COLUMNS);
+    const clean = known >= this.wanted; // the last x; the estimate of x0 is a little older
+    showImages(get("grid"), estimate && frame.x0 && !clean ? frame.x0 : frame.x, this.page.image, COLUMNS);
     const what = known === 0 ? "noise" : known >= this.wanted ? "finished"
       : `step ${known} of ${this.wanted}, t = ${frame.t}`;
     get("grid-caption").textContent = what;
     get("grid").setAttribute("aria-label", `${COUNT} generated images: ${what}`);
+    get("grid").setAttribute("aria-busy", String(this.running || !clean));
     get("timeline").setAttribute("aria-valuetext", what);
     this.changed();
   }

@@ -3,7 +3,7 @@
 import { Network } from "./engine.js";
 import { normals, randomLabel } from "./noise.js";
 
-/** @typedef {[number, boolean, number[], number[], number[], number[]]} Row
+/** @typedef {[number, number, number[], number[], number[], number[]]} Row
  *  t, shown, factors of the latest points, of their x0, of their eps, and of new noise
  * @typedef {{rows: Row[], x: Float32Array, seeds: number[], labels: number[], guidance: number,
  *   draw: number, known?: Known}} Job  draw: the number of the next draw of noise
@@ -115,7 +115,7 @@ export class Model {
       for (const factor of factors[3]) terms.push([factor, this.noise(job.seeds, draw++)]);
       x = combine(terms, count * this.latent);
       for (const kind of history) kind.splice(4);
-      if (shown) yield { t, x, x0 };
+      if (shown) yield { t, x, x0: history[1][shown - 1] };
     }
   }
 }

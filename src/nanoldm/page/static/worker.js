@@ -37,9 +37,12 @@ const answers = {
   * denoise({ image, t, seeds, label, guidance, rows }) {
     const labels = model.labels(seeds, label ?? -1), latents = model.encode(image);
     const x = noised(repeated(latents, seeds.length), t, seeds);
+    let last = x;
     for (const step of model.sample({ rows, x, seeds, labels, guidance, draw: 1 })) {
       yield { images: model.decode(step.x0) };
+      last = step.x;
     }
+    yield { images: model.decode(last) };
   },
 
   /** The unknown pixels of an image, once for each seed. */
@@ -47,10 +50,14 @@ const answers = {
     const labels = model.labels(seeds, label ?? -1);
     const known = { image, unknown, covered: model.covered(unknown) };
     const job = { rows, x: model.noise(seeds, 0), seeds, labels, guidance, draw: 1, known };
+    const pasted = (/** @type {Float32Array} */ latents) => model.decode(latents).map((value, k) => (
+      unknown[k % unknown.length] ? value : image[k % image.length]));
+    let last = job.x;
     for (const step of model.sample(job)) {
-      yield { images: model.decode(step.x0).map((value, k) => (
-        unknown[k % unknown.length] ? value : image[k % image.length])) };
+      yield { images: pasted(step.x0) };
+      last = step.x;
     }
+    yield { images: pasted(last) };
   },
 
   /** x_T of a seed, or of an image by inversion. */
