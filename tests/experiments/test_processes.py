@@ -60,10 +60,16 @@ def options(tiny_options):
 
 
 @pytest.fixture(scope="module")
-def pair(nanoldm, options, environment, tmp_path_factory):
+def quick():
+    """The same network without its pauses."""
+    return "--network.kind", "DiffusionNet"
+
+
+@pytest.fixture(scope="module")
+def pair(nanoldm, options, quick, environment, tmp_path_factory):
     """The run in one process, and in two."""
     folder = tmp_path_factory.mktemp("pair")
-    one = nanoldm("train", "mnist", *options, "--out", folder / "one")
+    one = nanoldm("train", "mnist", *options, *quick, "--out", folder / "one")
     two = nanoldm("train", "mnist", *options, "--out", folder / "two", "--processes", 2,
                   env=environment)
     assert [one.returncode, two.returncode] == [0, 0], (one, two)
@@ -137,6 +143,7 @@ def test_ctrl_c_and_the_death_of_one_process_stop_both_and_the_command_continues
     assert file_digest(weights[0]) == file_digest(weights[1])
 
 
+@pytest.mark.slow
 def test_nan_in_one_process_ends_both_with_one_message(nanoldm, options, environment, tmp_path):
     failed = nanoldm("train", "mnist", *options, "--network.kind", "own_networks:Broken", "--out",
                      tmp_path / "run", "--processes", 2, env=environment)
@@ -145,8 +152,10 @@ def test_nan_in_one_process_ends_both_with_one_message(nanoldm, options, environ
     assert "the loss of the denoiser became nan at step 1" in message
 
 
-def test_a_batch_in_two_parts_trains_the_weights_of_a_whole_one(nanoldm, options, pair, tmp_path):
-    done = nanoldm("train", "mnist", *options, "--accumulate", 2, "--out", tmp_path / "run")
+def test_a_batch_in_two_parts_trains_the_weights_of_a_whole_one(nanoldm, options, quick, pair,
+                                                                tmp_path):
+    parts = ["--accumulate", 2, "--out", tmp_path / "run"]
+    done = nanoldm("train", "mnist", *options, *quick, *parts)
     assert done.returncode == 0, done.stderr
     for stage in ("autoencoder", "denoiser"):
         assert difference(pair[0] / "one", tmp_path / "run", stage) < 1e-5

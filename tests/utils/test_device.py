@@ -76,6 +76,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is on Linux")
 def test_memory_that_tensors_leave_is_used_again():
     faults = {how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True,

@@ -14,7 +14,7 @@ PAGE_MODEL = "mnist-page"
 
 @command
 class Page:
-    """Write one HTML file in which the model can be touched: draw, noise, denoise, look inside.
+    """Write a web page that runs a model by itself: draw, noise, denoise, look inside.
 
     It needs no network, no server and no installation: open it, or send it to somebody.
 

@@ -47,9 +47,10 @@ def tapes_of(model: LatentDiffusion) -> dict[str, Tape]:
     def images(batch: int) -> dict[str, Tensor]:
         return {"images": torch.rand(batch, *model.image_shape)}
 
-    return {"network": record(network, network_inputs, "network"),
-            "encoder": record(Encoder(autoencoder), images, "encoder"),
-            "decoder": record(Decoder(autoencoder), latents, "decoder")}
+    parts = {"network": (network, network_inputs), "encoder": (Encoder(autoencoder), images),
+             "decoder": (Decoder(autoencoder), latents)}
+    return {name: record(*part, name)
+            for name, part in tqdm(parts.items(), desc="networks", unit="network", delay=1)}
 
 
 def own_settings(model: LatentDiffusion) -> Sampling:

@@ -9,8 +9,9 @@ import { Inside } from "./inside.js";
 
 /** @param {string} id @returns {Uint8Array} the bytes of an element's base64 */
 function bytes(id) {
-  const text = atob(get(id).textContent.trim());
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const text = atob(get(id).textContent.trim()), found = new Uint8Array(text.length);
+  for (let k = 0; k < text.length; k++) found[k] = text.charCodeAt(k);
+  return found;
 }
 
 async function start() {

@@ -1,6 +1,6 @@
 /* The three operations that take most of the time, in WebAssembly SIMD. Build (clang and lld):
  *
- *   clang --target=wasm32 -O3 -msimd128 -fno-builtin -nostdlib -Wl,--no-entry -Wl,--import-memory \
+ *   clang --target=wasm32 -O3 -msimd128 -fno-builtin -nostdlib -Wl,--no-entry \
  *     -Wl,-z,stack-size=8192 -Wl,--export=__heap_base -o kernels.wasm kernels.c
  *
  * kernels.js has the same operations in plain JavaScript; tests/page compares the two.
@@ -13,15 +13,16 @@
 #define MUL(x, y) wasm_f32x4_mul(x, y)
 #define SPLAT(x) wasm_f32x4_splat(x)
 
-/* A tile of 4 rows and 8 columns of c = a b + bias: its sums stay in registers. */
-static void tile(float *c, const float *a, const float *b, const float *bias, int K, int N) {
+/* A tile of 4 rows and 8 columns of c = a b + bias: its sums stay in registers. The rows of b lie
+ * `step` floats apart. */
+static void tile(float *c, const float *a, const float *b, const float *bias, int K, int N, int step) {
   v128_t sum[4][2];
   for (int j = 0; j < 2; j++) {
     v128_t start = bias ? LOAD(bias + 4 * j) : SPLAT(0);
     for (int i = 0; i < 4; i++) sum[i][j] = start;
   }
   for (int k = 0; k < K; k++) {
-    v128_t b0 = LOAD(b + k * N), b1 = LOAD(b + k * N + 4);
+    v128_t b0 = LOAD(b + k * step), b1 = LOAD(b + k * step + 4);
     for (int i = 0; i < 4; i++) {
       v128_t x = wasm_v128_load32_splat(a + i * K + k);
       sum[i][0] = ADD(sum[i][0], MUL(x, b0));
@@ -40,12 +41,23 @@ static void strip(float *c, const float *a, const float *b, const float *bias, i
   wasm_v128_store(c, sum);
 }
 
+/* 8 columns of b in a row: columns of a wide matrix are far apart and crowd each other out of the
+ * cache. */
+#define DEEPEST 4096
+static float panel[8 * DEEPEST];
+
 /* c (M, N) = a (M, K) b (K, N) + bias (N), or without bias if it is 0. */
 EXPORT(matmul)(float *c, const float *a, const float *b, const float *bias, int M, int K, int N) {
-  int rows = M & ~3, wide = N & ~7, whole = N & ~3;
-  for (int j = 0; j < wide; j += 8)
+  int rows = M & ~3, wide = N & ~7, whole = N & ~3, packed = rows >= 16 && K <= DEEPEST;
+  for (int j = 0; j < wide; j += 8) {
+    for (int k = 0; packed && k < K; k++) {
+      wasm_v128_store(panel + 8 * k, LOAD(b + k * N + j));
+      wasm_v128_store(panel + 8 * k + 4, LOAD(b + k * N + j + 4));
+    }
     for (int i = 0; i < rows; i += 4)
-      tile(c + i * N + j, a + i * K, b + j, bias ? bias + j : 0, K, N);
+      tile(c + i * N + j, a + i * K, packed ? panel : b + j, bias ? bias + j : 0, K, N,
+           packed ? 8 : N);
+  }
   for (int i = 0; i < M; i++) {
     for (int j = i < rows ? wide : 0; j < whole; j += 4)
       strip(c + i * N + j, a + i * K, b + j, bias ? bias + j : 0, K, N);

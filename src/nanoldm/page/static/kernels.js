@@ -12,9 +12,8 @@ const PAGE = 65536; // bytes of a page of WebAssembly memory
 /** The kernels of kernels.wasm. Throws an error where the browser has no WebAssembly SIMD.
  * @param {Uint8Array} code @returns {Kernels} */
 export function compiledKernels(code) {
-  const memory = new WebAssembly.Memory({ initial: 16 });
-  const made = new WebAssembly.Instance(new WebAssembly.Module(code), { env: { memory } });
-  const { matmul, softmax, gelu, __heap_base: heap } = /** @type {any} */ (made.exports);
+  const made = new WebAssembly.Instance(new WebAssembly.Module(code));
+  const { memory, matmul, softmax, gelu, __heap_base: heap } = /** @type {any} */ (made.exports);
   const kernels = {
     floats: new Float32Array(memory.buffer), start: Math.ceil(heap.value / 16) * 4, simd: true,
     reserve(count) {

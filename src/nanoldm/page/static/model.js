@@ -15,7 +15,7 @@ export class Model {
     this.page = page;
     this.latent = page.latent.tokens * page.latent.channels; // numbers of one image
     let at = 0;
-    const made = ["network", "encoder", "decoder"].map((name) => {
+    const [network, encoder, decoder] = ["network", "encoder", "decoder"].map((name) => {
       const tape = page.tapes[name];
       const parts = tape.precisions.map((/** @type {string} */ precision, /** @type {number} */ k) => {
         const count = tape.slots[tape.weights[k]];
@@ -26,7 +26,9 @@ export class Model {
       });
       return new Network(tape, kernels, parts);
     });
-    [this.network, this.encoder, this.decoder] = made;
+    this.network = network;
+    this.encoder = encoder;
+    this.decoder = decoder;
   }
 
   /** Images (N, C, S, S) in [0, 1] -> latents. @param {Float32Array} images */
@@ -124,11 +126,13 @@ export class Model {
  * @param {number} count @returns {Float32Array} */
 export function combine(terms, count) {
   const used = terms.filter(([factor]) => factor !== 0);
-  return Float32Array.from({ length: count }, (_, k) => {
-    let sum = 0;
+  const found = new Float32Array(count);
+  for (let k = 0; k < count; k++) {
+    let sum = 0; // in float64
     for (const [factor, values] of used) sum += factor * values[k];
-    return sum;
-  });
+    found[k] = sum;
+  }
+  return found;
 }
 
 /** Spherical interpolation (nanoldm/editing/interpolation.py).
@@ -144,9 +148,11 @@ export function slerp(a, b, share) {
 
 /** float16 -> float32. @param {Uint16Array} bits @returns {Float32Array} */
 export function halves(bits) {
-  return Float32Array.from(bits, (half) => {
-    const sign = half & 0x8000 ? -1 : 1, exponent = (half >> 10) & 31, fraction = half & 1023;
-    return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024)
-      : sign * 2 ** -14 * (fraction / 1024);
-  });
+  const found = new Float32Array(bits.length), powers = Array.from({ length: 32 },
+    (_, exponent) => 2 ** (Math.max(exponent, 1) - 25));
+  for (let k = 0; k < bits.length; k++) {
+    const exponent = (bits[k] >> 10) & 31, fraction = (bits[k] & 1023) + (exponent ? 1024 : 0);
+    found[k] = (bits[k] & 0x8000 ? -fraction : fraction) * powers[exponent];
+  }
+  return found;
 }

@@ -161,14 +161,15 @@ export const operations = {
   conv(kernels, out, x, weight, bias, columns, kernel, stride, padding) {
     const [batch, outputs, height, width] = out.shape, [, channels, rows, across] = x.shape;
     const places = height * width, taps = channels * kernel * kernel;
-    const move = pixels(channels, rows, across, height, width, kernel, stride, padding);
+    const pairs = pixels(channels, rows, across, height, width, kernel, stride, padding);
     return () => {
       for (let k = 0; k < batch; k++) {
         const image = x.at + k * channels * rows * across, to = out.at + k * outputs * places;
         kernels.floats.fill(0, columns.at, columns.at + taps * places);
-        move((pixel, column) => {
-          kernels.floats[columns.at + column] = kernels.floats[image + pixel];
-        });
+        const floats = kernels.floats, at = columns.at;
+        for (let n = 0; n < pairs.length; n += 2) {
+          floats[at + pairs[n + 1]] = floats[image + pairs[n]];
+        }
         kernels.matmul(to, weight.at, columns.at, 0, outputs, taps, places);
         if (bias) addBias(kernels.floats, to, bias.at, outputs, places);
       }
@@ -182,15 +183,16 @@ export const operations = {
   conv_transpose(kernels, out, x, weight, bias, columns, kernel, stride, padding) {
     const [batch, outputs, rows, across] = out.shape, [, channels, height, width] = x.shape;
     const places = height * width, taps = outputs * kernel * kernel;
-    const move = pixels(outputs, rows, across, height, width, kernel, stride, padding);
+    const pairs = pixels(outputs, rows, across, height, width, kernel, stride, padding);
     return () => {
       for (let k = 0; k < batch; k++) {
         const image = out.at + k * outputs * rows * across;
         kernels.matmul(columns.at, weight.at, x.at + k * channels * places, 0, taps, channels, places);
         kernels.floats.fill(0, image, image + outputs * rows * across);
-        move((pixel, column) => {
-          kernels.floats[image + pixel] += kernels.floats[columns.at + column];
-        });
+        const floats = kernels.floats, at = columns.at;
+        for (let n = 0; n < pairs.length; n += 2) {
+          floats[image + pairs[n]] += floats[at + pairs[n + 1]];
+        }
         if (bias) addBias(kernels.floats, image, bias.at, outputs, rows * across);
       }
     };
@@ -206,12 +208,12 @@ function addBias(f, image, bias, channels, count) {
 }
 
 /** All pairs of a pixel of an image (channels, rows, across) and an element of its columns
- * (channels kernel^2, height width), found once.
- * @returns {(use: (pixel: number, column: number) => void) => void} */
+ * (channels kernel^2, height width), one after the other.
+ * @returns {Int32Array} */
 function pixels(/** @type {number} */ channels, /** @type {number} */ rows,
   /** @type {number} */ across, /** @type {number} */ height, /** @type {number} */ width,
   /** @type {number} */ kernel, /** @type {number} */ stride, /** @type {number} */ padding) {
-  const pairs = [];
+  const found = [];
   let column = 0;
   for (let c = 0; c < channels; c++) {
     for (let u = 0; u < kernel; u++) {
@@ -220,15 +222,12 @@ function pixels(/** @type {number} */ channels, /** @type {number} */ rows,
           for (let j = 0; j < width; j++, column++) {
             const y = i * stride + u - padding, x = j * stride + v - padding;
             if (y >= 0 && y < rows && x >= 0 && x < across) {
-              pairs.push((c * rows + y) * across + x, column);
+              found.push((c * rows + y) * across + x, column);
             }
           }
         }
       }
     }
   }
-  const found = Int32Array.from(pairs);
-  return (use) => {
-    for (let k = 0; k < found.length; k += 2) use(found[k], found[k + 1]);
-  };
+  return Int32Array.from(found);
 }
