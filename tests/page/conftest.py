@@ -14,7 +14,7 @@ from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.seeding import seeded
 
 NAMES = ["<script>", "cat & dog", "7", "it's", '"', "été", "a" * 40, "--n", "x y", "猫", "$HOME",
-         "[[page]]"]
+         "none"]
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,8 @@ def colourful() -> LatentDiffusion:
 def page(colourful, tmp_path_factory) -> Path:
     """The page of the model above."""
     path = tmp_path_factory.mktemp("page") / "page.html"
-    write_page(colourful, path, "colour <b>", {"a <b>": "</script><script>alert(1)</script>"})
+    colourful.name = "colour <b>"
+    write_page(colourful, path, {"a <b>": "</script><script>alert(1)</script>"})
     return path
 
 

@@ -114,7 +114,7 @@ def test_a_person_generates_scrubs_draws_erases_and_looks_inside(visit, page):
     tab = visit(page)
     last = pixels(tab, "#grid")
     tab.locator("#timeline").fill("1")
-    assert tab.locator("#grid-caption").text_content() == "step 1 of 6, t = 59"
+    assert tab.locator("#grid-caption").text_content() == "step 1 of 6, from t = 59"
     assert not np.array_equal(pixels(tab, "#grid"), last)
     tab.get_by_role("button", name="x_t", exact=True).click()
     tab.get_by_role("button", name="Step", exact=True).click()

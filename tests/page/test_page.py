@@ -17,6 +17,7 @@ from nanoldm.diffusion.samplers import SAMPLERS
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.page import write_page
 from nanoldm.page.rows import rows_of
+from nanoldm.pipeline.labels import parse_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.errors import InputError
@@ -44,16 +45,21 @@ def test_texts_of_a_model_cannot_end_the_element_they_stand_in(page, described, 
 
 
 def test_each_class_has_its_option_as_one_word_of_a_shell(described, colourful):
-    for own in described["classes"]:
+    for own in described["classes"][:-1]:
         words = subprocess.run(["bash", "-c", f"printf '%s\\n' {own['option']}"],
                                capture_output=True, text=True).stdout
         assert words == f"--label={own['name']}\n"
+        assert parse_labels(own["name"], colourful.class_names) == [own["number"]]
+
+
+def test_a_class_that_no_option_names_has_none(described):
+    """Its name means no label, and its number could be the name of another class."""
+    assert described["classes"][-1] == {"number": 11, "name": "none", "option": None}
 
 
 @pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(colourful, page, tmp_path):
-    write_page(colourful, tmp_path / "again.html", "colour <b>",
-               {"a <b>": "</script><script>alert(1)</script>"})
+    write_page(colourful, tmp_path / "again.html", {"a <b>": "</script><script>alert(1)</script>"})
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 

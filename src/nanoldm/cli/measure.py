@@ -73,23 +73,30 @@ class Evaluate(SamplingOptions, Shared, ReferenceOptions):
     # Compile the denoiser first (torch.compile, needs a C++ compiler): useful for thousands of
     # images.
     compile: Literal["on", "off"] = "off"
+    # Also store the main metrics in the model's folder: info, the model card and page show them.
+    save: Flag = False
 
     def run(self) -> None:
         from nanoldm.evaluation.evaluate import evaluate
+        from nanoldm.evaluation.summary import save_summary
+        from nanoldm.utils.distributed import is_main
 
         changed = self.changes() != SamplingOptions().changes() or self.precision != "fp32"
-        if self.samples and (changed or self.n is not None or self.compile == "on"):
-            raise InputError("samples are generated already: leave out --n, --compile, --precision "
-                             "and sampling options")
+        wrong = changed or self.n is not None or self.compile == "on" or self.save
+        if self.samples and wrong:
+            raise InputError("samples are generated already: leave out --n, --compile, --precision,"
+                             " --save and sampling options")
         name = self.model or (None if self.samples else DEFAULT_MODEL)
         self.prepare()
         model = None if name is None else self.load(name)
         if self.compile == "on":
             model.compile()
         settings = None if self.samples else model.settings.changed(**self.changes())
-        evaluate(model, self.reference(), samples=self.samples,
-                 n=IMAGES if self.n is None else self.n, seed=self.seed, settings=settings,
-                 out=self.out)
+        report = evaluate(model, self.reference(), samples=self.samples,
+                          n=IMAGES if self.n is None else self.n, seed=self.seed,
+                          settings=settings, out=self.out)
+        if self.save and is_main():
+            print(f"wrote {save_summary(model, report)}")
 
 
 @dataclass(frozen=True, kw_only=True)

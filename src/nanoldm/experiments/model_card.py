@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from nanoldm import __version__
 from nanoldm.experiments.plan import read_plan
 from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.experiments.stages import parameter_count
-from nanoldm.pipeline.folders import METRICS, PLAN, RECIPE, find_model, read_metrics
+from nanoldm.pipeline.folders import EVALUATION, METRICS, PLAN, RECIPE, find_model, read_metrics
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.config import flat
-from nanoldm.utils.files import digest
+from nanoldm.utils.files import digest, read_json, refusing, weights_digest
 from nanoldm.utils.text import code, duration, markdown, plain, python, shell
 
 
@@ -31,11 +33,25 @@ def facts(model: str | Path) -> dict[str, str]:
              "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
              f"{own.spacing} spacing",
              "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)"}
+    if (folder / EVALUATION).is_file():
+        with refusing(folder / EVALUATION):
+            found |= evaluated(read_json(folder / EVALUATION), denoiser.network)
     records = read_metrics(folder / METRICS)
     for stage in ("autoencoder", "denoiser"):
         if part := [record for record in records if record["stage"] == stage]:
             found[f"{stage} training"] = history(part)
     return found
+
+
+def evaluated(summary: dict[str, Any], network: nn.Module) -> dict[str, str]:
+    """The metrics of `evaluate --save`; {} if the weights have changed since then."""
+    if summary.get("network_sha256") != weights_digest(network):
+        return {}
+    names = {"frechet_test": "Frechet distance to the test set", "coverage": "coverage",
+             "confidence": "classifier confidence"}
+    return {names[name]: f"{metric['value']:.3f} ± {metric['interval']:.3f} (real images "
+            f"{metric['real images']:.3f}; {summary['images']:,} images)"
+            for name, metric in summary["metrics"].items()}
 
 
 def label_text(model: LatentDiffusion) -> str:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from nanoldm.page.operands import Tape
 from nanoldm.page.rows import inversion_rows, levels_of, rows_of
 from nanoldm.page.tape import record
 from nanoldm.pipeline.half import rounded
+from nanoldm.pipeline.labels import parse_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.parts import Decoder, Encoder
 from nanoldm.pipeline.settings import (
@@ -29,7 +31,7 @@ MOST_EVALUATIONS = 32  # of the settings that the page begins with
 MOST_TIMESTEPS = 250  # of which the page offers all
 STARTS = 50  # noise levels of the slider
 PATH_STEPS, ITERATIONS = 20, 3  # between two images: of ddim, and of its inversion
-LARGEST_IMAGE = 256
+LARGEST_IMAGE, LARGEST, IMAGES = 256, 400e6, 16  # pixels; bytes; images that are made at a time
 
 
 def tapes_of(model: LatentDiffusion) -> dict[str, Tape]:
@@ -54,11 +56,14 @@ def tapes_of(model: LatentDiffusion) -> dict[str, Tape]:
 
 
 def own_settings(model: LatentDiffusion) -> Sampling:
-    """The settings that the page begins with: the model's own, or quick ones if those are slow."""
-    schedule = model.denoiser.schedule
-    slow = model.settings.nfe(schedule) > MOST_EVALUATIONS
-    settings = quick_settings(schedule) if slow else model.settings
-    return replace(settings, steps=settings.steps or schedule.timesteps)
+    """The settings that the page begins with: the model's own, or quick ones if those are slow.
+
+    Of the model's own: sampler, steps and spacing, which a command can name.
+    """
+    schedule, own = model.denoiser.schedule, model.settings
+    slow = callable(own.sampler) or own.nfe(schedule) > MOST_EVALUATIONS
+    settings = quick_settings(schedule) if slow else own
+    return Sampling(settings.sampler, settings.steps or schedule.timesteps, settings.spacing)
 
 
 def options(settings: Sampling) -> str:
@@ -114,11 +119,33 @@ def boxes_of(model: LatentDiffusion) -> list[list[int]]:
     return [[*found[token], *found[tokens + token]] for token in range(tokens)]
 
 
+def label_option(number: int, names: Mapping[int, str]) -> str | None:
+    """The option of a command that names a class; None if neither its name nor number does."""
+    for text in (names[number], str(number)):
+        with suppress(InputError):
+            named = text.strip() and text.lower() != "none"
+            if named and plain(text) == text and parse_labels(text, names) == [number]:
+                return shlex.quote(f"--label={text}")
+    return None
+
+
+def check_memory(tapes: Mapping[str, Tape]) -> None:
+    """Raise InputError for a model that is too large for a browser."""
+    stored = 2 * sum(weight.numel() for tape in tapes.values() for weight in tape.weights.values())
+    used = 4 * max(tape.most_elements(IMAGES) for tape in tapes.values())
+    for size, what in ((stored, "a file"), (used, f"memory for {IMAGES} images")):
+        if size > LARGEST:
+            raise InputError(f"the page would need {what} of {size / 1e6:,.0f} MB, and the limit "
+                             f"is {LARGEST / 1e6:,.0f} MB: train a smaller network, or one with "
+                             "fewer tokens (network.patch, autoencoder.levels)")
+
+
 def describe(model: LatentDiffusion, name: str,
              facts: Mapping[str, str]) -> tuple[dict[str, Any], list[Tensor]]:
     """(the page as JSON, the weights in their order).
 
-    name: of the model, for a command. facts: what the foot of the page says.
+    name: of the model, for a command. facts: what the foot of the page says. The model moves to
+    the CPU.
     Raises InputError for a model that the page cannot run.
     """
     channels, size, _ = model.image_shape
@@ -126,13 +153,16 @@ def describe(model: LatentDiffusion, name: str,
         raise InputError(f"the page shows grey and RGB images of at most {LARGEST_IMAGE} x "
                          f"{LARGEST_IMAGE} pixels, and this model makes {channels} x {size} x "
                          f"{size}: train it on smaller images")
+    model.to("cpu")
     own, schedule = own_settings(model), model.denoiser.schedule
     tapes, (tokens, width) = tapes_of(model), model.latent_shape
+    check_memory(tapes)
     path = replace(inversion_settings(), steps=min(PATH_STEPS, schedule.timesteps))
     visited = model.choose(path).timesteps
     numbers = model.label_choices if model.denoiser.labels else []
     names = {number: model.class_names.get(number, str(number)) for number in numbers}
-    classes = [{"number": number, "name": text, "option": shlex.quote(plain(f"--label={text}"))}
+    classes = [{"number": number, "name": text.strip() or str(number),
+                "option": label_option(number, names)}
                for number, text in names.items()] if model.classes else []
     page = {
         "model": shell(name), "facts": list(facts.items()),
@@ -147,7 +177,7 @@ def describe(model: LatentDiffusion, name: str,
         "boxes": boxes_of(model),
         "tapes": {part: tape.described() for part, tape in tapes.items()},
     }
-    parameters = sum(weight.numel() for weight in tapes["network"].weights.values())
-    page["summary"] = (f"{name}, {parameters:,} numbers in its denoiser, {size} x {size} pixels "
-                       f"as {tokens} tokens of {width} channels")
+    parameters = sum(part.numel() for part in model.denoiser.network.parameters())
+    page["summary"] = (f"{parameters:,} parameters in its denoiser, {size} x {size} pixels as "
+                       f"{tokens} tokens of {width} channels")
     return page, [weight for tape in tapes.values() for weight in tape.weights.values()]

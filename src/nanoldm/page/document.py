@@ -25,18 +25,19 @@ POLICY = ("default-src 'none'; script-src {script} 'wasm-unsafe-eval'; worker-sr
           "style-src {style}; img-src data: blob:; base-uri 'none'; form-action 'none'")
 
 
-def write_page(model: LatentDiffusion, out: str | Path, name: str | None = None,
+def write_page(model: LatentDiffusion, out: str | Path,
                facts: Mapping[str, str] | None = None) -> None:
     """Write an HTML file that runs `model` in a browser, without a network or a server.
 
-    out: the file, which ends in .html. name: of the model, as in a command (default: its own).
+    out: the file, which ends in .html.
     facts: {name: text} that the page shows about the model.
-    Raises InputError for a model that the page cannot run.
+    The page shows commands for the model by the name that `from_pretrained` loaded. The model moves
+    to the CPU. Raises InputError for a model that the page cannot run.
     """
-    path = check_target(Path(out), ".html")
-    name = name or model.name or "MODEL"
+    path, name = check_target(Path(out), ".html"), model.name or "MODEL"
     page, weights = describe(model, name, facts or {})
-    write_text(path, document(page, weights, f"{name}: latent diffusion by hand"))
+    title = Path(name).name or name
+    write_text(path, document(page, weights, f"{title}: a latent diffusion model to try"))
 
 
 def document(page: dict, weights: list[Tensor], title: str) -> str:

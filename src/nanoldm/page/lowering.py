@@ -20,6 +20,9 @@ def lower(arrays: Arrays, name: str, nodes: Sequence[fx.Node]) -> list[Any]:
         return convolution(arrays, nodes)
     args = [arrays.argument(nodes, index) for index in range(len(node.args))]
     if name in COPIES:
+        source, made = (arrays.runs[0][part] for part in (node.args[0], node))
+        if source.is_floating_point() and not made.is_floating_point():
+            raise arrays.unknown(f"{name} to whole numbers")
         return ["map", "copy", args[0]]
     if name in UNARY and plain:
         return ["map", name, arrays.contiguous(args[0]) if name == "gelu" else args[0]]

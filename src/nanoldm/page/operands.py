@@ -1,5 +1,6 @@
 """The arrays of a tape: slots, operands and weights, from two runs of one graph."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,20 @@ class Tape:
     weights: dict[int, Tensor] = field(default_factory=dict)
     operations: list[list[Any]] = field(default_factory=list)
     taps: dict[str, Operand] = field(default_factory=dict)
+
+    def most_elements(self, batch: int) -> int:
+        """Elements of all arrays that are needed at one time, at most, without the weights."""
+        uses: dict[int, list[int]] = {}
+        for k, parts in enumerate(self.operations):
+            for part in parts:
+                if isinstance(part, list) and part[0] not in self.weights:
+                    uses.setdefault(part[0], []).append(k)
+        change = [0] * (len(self.operations) + 1)
+        for slot, steps in uses.items():
+            size = self.slots[slot] if self.slots[slot] > 0 else -self.slots[slot] * batch
+            change[steps[0]] += size
+            change[steps[-1] + 1] -= size
+        return max(itertools.accumulate(change))
 
     def described(self) -> dict[str, Any]:
         """As JSON, with the slots and the precisions of the weights."""
@@ -69,10 +84,12 @@ class Arrays:
         self.tape.slots.append(self.number(*(elements(value) for value in values)))
         return self.view(len(self.tape.slots) - 1, values)
 
+    def shape(self, values: Sequence[Tensor]) -> list[int]:
+        return [self.number(*sizes) for sizes in zip(*(v.shape for v in values), strict=True)]
+
     def view(self, slot: int, values: Sequence[Tensor]) -> Operand:
         """An operand of a slot. Axes of length 1 have the stride 0: they may be broadcast."""
-        offset = self.number(*(value.storage_offset() for value in values))
-        shape = [self.number(*sizes) for sizes in zip(*(v.shape for v in values), strict=True)]
+        offset, shape = self.number(*(v.storage_offset() for v in values)), self.shape(values)
         strides = zip(*(value.stride() for value in values), strict=True)
         return [slot, offset, shape, [0 if size == 1 else self.number(*stride)
                                       for size, stride in zip(shape, strides, strict=True)]]
@@ -87,21 +104,31 @@ class Arrays:
         """The operand of a weight, stored contiguously in its shape, once.
 
         key: what tells equal constants (default: the memory of the first value).
+        Raises InputError for a value that depends on the batch, other than by expanded axes.
         """
         value = values[0]
         key = key or (address(value), value.storage_offset(), tuple(value.shape), value.stride())
-        stored = [value.detach().contiguous().to(torch.float32) for value in values]
+        once = [part.detach()[tuple(slice(0, 1) if stride == 0 else slice(None)
+                                    for stride in part.stride())] for part in values]
+        stored = [part.contiguous().to(torch.float32) for part in once]
+        if not torch.equal(*stored):
+            raise InputError(f"a constant of the {self.what} depends on the number of images, "
+                             "which the page cannot have")
         if key not in self.stored:
             self.stored[key] = len(self.tape.slots)
             self.tape.weights[len(self.tape.slots)] = stored[0]
             self.tape.slots.append(stored[0].numel())
             self.alive.append(value)  # so that its address stays its own
-        return self.view(self.stored[key], [part.clone() for part in stored])
+        slot, offset, _, strides = self.view(self.stored[key], [stored[0].clone()] * len(BATCHES))
+        return [slot, offset, self.shape(values), strides]
 
     def argument(self, nodes: Sequence[fx.Node], index: int) -> Any:
         """Argument number `index` of a call: an operand, or what torch has there."""
         found = [node.args[index] for node in nodes]
         if not isinstance(found[0], fx.Node):
+            if found[0] != found[1]:
+                raise InputError(f"the {self.what} computes with the number of images, which the "
+                                 "page cannot have")
             return found[0]
         return self.operand(found[0], self.pair(found))
 
@@ -127,8 +154,7 @@ class Arrays:
 
     def unknown(self, name: str) -> InputError:
         return InputError(f"the page has no operation {name}, which the {self.what} uses: replace "
-                          "it in the network, or add it to src/nanoldm/page (tape.py, "
-                          "static/engine.js)")
+                          "it in the network, or add it (docs/page.md)")
 
 
 def address(value: Tensor) -> int:

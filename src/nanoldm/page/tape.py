@@ -1,11 +1,11 @@
-"""A network as a tape: a list of a dozen operations on arrays, which a short interpreter runs.
+"""A network as a tape: a list of operations of seven kinds, which a short interpreter runs.
 
 `record` runs the ATen graph of `torch.export` twice, with two batch sizes. A number that is equal
 in both is a constant; a number that grows with the batch is stored as its negative multiple: -3
 means 3 batches. What depends on weights alone is computed here and stored as a weight.
 
 An operand is [slot, offset, shape, strides], in elements, as in torch. Views cost nothing: they are
-other operands of one slot. The operations (static/engine.js runs them):
+other operands of one slot. The operations (static/operations.js computes them):
 
     map        out = f(a) or f(a, b), element by element; shapes are broadcast by strides of 0
     matmul     out = a b + bias, (batch, M, K) (batch, K, N)
@@ -76,6 +76,9 @@ class Recorder:
     """Goes through the calls of two runs and adds their operations."""
 
     def __init__(self, graphs: Sequence[Graph], what: str):
+        if len({len(graph.nodes) for graph in graphs}) > 1:
+            raise InputError(f"the {what} does other operations for {BATCHES[0]} images than for "
+                             f"{BATCHES[1]}, which the page cannot have")
         self.nodes = list(zip(*(graph.nodes for graph in graphs), strict=True))
         self.arrays = Arrays([graph.values for graph in graphs], what)
         self.tape = self.arrays.tape
@@ -118,7 +121,8 @@ class Recorder:
             return self.join(nodes, results)
         kind, *arguments = lower(arrays, name, nodes)  # reads them before the slot is new
         out = arrays.new(results)
-        if kind == "map" or out[3] == contiguous_strides(out[2]):
+        strided = kind == "map" and arguments[0] != "gelu"
+        if strided or out[3] == contiguous_strides(out[2]):
             self.tape.operations.append([kind, out, *arguments])
         else:  # torch may choose another order of the axes in memory
             made = arrays.reserve(out[2])

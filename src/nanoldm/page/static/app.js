@@ -35,12 +35,13 @@ async function start() {
   const draw = new Draw(page, ask);
   const between = new Between(page, ask, () => draw.image);
   document.body.dataset.ready = "true";
+  draw.update();
   await generate.run();
   await draw.example();
   await between.run();
 }
 
-start().catch((error) => {
-  get("status").textContent = `This browser cannot run the model: ${error.message}`;
-  throw error;
+addEventListener("unhandledrejection", ({ reason }) => {
+  get("status").textContent = `Something failed: ${reason.message}`;
 });
+start();

@@ -25,7 +25,12 @@ export function startWorker(source, page, weights, code) {
   }
 
   return new Promise((resolve, reject) => {
-    worker.onerror = (event) => reject(new Error(event.message || "the worker did not start"));
+    worker.onerror = (event) => {
+      const error = new Error(event.message || "the worker did not start");
+      reject(error);
+      for (const request of open.values()) request.fail(error);
+      open.clear();
+    };
     worker.onmessage = ({ data }) => {
       if (data.ready) return resolve({ ask, simd: data.simd, reason: data.reason });
       for (const [channel, request] of open) {
@@ -38,4 +43,22 @@ export function startWorker(source, page, weights, code) {
     };
     worker.postMessage({ page, weights, code }, [weights]);
   });
+}
+
+/** Calls `action` for the newest state only: while it runs, later calls wait as one.
+ * @param {() => Promise<any>} action @returns {() => Promise<void>} */
+export function newest(action) {
+  let busy = false, waiting = false;
+  return async function call() {
+    if (busy) return void (waiting = true);
+    busy = true;
+    try {
+      do {
+        waiting = false;
+        await action();
+      } while (waiting);
+    } finally {
+      busy = false;
+    }
+  };
 }

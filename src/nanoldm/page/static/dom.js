@@ -30,8 +30,8 @@ export function fillSelect(select, values, chosen) {
   select.value = String(chosen);
 }
 
-/** Show images (N, C, S, S) in [0, 1] as a grid.
- * @param {HTMLCanvasElement} canvas @param {Float32Array} images
+/** Show images (N, C, S, S) in 0 ... 255 as a grid.
+ * @param {HTMLCanvasElement} canvas @param {ArrayLike<number>} images
  * @param {{channels: number, size: number}} image @param {number} columns */
 export function showImages(canvas, images, { channels, size }, columns = 1) {
   const area = size * size, count = images.length / (channels * area);
@@ -46,8 +46,7 @@ export function showImages(canvas, images, { channels, size }, columns = 1) {
       const y = Math.floor(n / columns) * size + Math.floor(k / size);
       const at = 4 * (y * canvas.width + x);
       for (let c = 0; c < 3; c++) {
-        const value = images[(n * channels + Math.min(c, channels - 1)) * area + k];
-        picture.data[at + c] = Math.round(255 * value);
+        picture.data[at + c] = images[(n * channels + Math.min(c, channels - 1)) * area + k];
       }
       picture.data[at + 3] = 255;
     }
@@ -70,33 +69,46 @@ export function showNumbers(canvas, values, most) {
   context.putImageData(picture, 0, 0);
 }
 
-/** Curves over timesteps, with a marker.
- * @param {HTMLCanvasElement} canvas @param {{values: number[], color: string, dash?: boolean}[]} curves
+/** Curves over timesteps, with names at their right ends, and a marker.
+ * @param {HTMLCanvasElement} canvas
+ * @param {{values: number[], color: string, dash?: boolean, name?: string}[]} curves
  * @param {number} marker */
 export function showCurves(canvas, curves, marker) {
   const scale = window.devicePixelRatio || 1, width = 400 * scale, height = 200 * scale;
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d");
-  const most = Math.max(1e-9, ...curves.flatMap(({ values }) => values));
+  let most = 1e-9;
+  for (const { values } of curves) for (const value of values) most = Math.max(most, value);
   const count = curves[0].values.length, style = getComputedStyle(document.body);
-  const place = (/** @type {number} */ t) => 6 * scale + (t / Math.max(count - 1, 1)) * (width - 12 * scale);
+  const across = (/** @type {number} */ t) => 6 * scale + (t / Math.max(count - 1, 1)) * (width - 24 * scale);
   context.lineWidth = 2 * scale;
-  for (const { values, color, dash } of curves) {
+  context.font = `${12 * scale}px sans-serif`;
+  for (const { values, color, dash, name } of curves) {
     context.strokeStyle = color;
     context.setLineDash(dash ? [5 * scale, 4 * scale] : []);
     context.beginPath();
-    values.forEach((value, t) => context.lineTo(place(t), height - 6 * scale
+    values.forEach((value, t) => context.lineTo(across(t), height - 6 * scale
       - (value / most) * (height - 12 * scale)));
     context.stroke();
+    context.fillStyle = color;
+    if (name) context.fillText(name, across(count - 1) + 4 * scale, Math.max(12 * scale, height
+      - (values[count - 1] / most) * (height - 12 * scale)));
   }
   context.setLineDash([]);
   context.strokeStyle = style.color;
   context.lineWidth = scale;
   context.beginPath();
-  context.moveTo(place(marker), 0);
-  context.lineTo(place(marker), height);
+  context.moveTo(across(marker), 0);
+  context.lineTo(across(marker), height);
   context.stroke();
+}
+
+/** Show a command, or nothing where there is none. @param {string} name @param {string} text */
+export function showCommand(name, text) {
+  const code = get(`${name}-command`);
+  code.textContent = text;
+  code.parentElement.hidden = !text;
 }
 
 /** A copy button for a command. @param {string} name */
@@ -109,15 +121,31 @@ export function copies(name) {
       button.textContent = "Copied";
     } catch { // a file has no clipboard in some browsers: select the text instead
       getSelection().selectAllChildren(code);
-      button.textContent = "Selected: press Ctrl+C";
+      button.textContent = "Selected: copy it";
     }
     setTimeout(() => { button.textContent = before; }, 2000);
   });
 }
 
-/** The whole number of an input, within its limits. @param {HTMLInputElement} input */
+/** The column and row that an arrow key leads to, or null for another key.
+ * @param {string} key @param {number[]} at @param {number} side */
+export function moved(key, [column, row], side) {
+  const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const move = moves[/** @type {keyof moves} */ (key)];
+  return move && [column + move[0], row + move[1]].map((to) => Math.min(Math.max(to, 0), side - 1));
+}
+
+/** Where a pointer is on a canvas that shows a square: column and row, as fractions of `side`.
+ * @param {PointerEvent} event @param {number} side @returns {[number, number]} */
+export function place(event, side) {
+  const box = /** @type {Element} */ (event.target).getBoundingClientRect();
+  return [((event.clientX - box.left) / box.width) * side, ((event.clientY - box.top) / box.height) * side];
+}
+
+/** The whole number of an input, within its limits; the input shows it. @param {HTMLInputElement} input */
 export function whole(input) {
   const value = Math.floor(Number(input.value));
   const found = Math.min(Math.max(Number.isFinite(value) ? value : 0, 0), Number(input.max));
+  input.value = String(found);
   return found;
 }

@@ -1,8 +1,10 @@
 // Your image: draw, encode, noise, denoise, and let the model fill in what you erase.
 
-import { copies, get, press, showImages, showNumbers } from "./dom.js";
+import { newest } from "./client.js";
+import { announce, copies, get, moved, place, press, showCommand, showImages, showNumbers } from "./dom.js";
 
 const COUNT = 8, COLUMNS = 4;
+const EXAMPLES = 100; // the seed of the first example
 
 export class Draw {
   /** @param {any} page @param {import("./client.js").Ask} ask */
@@ -11,13 +13,15 @@ export class Draw {
     this.ask = ask;
     const { channels, size } = page.image;
     this.area = size * size;
-    this.image = new Float32Array(channels * this.area);
-    /** @type {boolean[]} */
-    this.unknown = new Array(this.area).fill(false);
+    this.image = new Float32Array(channels * this.area); // multiples of 1/255, as in a PNG file
+    this.unknown = new Uint8Array(this.area); // 1 where the model fills in
     this.cursor = [Math.floor(size / 2), Math.floor(size / 2)];
     this.erasing = false;
-    this.busy = { look: false, results: false };
-    this.examples = 0;
+    this.keyboard = false;
+    this.seed = 0;
+    this.examples = EXAMPLES;
+    this.drawings = 0; // counts changes
+    this.look = newest(() => this.encode());
     get("noise").max = String(page.starts.length - 1);
     get("noise").value = String(Math.round(0.5 * (page.starts.length - 1)));
     get("color-label").hidden = channels === 1;
@@ -29,90 +33,100 @@ export class Draw {
     }
     this.controls();
     copies("draw");
+    this.show();
   }
 
   controls() {
     const canvas = get("canvas");
-    const tool = (/** @type {string} */ id) => {
-      this.erasing = id === "eraser";
-      press([get("pen"), get("eraser")], get(id));
-    };
-    for (const id of ["pen", "eraser"]) get(id).addEventListener("click", () => tool(id));
+    for (const id of ["pen", "eraser"]) {
+      get(id).addEventListener("click", () => {
+        this.erasing = id === "eraser";
+        press([get("pen"), get("eraser")], get(id));
+      });
+    }
     get("clear").addEventListener("click", () => this.replace(new Float32Array(this.image.length)));
     get("example").addEventListener("click", () => this.example());
-    get("fill").addEventListener("click", () => this.results());
-    get("noise").addEventListener("input", () => this.changed());
-    get("save-drawing").addEventListener("click", () => this.save());
+    get("again").addEventListener("click", () => { this.seed += COUNT; this.update(); });
+    get("noise").addEventListener("input", () => this.update());
+    get("save-image").addEventListener("click", () => this.save("drawing.png", this.image));
+    get("save-mask").addEventListener("click", () => this.save("mask.png", this.unknown));
     canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
+      if (!event.isPrimary || event.button !== 0) return;
       canvas.setPointerCapture(event.pointerId);
-      this.last = this.place(event);
-      this.stroke(this.last);
+      this.keyboard = false;
+      this.last = place(event, this.page.image.size);
+      this.stroke([this.last]);
     });
     canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
-      if (!this.last) return;
-      for (const one of event.getCoalescedEvents?.() || [event]) this.stroke(this.place(one));
+      if (!this.last || !event.isPrimary) return;
+      const parts = event.getCoalescedEvents?.() ?? [];
+      this.stroke((parts.length ? parts : [event]).map((one) => place(one, this.page.image.size)));
     });
     for (const name of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(name, () => { this.last = null; });
     }
     canvas.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.key(event));
-    canvas.addEventListener("focus", () => this.show());
-    canvas.addEventListener("blur", () => this.show());
-  }
-
-  /** @param {PointerEvent} event @returns {[number, number]} in pixels of the image */
-  place(event) {
-    const box = get("canvas").getBoundingClientRect(), { size } = this.page.image;
-    return [((event.clientX - box.left) / box.width) * size, ((event.clientY - box.top) / box.height) * size];
+    canvas.addEventListener("blur", () => { this.keyboard = false; this.show(); });
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    const move = moves[/** @type {keyof moves} */ (event.key)];
-    if (!move && event.key !== " ") return;
+    const to = moved(event.key, this.cursor, this.page.image.size);
+    if (!to && event.key !== " ") return;
     event.preventDefault();
-    if (move) {
-      const { size } = this.page.image;
-      this.cursor = this.cursor.map((at, k) => Math.min(Math.max(at + move[k], 0), size - 1));
+    this.keyboard = true;
+    if (to) {
+      this.cursor = to;
       this.show();
     } else {
       this.last = null;
-      this.stroke([this.cursor[0] + 0.5, this.cursor[1] + 0.5]);
+      this.stroke([[this.cursor[0] + 0.5, this.cursor[1] + 0.5]]);
     }
   }
 
-  /** Draw or erase from the last place to this one. @param {[number, number]} to */
-  stroke(to) {
-    const from = this.last || to, { size } = this.page.image;
-    const length = Math.hypot(to[0] - from[0], to[1] - from[1]), count = Math.ceil(2 * length) + 1;
-    const radius = (this.erasing ? 2.2 : 1.1) * (size / 28);
-    for (let k = 1; k <= count; k++) {
-      const share = k / count;
-      this.dab(from[0] + share * (to[0] - from[0]), from[1] + share * (to[1] - from[1]), radius);
-    }
-    if (this.last) this.last = to;
-    this.changed();
-  }
-
-  /** @param {number} x @param {number} y @param {number} radius */
-  dab(x, y, radius) {
-    const { size, channels } = this.page.image, color = this.color();
-    for (let row = 0; row < size; row++) {
-      for (let column = 0; column < size; column++) {
-        const distance = Math.hypot(column + 0.5 - x, row + 0.5 - y), at = row * size + column;
-        const cover = Math.min(Math.max(radius + 0.5 - distance, 0), 1);
-        if (!cover) continue;
-        if (this.erasing) {
-          this.unknown[at] ||= cover > 0.5;
-          continue;
-        }
-        this.unknown[at] = false;
-        for (let c = 0; c < channels; c++) {
-          const k = c * this.area + at, old = this.image[k];
-          this.image[k] = channels === 1 ? Math.max(old, cover) : old + cover * (color[c] - old);
-        }
+  /** Draw or erase along a path from the last place. @param {[number, number][]} path */
+  stroke(path) {
+    const radius = (this.erasing ? 2.2 : 1.1) * (this.page.image.size / 28);
+    for (const to of path) {
+      const from = this.last || to, length = Math.hypot(to[0] - from[0], to[1] - from[1]);
+      const count = Math.ceil(2 * length) + 1;
+      for (let k = 1; k <= count; k++) {
+        const share = k / count;
+        this.dab(from[0] + share * (to[0] - from[0]), from[1] + share * (to[1] - from[1]), radius);
       }
+      if (this.last) this.last = to;
+    }
+    this.drawings++;
+    this.update();
+  }
+
+  /** A round spot with a soft edge. @param {number} x @param {number} y @param {number} radius */
+  dab(x, y, radius) {
+    const { size } = this.page.image, reach = radius + 0.5;
+    const range = (/** @type {number} */ at) => [Math.max(0, Math.floor(at - reach)),
+      Math.min(size, Math.ceil(at + reach))];
+    const [[left, right], [top, bottom]] = [range(x), range(y)];
+    for (let row = top; row < bottom; row++) {
+      for (let column = left; column < right; column++) {
+        const distance = Math.hypot(column + 0.5 - x, row + 0.5 - y);
+        this.cover(row * size + column, Math.min(Math.max(reach - distance, 0), 1));
+      }
+    }
+  }
+
+  /** @param {number} at  a pixel @param {number} share  of it under the pen */
+  cover(at, share) {
+    if (!share) return;
+    if (this.erasing) {
+      if (share > 0.5) this.unknown[at] = 1;
+      return;
+    }
+    const { channels } = this.page.image, color = this.color();
+    this.unknown[at] = 0;
+    for (let c = 0; c < channels; c++) {
+      const k = c * this.area + at, old = this.image[k];
+      const value = channels === 1 ? Math.max(old, share) : old + share * (color[c] - old);
+      this.image[k] = Math.round(255 * value) / 255;
     }
   }
 
@@ -124,98 +138,92 @@ export class Draw {
   /** @param {Float32Array} image */
   replace(image) {
     this.image = image;
-    this.unknown.fill(false);
-    this.changed();
+    this.unknown.fill(0);
+    this.drawings++;
+    this.update();
   }
 
-  /** An image of the model's own, to begin with. */
+  /** An image of the model's own, unless something is drawn meanwhile. */
   async example() {
     const { own, samplers } = this.page, { rows } = samplers[own.sampler][own.steps];
-    const ask = { seeds: [100 + this.examples++], label: null, guidance: 1, rows };
-    let image = this.image;
+    const ask = { seeds: [this.examples++], label: null, guidance: 1, rows }, before = this.drawings;
+    let image;
     const done = await this.ask("example", "generate", ask, (part) => { image = part.x; });
-    if (done) this.replace(image.map((value) => Math.min(Math.max(value, 0), 1)));
+    if (done && before === this.drawings) this.replace(Float32Array.from(image, (value) => value / 255));
   }
 
-  get t() {
+  get start() {
     return this.page.starts[Number(get("noise").value)];
   }
 
+  get erased() {
+    return this.unknown.includes(1);
+  }
+
   /** Show the drawing at once, the rest when the worker has it. */
-  changed() {
+  update() {
     this.show();
-    get("noise-value").textContent = String(this.t.t);
+    get("noise-value").textContent = String(this.start.t);
+    get("save-mask").hidden = !this.erased;
     this.command();
     this.look();
     this.results();
   }
 
   show() {
-    const { channels, size } = this.page.image, shown = this.image.slice();
-    this.unknown.forEach((gone, k) => {
-      if (gone) for (let c = 0; c < channels; c++) shown[c * this.area + k] = 0.5;
-    });
+    const { channels } = this.page.image;
+    const shown = this.image.map((value, k) => (this.unknown[k % this.area] ? 128 : 255 * value));
     showImages(get("canvas"), shown, this.page.image);
-    if (get("canvas").matches(":focus-visible")) { // by keyboard
-      const context = get("canvas").getContext("2d");
-      context.fillStyle = "rgba(255, 140, 60, 0.8)";
-      context.fillRect(this.cursor[0], this.cursor[1], 1, 1);
-    }
-    get("fill").disabled = !this.unknown.includes(true);
-    get("fill").hidden = get("fill").disabled && size > 0;
+    if (!this.keyboard) return;
+    const context = get("canvas").getContext("2d");
+    context.fillStyle = channels === 1 ? "rgb(255, 140, 60)" : "rgb(128, 128, 128)";
+    context.fillRect(this.cursor[0], this.cursor[1], 1, 1);
   }
 
-  /** Encoded, decoded, noised. While the worker is busy the latest drawing waits. */
-  async look() {
-    if (this.busy.look) return void (this.waiting = true);
-    this.busy.look = true;
-    this.waiting = false;
-    await this.ask("look", "look", { image: this.image, t: this.t.t, seed: 0 }, (part) => {
+  /** Encoded, decoded, noised. */
+  async encode() {
+    await this.ask("look", "look", { image: this.image, t: this.start.t, seed: this.seed }, (part) => {
       showImages(get("decoded"), part.decoded, this.page.image);
       showImages(get("noised"), part.noised, this.page.image);
       const { tokens, channels } = this.page.latent;
       [...get("latents").children].forEach((canvas, c) => showNumbers(canvas,
         Array.from({ length: tokens }, (_, k) => part.latents[k * channels + c]), 3));
     });
-    this.busy.look = false;
-    if (this.waiting) this.look();
   }
 
   /** Several images from the noised drawing, or with its erased part filled in. */
   async results() {
-    const erased = this.unknown.includes(true);
-    const seeds = Array.from({ length: COUNT }, (_, k) => k);
-    const kind = erased ? "inpaint" : "denoise";
-    const rows = erased ? this.page.inpainting.rows : this.t.rows;
-    const ask = { image: this.image, unknown: this.unknown, t: this.t.t, seeds, label: -1, guidance: 1, rows };
-    get("results-caption").textContent = erased
-      ? `The erased part, filled in ${COUNT} times` : `Denoised from t = ${this.t.t}, ${COUNT} times`;
-    get("results").setAttribute("aria-label", get("results-caption").textContent);
-    if (this.unknown.every(Boolean)) return;
-    get("results").setAttribute("aria-busy", "true");
-    const done = await this.ask("results", kind, ask, (part) => (
-      showImages(get("results"), part.images, this.page.image, COLUMNS)));
-    if (done) get("results").setAttribute("aria-busy", "false");
+    const { erased, image, unknown, start } = this, canvas = get("results");
+    const seeds = Array.from({ length: COUNT }, (_, k) => this.seed + k);
+    const rows = erased ? this.page.inpainting.rows : start.rows;
+    const what = erased ? `The erased part, filled in ${COUNT} times`
+      : `Denoised from t = ${start.t}, ${COUNT} times`;
+    get("results-caption").textContent = what;
+    canvas.setAttribute("aria-label", what);
+    canvas.setAttribute("aria-busy", "true");
+    const done = await this.ask("results", erased ? "inpaint" : "denoise",
+      { image, unknown, t: start.t, seeds, rows },
+      (part) => showImages(canvas, part.images, this.page.image, COLUMNS));
+    if (!done) return;
+    canvas.setAttribute("aria-busy", "false");
+    announce(what);
   }
 
   command() {
-    const { model, inpainting } = this.page, options = `--no-fit --rng portable --n ${COUNT}`;
-    get("draw-command").textContent = this.unknown.includes(true)
+    const { model, inpainting } = this.page;
+    const options = `--no-fit --rng portable --n ${COUNT} --seed ${this.seed}`;
+    showCommand("draw", this.unknown.every(Boolean) ? "" : this.erased
       ? `nanoldm inpaint ${model} drawing.png --mask mask.png ${inpainting.options} ${options}`
-      : `nanoldm img2img ${model} drawing.png --t ${this.t.t} ${this.t.options} ${options}`;
+      : `nanoldm img2img ${model} drawing.png --t ${this.start.t} ${this.start.options} ${options}`);
   }
 
-  /** drawing.png, and mask.png if a part is erased. */
-  save() {
-    const erased = this.unknown.includes(true), { channels } = this.page.image;
-    const mask = Float32Array.from({ length: channels * this.area },
-      (_, k) => Number(this.unknown[k % this.area]));
-    for (const [name, values] of [["drawing.png", this.image], ...(erased ? [["mask.png", mask]] : [])]) {
-      const canvas = document.createElement("canvas"), link = document.createElement("a");
-      showImages(canvas, /** @type {Float32Array} */ (values), this.page.image);
-      link.download = String(name);
-      link.href = canvas.toDataURL("image/png");
-      link.click();
-    }
+  /** @param {string} name @param {ArrayLike<number>} values  of an image or a mask, 0 ... 1 */
+  save(name, values) {
+    const canvas = document.createElement("canvas"), link = document.createElement("a");
+    const image = Float32Array.from(this.image, (_, k) => 255 * values[k % values.length]);
+    showImages(canvas, image, this.page.image);
+    link.download = name;
+    link.href = canvas.toDataURL("image/png");
+    link.click();
   }
 }

@@ -14,7 +14,7 @@ export class Network {
   constructor(tape, kernels, weights) {
     this.tape = tape;
     this.kernels = kernels;
-    /** @type {Map<number, {base: number, places: number[], steps: (() => void)[]}>} */
+    /** @type {Map<string, {base: number, places: number[], steps: (() => void)[]}>} */
     this.plans = new Map();
     /** @type {Map<number, number>} slot -> pointer */
     this.weights = new Map();
@@ -31,7 +31,7 @@ export class Network {
    * @param {Record<string, Float32Array>} [taps]  receives copies of the named arrays of the tape
    * @returns {Float32Array} */
   run(batch, inputs, taps) {
-    const { places, steps } = this.plan(batch);
+    const { places, steps } = this.plan(batch, !!taps);
     const { tape, kernels } = this;
     const view = (/** @type {Operand} */ operand) => resolve(operand, batch, places);
     for (const [name, operand] of Object.entries(tape.inputs)) {
@@ -54,17 +54,18 @@ export class Network {
   }
 
   /** The operations for a batch, with their arrays in places.
-   * @param {number} batch */
-  plan(batch) {
-    const known = this.plans.get(batch);
+   * @param {number} batch @param {boolean} tapped  whether the taps are kept to the end */
+  plan(batch, tapped) {
+    const key = `${batch} ${tapped}`, known = this.plans.get(key);
     if (known && known.base === this.kernels.start) return known;
     const { tape, kernels } = this;
-    const [places, end] = arrange(tape, batch, this.weights, kernels.start);
+    const kept = [tape.output, ...(tapped ? Object.values(tape.taps) : [])];
+    const [places, end] = arrange(tape, batch, this.weights, kernels.start, lastUses(tape, kept));
     kernels.reserve(end);
     const steps = tape.operations.map((/** @type {any[]} */ [name, ...parts]) => operations[name](
       kernels, ...parts.map((part) => (Array.isArray(part) ? resolve(part, batch, places) : part))));
     const plan = { base: kernels.start, places, steps };
-    this.plans.set(batch, plan);
+    this.plans.set(key, plan);
     return plan;
   }
 }
@@ -85,8 +86,9 @@ function resolve([slot, offset, shape, strides], batch, places) {
 /** A place for every slot, and the end of all. A slot keeps its place from its first operation to
  * its last; then another slot may have it.
  * @param {any} tape @param {number} batch @param {Map<number, number>} weights @param {number} base
+ * @param {Map<number, number>} last  of `lastUses`
  * @returns {[number[], number]} */
-function arrange(tape, batch, weights, base) {
+function arrange(tape, batch, weights, base, last) {
   /** @type {number[]} */
   const places = [];
   /** @type {[number, number][]} the free gaps: [start, end] */
@@ -101,7 +103,6 @@ function arrange(tape, batch, weights, base) {
     gap[0] += count;
     end = Math.max(end, gap[0]);
   };
-  const last = lastUses(tape);
   for (const [slot] of Object.values(tape.inputs)) take(slot);
   tape.operations.forEach((/** @type {any[]} */ parts, /** @type {number} */ k) => {
     const slots = new Set(parts.filter(Array.isArray).map(([slot]) => slot));
@@ -127,13 +128,13 @@ function merged(gaps) {
   return found;
 }
 
-/** The last operation that needs each slot; the output and the taps are needed after all.
- * @param {any} tape @returns {Map<number, number>} */
-function lastUses(tape) {
+/** The last operation that needs each slot; those of the operands `kept` are needed after all.
+ * @param {any} tape @param {Operand[]} kept @returns {Map<number, number>} */
+function lastUses(tape, kept) {
   const last = new Map();
   tape.operations.forEach((/** @type {any[]} */ parts, /** @type {number} */ k) => {
     for (const part of parts) if (Array.isArray(part)) last.set(part[0], k);
   });
-  for (const [slot] of [tape.output, ...Object.values(tape.taps)]) last.set(slot, Infinity);
+  for (const [slot] of kept) last.set(slot, Infinity);
   return last;
 }

@@ -1,12 +1,14 @@
 // Images from noise: a grid that denoises, and a slider through time.
 
-import { addChoice, copies, fillSelect, get, press, showImages, whole } from "./dom.js";
+import {
+  addChoice, announce, copies, fillSelect, get, press, showCommand, showImages, whole,
+} from "./dom.js";
 
 const COUNT = 16, COLUMNS = 4;
 const PACE = 70, SLOW_PACE = 700; // milliseconds between steps
 
-/** @typedef {{t?: number, x: Float32Array, x0?: Float32Array, latents: Float32Array,
- *   labels?: number[]}} Frame */
+/** @typedef {{t?: number, x: Uint8ClampedArray, x0?: Uint8ClampedArray, latents: Float32Array,
+ *   label?: number}} Frame  of all images; latents of the first */
 
 export class Generate {
   /** @param {any} page @param {import("./client.js").Ask} ask @param {() => void} changed */
@@ -18,7 +20,8 @@ export class Generate {
     this.frames = [];
     this.label = null; // null: any
     this.playing = false;
-    this.wanted = 0; // steps in all
+    this.running = false;
+    this.steps = 0; // in all, of the run that `frames` belong to
     this.due = 0;
     this.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.controls();
@@ -33,30 +36,27 @@ export class Generate {
       this.run();
     };
     if (page.classes.length) {
-      press(group.children, addChoice(group, "any", choose(null)));
-      group.firstChild.setAttribute("aria-pressed", "true");
+      const any = addChoice(group, "any", choose(null));
       for (const { number, name } of page.classes) addChoice(group, name, choose(number));
       addChoice(group, "none", choose(-1));
+      press(group.children, any);
     }
     get("guidance").closest("label").hidden = !page.classes.length;
     fillSelect(get("sampler"), Object.keys(page.samplers), page.own.sampler);
     this.fillSteps(page.own.steps);
     get("sampler").addEventListener("change", () => { this.fillSteps(get("steps").value); this.run(); });
-    for (const id of ["steps", "seed"]) get(id).addEventListener("change", () => this.run());
-    get("guidance").addEventListener("input", () => this.run());
+    for (const id of ["steps", "seed", "guidance"]) get(id).addEventListener("change", () => this.run());
+    get("guidance").addEventListener("input", () => this.showGuidance());
     get("next-seed").addEventListener("click", () => {
       get("seed").value = String(whole(get("seed")) + COUNT);
       this.run();
     });
-    get("timeline").addEventListener("input", () => { this.playing = false; this.show(Number(get("timeline").value)); });
-    get("play").addEventListener("click", () => this.play());
-    get("step").addEventListener("click", () => {
-      this.playing = false;
-      this.show((this.at + 1) % this.frames.length);
-    });
+    get("timeline").addEventListener("input", () => this.pause(Number(get("timeline").value)));
+    get("play").addEventListener("click", () => (this.playing ? this.pause(this.at) : this.play()));
+    get("step").addEventListener("click", () => this.pause((this.at + 1) % this.frames.length));
     get("slow").addEventListener("click", () => {
       get("slow").setAttribute("aria-pressed", String(!this.slow));
-      if (!this.playing) this.play();
+      if (this.slow && !this.playing) this.play();
     });
     for (const id of ["show-x0", "show-x"]) {
       get(id).addEventListener("click", () => {
@@ -84,38 +84,49 @@ export class Generate {
     return this.page.classes.length && this.label !== -1 ? Number(get("guidance").value) : 1;
   }
 
-  /** Generate anew with the chosen settings. */
-  run() {
-    const { page } = this, seed = whole(get("seed"));
-    get("seed").value = String(seed);
-    const table = page.samplers[get("sampler").value][get("steps").value];
+  showGuidance() {
     get("guidance-value").textContent = this.guidance === 1 ? "off" : String(this.guidance);
+  }
+
+  /** Generate anew with the chosen settings. */
+  async run() {
+    const { page } = this, seed = whole(get("seed"));
+    const table = page.samplers[get("sampler").value][get("steps").value];
+    this.showGuidance();
     this.command(seed, table);
     const seeds = Array.from({ length: COUNT }, (_, k) => seed + k);
     const ask = { seeds, label: this.label, guidance: this.guidance, rows: table.rows };
     /** @type {Frame[]} */
     const frames = [];
-    this.wanted = table.rows.filter((/** @type {any[]} */ row) => row[1]).length;
+    const steps = table.rows.filter((/** @type {any[]} */ row) => row[1]).length;
     this.running = true;
     get("grid").setAttribute("aria-busy", "true");
-    return this.ask("generate", "generate", ask, (frame) => {
+    const done = await this.ask("generate", "generate", ask, (frame) => {
       frames.push(frame);
-      this.running = frames.length <= this.wanted;
-      if (frames.length === 1) this.begin(frames);
-      if (this.still || !this.playing) this.show(this.at);
-      if (this.still && frames.length > this.wanted) this.show(this.wanted);
+      if (frames.length === 1) this.begin(frames, steps);
     });
+    if (!done) return;
+    this.running = false;
+    if (this.playing) return;
+    this.show(this.still ? steps : this.at);
   }
 
-  /** @param {Frame[]} frames */
-  begin(frames) {
+  /** @param {Frame[]} frames @param {number} steps */
+  begin(frames, steps) {
     this.frames = frames;
-    get("timeline").max = String(this.wanted);
+    this.steps = steps;
+    get("timeline").max = String(steps);
     this.show(0);
     if (!this.still) this.play(0);
   }
 
-  play(from = this.at >= this.wanted ? 0 : this.at) {
+  /** @param {number} at */
+  pause(at) {
+    this.playing = false;
+    this.show(at);
+  }
+
+  play(from = this.at >= this.steps ? 0 : this.at) {
     const idle = !this.playing;
     this.playing = true;
     this.show(from);
@@ -129,10 +140,11 @@ export class Generate {
     this.due ||= now + (this.slow ? SLOW_PACE : PACE);
     if (now >= this.due && this.at + 1 < this.frames.length) {
       this.due = 0;
+      this.playing = this.at + 1 < this.steps;
       this.show(this.at + 1);
+      if (!this.playing) announce("The images are finished");
     }
-    if (this.at >= this.wanted) this.playing = false;
-    else requestAnimationFrame((later) => this.tick(later));
+    if (this.playing) requestAnimationFrame((later) => this.tick(later));
   }
 
   /** Show the images after step `at`. @param {number} at */
@@ -140,14 +152,15 @@ export class Generate {
     const known = Math.max(0, Math.min(at, this.frames.length - 1)), frame = this.frames[known];
     if (!frame) return;
     get("timeline").value = String(known);
+    get("play").textContent = this.playing ? "Pause" : "Play";
     const estimate = get("show-x0").getAttribute("aria-pressed") === "true";
-    const clean = known >= this.wanted; // the last x; the estimate of x0 is a little older
+    const clean = known >= this.steps; // the last x; the estimate of x0 is a little older
     showImages(get("grid"), estimate && frame.x0 && !clean ? frame.x0 : frame.x, this.page.image, COLUMNS);
-    const what = known === 0 ? "noise" : known >= this.wanted ? "finished"
-      : `step ${known} of ${this.wanted}, t = ${frame.t}`;
+    const what = known === 0 ? "noise" : clean ? "finished"
+      : `step ${known} of ${this.steps}, from t = ${frame.t}`;
     get("grid-caption").textContent = what;
     get("grid").setAttribute("aria-label", `${COUNT} generated images: ${what}`);
-    get("grid").setAttribute("aria-busy", String(this.running || !clean));
+    get("grid").setAttribute("aria-busy", String(this.running || this.playing));
     get("timeline").setAttribute("aria-valuetext", what);
     this.changed();
   }
@@ -157,18 +170,15 @@ export class Generate {
     const chosen = this.page.classes.find((/** @type {any} */ own) => own.number === this.label);
     const label = chosen ? chosen.option : this.label === -1 ? "--label none" : "";
     const guidance = this.guidance === 1 ? "" : `--guidance ${this.guidance}`;
-    get("generate-command").textContent = [`nanoldm sample ${this.page.model} --rng portable`,
-      `--n ${COUNT} --seed ${seed}`, table.options, label, guidance].filter(Boolean).join(" ");
+    showCommand("generate", label === null ? "" : [`nanoldm sample ${this.page.model} --rng portable`,
+      `--n ${COUNT} --seed ${seed}`, table.options, label, guidance].filter(Boolean).join(" "));
   }
 
   /** The first image: its latents before the shown step, its label, and the step's timestep. */
   get first() {
-    const { latents } = this.frames[0] ?? {};
-    if (!latents) return null;
-    const next = this.frames[Math.min(this.at + 1, this.frames.length - 1)];
-    const frame = this.frames[Math.max(0, Math.min(this.at, this.frames.length - 2))];
-    const count = latents.length / COUNT;
-    return { latents: frame.latents.slice(0, count), t: next.t ?? this.page.levels.length - 1,
-      label: this.frames[0].labels?.[0] ?? -1 };
+    if (this.frames.length < 2) return null;
+    const before = Math.min(this.at, this.frames.length - 2);
+    return { latents: this.frames[before].latents, t: this.frames[before + 1].t,
+      label: this.frames[0].label };
   }
 }

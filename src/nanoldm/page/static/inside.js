@@ -1,8 +1,9 @@
 // Look inside: attention, gates, and the noise schedule.
 
-import { fillSelect, get, showCurves, showImages, showNumbers } from "./dom.js";
+import { newest } from "./client.js";
+import { fillSelect, get, moved, place, showCurves, showImages, showNumbers } from "./dom.js";
 
-const COLORS = ["#e07b39", "#3b82c4", "#4ca66b", "#b3559b", "#c9a227", "#7a7f87"];
+const COLORS = ["#c2541b", "#2f74c0", "#2f8a4c", "#a8489a", "#96701a", "#6d747c"];
 
 export class Inside {
   /** @param {any} page @param {import("./client.js").Ask} ask @param {import("./generate.js").Generate}
@@ -13,11 +14,13 @@ export class Inside {
     this.generate = generate;
     const { taps } = page.tapes.network;
     this.blocks = Object.keys(taps).filter((name) => name.startsWith("attention"));
-    /** @type {Record<string, number[]> | null} */
-    this.gates = null;
+    /** @type {Record<string, number[]>} */
+    this.gates = {};
+    /** @type {number | undefined} that the gates belong to */
+    this.label = undefined;
+    this.changed = newest(() => this.compute());
     /** @type {Record<string, Float32Array>} */
     this.taps = {};
-    this.busy = false;
     fillSelect(get("block"), this.blocks.map((_, k) => k + 1), 1);
     if (this.blocks.length) {
       const [, heads, tokens] = taps[this.blocks[0]][2];
@@ -29,59 +32,54 @@ export class Inside {
     for (const id of ["block", "head"]) get(id).addEventListener("change", () => this.show());
     get("inside").addEventListener("toggle", () => this.changed());
     get("tokens").addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
-      const box = get("tokens").getBoundingClientRect();
-      const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-      this.choose(Math.floor(x * this.side), Math.floor(y * this.side));
+      this.choose(place(event, this.side).map(Math.floor));
     });
     get("tokens").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-      const move = moves[/** @type {keyof moves} */ (event.key)];
-      if (!move) return;
+      const at = [this.token % this.side, Math.floor(this.token / this.side)];
+      const to = moved(event.key, at, this.side);
+      if (!to) return;
       event.preventDefault();
-      this.choose((this.token % this.side) + move[0], Math.floor(this.token / this.side) + move[1]);
+      this.choose(to);
     });
   }
 
-  /** @param {number} column @param {number} row */
-  choose(column, row) {
-    const inside = (/** @type {number} */ k) => Math.min(Math.max(k, 0), this.side - 1);
-    this.token = inside(row) * this.side + inside(column);
+  /** @param {number[]} place  column and row of a token */
+  choose([column, row]) {
+    this.token = Math.min(row, this.side - 1) * this.side + Math.min(column, this.side - 1);
     this.show();
   }
 
-  /** The first image or the time has changed. */
-  async changed() {
-    if (!get("inside").open || !this.generate.first) return;
-    if (this.busy) return void (this.waiting = true);
-    this.busy = true;
-    this.waiting = false;
-    const { label } = this.generate.first;
-    await this.ask("inside", "inside", this.generate.first, (part) => { this.taps = part.taps; });
-    if (!this.gates) {
-      await this.ask("gates", "gates", { label }, (part) => { this.gates = part.gates; });
-    }
+  /** What the network computes for the first image at the shown time. */
+  async compute() {
+    const { first } = this.generate;
+    if (!get("inside").open || !first) return;
+    await this.ask("inside", "inside", first, (part) => { this.taps = part.taps; });
     this.show();
-    this.busy = false;
-    if (this.waiting) this.changed();
+    if (this.label === first.label) return;
+    if (await this.ask("gates", "gates", { label: first.label },
+      (part) => { this.gates = part.gates; })) this.label = first.label;
+    this.show();
   }
 
   show() {
     const { first } = this.generate;
     if (!first) return;
     this.showAttention();
-    const names = Object.keys(this.gates || {});
+    const names = Object.keys(this.gates);
     get("gates").closest("figure").hidden = !names.length;
     if (names.length) {
       showCurves(get("gates"), names.map((name, k) => ({ values: this.gates[name],
-        color: COLORS[Math.floor(k / 2) % COLORS.length], dash: k % 2 === 1 })), first.t);
-      get("gates-caption").textContent = `Mean size of the gates over t, a colour for each of ${
-        names.length / 2} blocks: attention, and dashed feed-forward. Line: t = ${first.t}`;
+        name: String(Math.floor(k / 2) + 1), color: COLORS[Math.floor(k / 2) % COLORS.length],
+        dash: k % 2 === 1 })), first.t);
+      get("gates-caption").textContent = `Mean size of the gates of the ${names.length / 2
+      } blocks over t: attention, and dashed feed-forward. Line: t = ${first.t}`;
       get("gates").setAttribute("aria-label", get("gates-caption").textContent);
     }
     const levels = this.page.levels;
     showCurves(get("schedule"), [
-      { values: levels.map((/** @type {number[]} */ level) => level[0]), color: COLORS[0] },
-      { values: levels.map((/** @type {number[]} */ level) => level[1]), color: COLORS[1], dash: true }], first.t);
+      { values: levels.map((/** @type {number[]} */ [alpha]) => alpha), color: COLORS[0] },
+      { values: levels.map((/** @type {number[]} */ [, sigma]) => sigma), color: COLORS[1], dash: true },
+    ], first.t);
     get("schedule-caption").textContent = `x_t = alpha x0 + sigma eps: alpha, and dashed sigma, over t. At t = ${
       first.t}: alpha ${levels[first.t][0].toFixed(3)}, sigma ${levels[first.t][1].toFixed(3)}`;
     get("schedule").setAttribute("aria-label", get("schedule-caption").textContent);

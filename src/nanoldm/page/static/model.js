@@ -101,23 +101,27 @@ export class Model {
     });
   }
 
-  /** x and the estimate of x0 after each step. @param {Job} job */
+  /** After each evaluation: null, or x and the estimate of x0 (made at timestep t) of a step.
+   * @param {Job} job */
   * sample(job) {
     const count = job.seeds.length;
     let x = job.x, draw = job.draw;
     /** @type {Float32Array[][]} */
     const history = [[], [], []]; // points, x0, eps; the latest first
+    /** @type {number[]} */
+    const times = [];
     for (const [t, shown, ...factors] of job.rows) {
       const x0 = t < 0 ? new Float32Array(x.length) : this.estimate(x, t, job);
       const [alpha, sigma] = t < 0 ? [0, Infinity] : this.page.levels[t];
       const eps = x0.map((value, k) => (x[k] - alpha * value) / sigma);
       [x, x0, eps].forEach((values, kind) => history[kind].unshift(values));
+      times.unshift(t);
       const terms = factors.slice(0, 3).flatMap((own, kind) => (
         own.map((factor, back) => /** @type {const} */ ([factor, history[kind][back]]))));
       for (const factor of factors[3]) terms.push([factor, this.noise(job.seeds, draw++)]);
       x = combine(terms, count * this.latent);
       for (const kind of history) kind.splice(4);
-      if (shown) yield { t, x, x0: history[1][shown - 1] };
+      yield shown ? { t: times[shown - 1], x, x0: history[1][shown - 1] } : null;
     }
   }
 }

@@ -1,4 +1,4 @@
-// Random numbers that Python and the browser draw alike (nanoldm/utils/portable.py).
+// Random numbers that Python and the browser draw alike (nanoldm/utils/noise.py).
 
 /** Philox4x32-10 (Salmon et al. 2011): a counter and a key, four and two uint32 -> four uint32.
  * @param {number[]} counter @param {number[]} key @returns {number[]} */

@@ -15,74 +15,51 @@ const breathe = () => new Promise((resolve) => {
   port2.postMessage(null);
 });
 
-/** The answers to a request, one after the other. @type {Record<string, (ask: any) => any>} */
+/** The answers to a request, one after the other; null lets the worker read its messages.
+ * @type {Record<string, (ask: any) => Generator<any, void>>} */
 const answers = {
-  /** New images by seeds, or of given latents x: the images of x and x0 after each step. */
-  * generate({ seeds, label, guidance, rows, x }) {
-    const labels = model.labels(seeds, label);
-    x ??= model.noise(seeds, 0);
-    yield { x: model.decode(x), latents: x, labels };
+  /** New images by seeds: x, the estimate of x0, and the latents of the first, after each step. */
+  * generate({ seeds, label, guidance, rows }) {
+    const labels = model.labels(seeds, label), x = model.noise(seeds, 0);
+    const frame = (/** @type {any} */ step) => ({ t: step.t, x: pixels(step.x),
+      x0: step.x0 && pixels(step.x0), latents: step.x.slice(0, model.latent) });
+    yield { ...frame({ x }), label: labels[0] };
     for (const step of model.sample({ rows, x, seeds, labels, guidance, draw: 1 })) {
-      yield { t: step.t, x: model.decode(step.x), x0: model.decode(step.x0), latents: step.x };
+      yield step && frame(step);
     }
   },
 
   /** The latents of an image, their decoded image, and the image noised to t. */
   * look({ image, t, seed }) {
     const latents = model.encode(image);
-    yield { latents, decoded: model.decode(latents), noised: model.decode(noised(latents, t, [seed])) };
+    yield { latents, decoded: pixels(latents), noised: pixels(noised(latents, t, [seed])) };
   },
 
   /** An image noised to t and denoised, once for each seed. */
-  * denoise({ image, t, seeds, label, guidance, rows }) {
-    const labels = model.labels(seeds, label ?? -1), latents = model.encode(image);
-    const x = noised(repeated(latents, seeds.length), t, seeds);
-    let last = x;
-    for (const step of model.sample({ rows, x, seeds, labels, guidance, draw: 1 })) {
-      yield { images: model.decode(step.x0) };
-      last = step.x;
-    }
-    yield { images: model.decode(last) };
+  * denoise({ image, t, seeds, rows }) {
+    const labels = seeds.map(() => -1);
+    const x = noised(repeated(model.encode(image), seeds.length), t, seeds);
+    yield* estimates({ rows, x, seeds, labels, guidance: 1, draw: 1 }, pixels);
   },
 
   /** The unknown pixels of an image, once for each seed. */
-  * inpaint({ image, unknown, seeds, label, guidance, rows }) {
-    const labels = model.labels(seeds, label ?? -1);
+  * inpaint({ image, unknown, seeds, rows }) {
     const known = { image, unknown, covered: model.covered(unknown) };
-    const job = { rows, x: model.noise(seeds, 0), seeds, labels, guidance, draw: 1, known };
-    const pasted = (/** @type {Float32Array} */ latents) => model.decode(latents).map((value, k) => (
-      unknown[k % unknown.length] ? value : image[k % image.length]));
-    let last = job.x;
-    for (const step of model.sample(job)) {
-      yield { images: pasted(step.x0) };
-      last = step.x;
-    }
-    yield { images: pasted(last) };
+    const job = { rows, x: model.noise(seeds, 0), seeds, labels: seeds.map(() => -1), guidance: 1,
+      draw: 1, known };
+    yield* estimates(job, (latents) => pixels(latents).map((value, k) => (
+      unknown[k % unknown.length] ? value : Math.round(255 * image[k % image.length]))));
   },
 
   /** x_T of a seed, or of an image by inversion. */
   * noiseOf({ seed, image, rows }) {
-    let x = image ? model.encode(image) : model.noise([seed], 0);
-    if (image) {
-      const job = { rows, x, seeds: [0], labels: [-1], guidance: 1, draw: 1 };
-      for (const step of model.sample(job)) {
-        x = step.x;
-        yield null;
-      }
-    }
-    yield { x };
+    yield { x: image ? yield* last(path(model.encode(image), rows)) : model.noise([seed], 0) };
   },
 
   /** The image between two x_T. */
-  * between({ ends, share, label, rows }) {
+  * between({ ends, share, rows }) {
     const x = share === 0 ? ends[0] : share === 1 ? ends[1] : slerp(ends[0], ends[1], share);
-    const job = { rows, x, seeds: [0], labels: [label ?? -1], guidance: 1, draw: 1 };
-    let last = x;
-    for (const step of model.sample(job)) {
-      last = step.x;
-      yield null;
-    }
-    yield { image: model.decode(last) };
+    yield { image: pixels(yield* last(path(x, rows))) };
   },
 
   /** What the network computes inside, for one image at timestep t. */
@@ -110,6 +87,33 @@ const answers = {
     yield { gates: found };
   },
 };
+
+/** Decoded images in 0 ... 255. @param {Float32Array} latents */
+const pixels = (latents) => Uint8ClampedArray.from(model.decode(latents), (value) => Math.round(255 * value));
+
+/** One image without label and guidance, from x on. @param {Float32Array} x @param {any} rows */
+const path = (x, rows) => model.sample({ rows, x, seeds: [0], labels: [-1], guidance: 1, draw: 1 });
+
+/** The last x of a run; nothing is shown before. @param {Generator<any>} run */
+function* last(run) {
+  let x;
+  for (const step of run) {
+    if (step) x = step.x;
+    yield null;
+  }
+  return x;
+}
+
+/** The images of the estimates of x0 after each step, then the images.
+ * @param {import("./model.js").Job} job @param {(latents: Float32Array) => any} shown */
+function* estimates(job, shown) {
+  let { x } = job;
+  for (const step of model.sample(job)) {
+    if (step) x = step.x;
+    yield step && { images: shown(step.x0) };
+  }
+  yield { images: shown(x) };
+}
 
 /** x_t = alpha x0 + sigma eps. @param {Float32Array} x0 @param {number} t @param {number[]} seeds */
 function noised(x0, t, seeds) {
