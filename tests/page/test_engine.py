@@ -23,6 +23,8 @@ from nanoldm.utils.noise import philox, portable_choice, portable_normals
 from nanoldm.utils.seeding import seeded
 
 HERE = Path(__file__).parent
+NORMALS = [0.000291567417, -0.304846986, 1.78875732, 1.06787252]
+LABELS = [5, 0, 8, 2, 9, 3, 8, 4]
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
 
 
@@ -54,6 +56,18 @@ class Attention(nn.Module):
         return ((q @ k.transpose(-1, -2)).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
+class Tokens(nn.Module):
+    """A token that is the same for all images, and GELU of a transposed array."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+
+    def forward(self, x):
+        x = torch.cat((self.token.expand(len(x), -1, -1), x), 1)
+        return nn.functional.gelu(x.transpose(1, 2)).transpose(1, 2) * self.token.expand_as(x)
+
+
 class Numbers(nn.Module):
     def __init__(self):
         super().__init__()
@@ -74,6 +88,7 @@ def operations():
             "linear": (nn.Linear(13, 21), random(5, 13)),
             "wide linear": (nn.Linear(64, 40, bias=False), random(64)),
             "attention": (Attention(), random(9, 24)),
+            "tokens": (Tokens(), random(3, 6)),
             "norm": (LayerNorm(19), random(3, 19)), "functions": (Functions(), random(4, 5)),
             "shapes": (Shapes(), random(6, 8)),
             "convolution": (nn.Conv2d(3, 5, 4, 2, 1), random(3, 12, 12)),
@@ -223,13 +238,30 @@ def test_the_words_are_those_of_the_authors_of_philox():
         assert philox(np.array([counter]), key)[0].tolist() == expected
 
 
-def test_an_unknown_operation_is_refused_by_its_name(colourful):
-    class Sorted(DiffusionNet):
-        def forward(self, x_t, t, label=None):
-            return super().forward(x_t.sort(1).values, t, label)
+def test_the_normals_are_these():
+    """Written down once: a change on both sides would change all images."""
+    assert portable_normals(7, 0, 4) == pytest.approx(NORMALS, rel=1e-6)
+    assert [portable_choice(seed, 10) for seed in range(8)] == LABELS
 
-    network = Sorted(**colourful.denoiser.network.config)
-    inputs = lambda batch: {"x": torch.randn(batch, 25, 5), "t": torch.tensor([3]),  # noqa: E731
-                            "label": torch.zeros(batch, dtype=torch.long)}
-    with pytest.raises(InputError, match="the page has no operation sort, which the network uses"):
-        record(network, inputs, "network")
+
+class Altered(nn.Module):
+    """x, changed by a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(("function", "message"), [
+    (lambda x: x.sort(1).values, "the page has no operation sort, which the network uses"),
+    (lambda x: x * (3 * x).long(), "no operation _to_copy to whole numbers"),
+    (lambda x: x / len(x), "computes with the number of images"),
+    (lambda x: x + torch.arange(len(x))[:, None], "depends on the number of images"),
+    (lambda x: torch.cat([x, -x, x.sin()][:len(x) % 4], 1), "other operations for 3 images than"),
+])
+def test_what_the_page_cannot_compute_is_refused_by_name(function, message):
+    with pytest.raises(InputError, match=message):
+        record(Altered(function), random(4), "network")

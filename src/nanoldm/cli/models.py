@@ -49,13 +49,15 @@ class Export:
     def run(self) -> None:
         from nanoldm.experiments.export import export
 
+        if self.onnx:
+            from nanoldm.pipeline.for_onnx import check_packages, write_onnx
+            from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+
+            check_packages()
         new = export(self.source, self.folder, self.half)
         done = f"wrote {self.folder}" if new else f"{self.folder} has this model already"
         print(f"{done}. Sample from it with: nanoldm sample {shell(self.folder)}")
         if self.onnx:
-            from nanoldm.pipeline.for_onnx import write_onnx
-            from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-
             files = write_onnx(LatentDiffusion.from_pretrained(self.folder), self.folder)
             print(f"wrote {', '.join(str(file) for file in files)}")
         if self.push:

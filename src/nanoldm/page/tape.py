@@ -76,7 +76,8 @@ class Recorder:
     """Goes through the calls of two runs and adds their operations."""
 
     def __init__(self, graphs: Sequence[Graph], what: str):
-        if len({len(graph.nodes) for graph in graphs}) > 1:
+        if len({str([(node.target, len(node.all_input_nodes)) for node in graph.nodes])
+                for graph in graphs}) > 1:
             raise InputError(f"the {what} does other operations for {BATCHES[0]} images than for "
                              f"{BATCHES[1]}, which the page cannot have")
         self.nodes = list(zip(*(graph.nodes for graph in graphs), strict=True))

@@ -27,9 +27,7 @@ def write_onnx(model: LatentDiffusion, folder: Path) -> list[Path]:
     Any batch size, float32, opset 20, one file each. Moves the model to the CPU.
     Raises InputError if the packages are missing, or if torch cannot export the network.
     """
-    missing = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
-    if missing:
-        raise InputError(f"ONNX files need {' and '.join(missing)}: pip install 'nanoldm[onnx]'")
+    check_packages()
     model.to("cpu")
     latents, images = torch.zeros(2, *model.latent_shape), torch.zeros(2, *model.image_shape)
     inputs = {"x_t": latents, "t": torch.zeros(2, dtype=torch.long)}
@@ -42,12 +40,19 @@ def write_onnx(model: LatentDiffusion, folder: Path) -> list[Path]:
     for name, (module, given, output) in parts.items():
         path = folder / f"{name}.onnx"
         with replacing(path) as temporary:
-            export(module.eval(), given, output, temporary)
+            export_module(module.eval(), given, output, temporary)
         written.append(path)
     return written
 
 
-def export(module: nn.Module, inputs: Mapping[str, Tensor], output: str, path: Path) -> None:
+def check_packages() -> None:
+    """Raise InputError if the packages that write ONNX files are missing."""
+    missing = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
+    if missing:
+        raise InputError(f"ONNX files need {' and '.join(missing)}: pip install 'nanoldm[onnx]'")
+
+
+def export_module(module: nn.Module, inputs: Mapping[str, Tensor], output: str, path: Path) -> None:
     """Write one module. Raises InputError."""
     batch = torch.export.Dim("batch")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # else a line for each folded constant
@@ -57,6 +62,8 @@ def export(module: nn.Module, inputs: Mapping[str, Tensor], output: str, path: P
                               input_names=[*inputs], output_names=[output], opset_version=OPSET,
                               dynamic_shapes=tuple({0: batch} for _ in inputs),
                               external_data=False)
+    except OSError:
+        raise
     except Exception as error:  # torch has many
-        raise InputError(f"torch cannot export the network as ONNX ({one_line(error)}): write its "
+        raise InputError(f"torch cannot export the model as ONNX ({one_line(error)}): write its "
                          "forward without branches on values") from None
