@@ -119,7 +119,7 @@ PEERS = {"diffusers": diffusers_unet, "smalldiffusion": smalldiffusion_dit,
          "denoising-diffusion-pytorch": lucidrains_unet}
 
 
-def train(peer: Peer, images: Tensor, seconds: float, most: int | None) -> int:
+def train(peer: Peer, images: Tensor, seconds: float, most: int | None = None) -> int:
     """Train for some seconds, or `most` steps, and return the steps taken.
 
     Leaves the EMA weights in the network.

@@ -133,8 +133,8 @@ def mnist_page() -> Recipe:
     """A third of `mnist-fast-conditional`, for a web page: 16 tokens, width 128, 4 blocks.
 
     Command: nanoldm train mnist-page
-    Time: 30 to 50 min
-    Score: not measured
+    Time: 30 to 60 min
+    Score: 0.52 after 10,000 steps
     """
     return mnist_fast_conditional().replace(recipe="mnist-page",
                                             network={"patch": 1, "width": 128, "heads": 4,
