@@ -17,7 +17,6 @@ from nanoldm.models import DiffusionNet, LayerNorm, Transformer
 from nanoldm.page.tape import record
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling, inpainting_settings, inversion_settings
-from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import to_bytes
 from nanoldm.utils.noise import philox, portable_choice, portable_normals
 from nanoldm.utils.seeding import seeded
@@ -242,26 +241,3 @@ def test_the_normals_are_these():
     """Written down once: a change on both sides would change all images."""
     assert portable_normals(7, 0, 4) == pytest.approx(NORMALS, rel=1e-6)
     assert [portable_choice(seed, 10) for seed in range(8)] == LABELS
-
-
-class Altered(nn.Module):
-    """x, changed by a function."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
-@pytest.mark.parametrize(("function", "message"), [
-    (lambda x: x.sort(1).values, "the page has no operation sort, which the network uses"),
-    (lambda x: x * (3 * x).long(), "no operation _to_copy to whole numbers"),
-    (lambda x: x / len(x), "computes with the number of images"),
-    (lambda x: x + torch.arange(len(x))[:, None], "depends on the number of images"),
-    (lambda x: torch.cat([x, -x, x.sin()][:len(x) % 4], 1), "other operations for 3 images than"),
-])
-def test_what_the_page_cannot_compute_is_refused_by_name(function, message):
-    with pytest.raises(InputError, match=message):
-        record(Altered(function), random(4), "network")
