@@ -127,7 +127,7 @@ def test_a_person_generates_scrubs_draws_erases_and_looks_inside(visit, page):
     assert (drawn > 150).all(-1).sum() > 20
     tab.wait_for_selector('#results[aria-busy="false"]')
     before = pixels(tab, "#results")
-    tab.get_by_role("button", name="Eraser").click()
+    tab.get_by_role("button", name="Hide: the model fills it in").click()
     draw_line(tab, *np.linspace(0.5, 0.95, 8))
     tab.wait_for_selector('#results-caption:text("filled in 8 times")')
     tab.wait_for_selector('#results[aria-busy="false"]')
@@ -173,6 +173,17 @@ def test_everything_works_by_keyboard_and_at_320_pixels(visit, page):
     small = tab.evaluate("""() => [...document.querySelectorAll("button, select, input")]
         .filter(e => e.offsetParent && e.getBoundingClientRect().height < 24).map(e => e.id)""")
     assert small == []
+
+
+def test_a_finger_draws(visit, page):
+    tab = visit(page, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    tab.get_by_role("button", name="Clear").tap()
+    tab.locator("#canvas").scroll_into_view_if_needed()
+    box = tab.locator("#canvas").bounding_box()
+    tab.touchscreen.tap(box["x"] + 0.3 * box["width"], box["y"] + 0.7 * box["height"])
+    row, column = np.argwhere(pixels(tab, "#canvas").max(-1) > 100).mean(0)
+    assert abs(column - 6) < 1.5
+    assert abs(row - 14) < 1.5
 
 
 def test_reduced_motion_shows_the_finished_images_at_once(visit, page):

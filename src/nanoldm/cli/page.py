@@ -30,9 +30,8 @@ class Page:
         from nanoldm.page import write_page
         from nanoldm.pipeline.latent_diffusion import LatentDiffusion
         from nanoldm.utils.paths import check_target
-        from nanoldm.utils.text import shell
 
         check_target(self.out, ".html")
         write_page(LatentDiffusion.from_pretrained(self.model), self.out, facts(self.model))
-        print(f"wrote {self.out}, {self.out.stat().st_size / 1e6:.1f} MB: open it in a browser, "
-              f"for example with: python -m webbrowser {shell(self.out)}")
+        print(f"wrote {self.out}, {self.out.stat().st_size / 1e6:.1f} MB: open it in a browser: "
+              f"{self.out.resolve().as_uri()}")

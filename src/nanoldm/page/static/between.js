@@ -19,6 +19,7 @@ export class Between {
       get(`seed-${name}`).addEventListener("change", () => { this.taken[k] = null; this.end(k); });
       get(`take-${name}`).addEventListener("click", () => {
         this.taken[k] = drawing().slice();
+        get(`seed-${name}`).value = ""; // a seed that is typed takes its place again
         this.end(k);
       });
     });
@@ -32,7 +33,8 @@ export class Between {
 
   /** Find the noise of an end, and show its image. @param {number} k */
   async end(k) {
-    const channel = `end-${NAMES[k]}`, seed = whole(get(`seed-${NAMES[k]}`)), image = this.taken[k];
+    const channel = `end-${NAMES[k]}`, image = this.taken[k];
+    const seed = image ? 0 : whole(get(`seed-${NAMES[k]}`));
     const { inversion, path } = this.page;
     this.ends[k] = null;
     let x;
@@ -53,7 +55,7 @@ export class Between {
   }
 
   command() {
-    const seeds = NAMES.map((name) => whole(get(`seed-${name}`))), { model, path } = this.page;
+    const seeds = NAMES.map((name) => get(`seed-${name}`).value), { model, path } = this.page;
     showCommand("between", this.taken.some(Boolean) ? ""
       : `nanoldm interpolate ${model} --seeds ${seeds.join(",")} --rng portable ${path.options}`);
   }

@@ -88,14 +88,19 @@ export function showCurves(canvas, curves, marker) {
     context.strokeStyle = color;
     context.setLineDash(dash ? [5 * scale, 4 * scale] : []);
     context.beginPath();
-    values.forEach((value, t) => context.lineTo(across(t), height - 6 * scale
-      - (value / most) * (height - 12 * scale)));
+    values.forEach((value, t) => context.lineTo(across(t), height - 16 * scale
+      - (value / most) * (height - 32 * scale)));
     context.stroke();
     context.fillStyle = color;
-    if (name) context.fillText(name, across(count - 1) + 4 * scale, Math.max(12 * scale, height
-      - (values[count - 1] / most) * (height - 12 * scale)));
+    if (name) context.fillText(name, across(count - 1) + 4 * scale, height - 12 * scale
+      - (values[count - 1] / most) * (height - 32 * scale));
   }
   context.setLineDash([]);
+  context.fillStyle = style.color;
+  context.fillText(most.toPrecision(2), 2 * scale, 12 * scale);
+  context.fillText("t = 0", 2 * scale, height - 2 * scale);
+  const end = `t = ${count - 1}`;
+  context.fillText(end, across(count - 1) - context.measureText(end).width, height - 2 * scale);
   context.strokeStyle = style.color;
   context.lineWidth = scale;
   context.beginPath();

@@ -16,7 +16,8 @@ export class Draw {
     this.image = new Float32Array(channels * this.area); // multiples of 1/255, as in a PNG file
     this.unknown = new Uint8Array(this.area); // 1 where the model fills in
     this.cursor = [Math.floor(size / 2), Math.floor(size / 2)];
-    this.erasing = false;
+    this.tool = "pen"; // or rubber, or eraser: what it hides, the model fills in
+    this.shown = false; // whether the image is an example, which the first stroke replaces
     this.keyboard = false;
     this.seed = 0;
     this.examples = EXAMPLES;
@@ -38,10 +39,11 @@ export class Draw {
 
   controls() {
     const canvas = get("canvas");
-    for (const id of ["pen", "eraser"]) {
+    const tools = ["pen", "rubber", "eraser"];
+    for (const id of tools) {
       get(id).addEventListener("click", () => {
-        this.erasing = id === "eraser";
-        press([get("pen"), get("eraser")], get(id));
+        this.tool = id;
+        press(tools.map(get), get(id));
       });
     }
     get("clear").addEventListener("click", () => this.replace(new Float32Array(this.image.length)));
@@ -86,7 +88,9 @@ export class Draw {
 
   /** Draw or erase along a path from the last place. @param {[number, number][]} path */
   stroke(path) {
-    const radius = (this.erasing ? 2.2 : 1.1) * (this.page.image.size / 28);
+    const radius = (this.tool === "pen" ? 1.1 : 2.2) * (this.page.image.size / 28);
+    if (this.shown && this.tool === "pen") this.image.fill(0);
+    this.shown = false;
     for (const to of path) {
       const from = this.last || to, length = Math.hypot(to[0] - from[0], to[1] - from[1]);
       const count = Math.ceil(2 * length) + 1;
@@ -117,15 +121,16 @@ export class Draw {
   /** @param {number} at  a pixel @param {number} share  of it under the pen */
   cover(at, share) {
     if (!share) return;
-    if (this.erasing) {
+    if (this.tool === "eraser") {
       if (share > 0.5) this.unknown[at] = 1;
       return;
     }
-    const { channels } = this.page.image, color = this.color();
+    const { channels } = this.page.image, rubber = this.tool === "rubber";
+    const color = rubber ? [0, 0, 0] : this.color();
     this.unknown[at] = 0;
     for (let c = 0; c < channels; c++) {
       const k = c * this.area + at, old = this.image[k];
-      const value = channels === 1 ? Math.max(old, share) : old + share * (color[c] - old);
+      const value = channels === 1 && !rubber ? Math.max(old, share) : old + share * (color[c] - old);
       this.image[k] = Math.round(255 * value) / 255;
     }
   }
@@ -139,6 +144,7 @@ export class Draw {
   replace(image) {
     this.image = image;
     this.unknown.fill(0);
+    this.shown = false;
     this.drawings++;
     this.update();
   }
@@ -149,7 +155,9 @@ export class Draw {
     const ask = { seeds: [this.examples++], label: null, guidance: 1, rows }, before = this.drawings;
     let image;
     const done = await this.ask("example", "generate", ask, (part) => { image = part.x; });
-    if (done && before === this.drawings) this.replace(Float32Array.from(image, (value) => value / 255));
+    if (!done || before !== this.drawings) return;
+    this.replace(Float32Array.from(image, (value) => value / 255));
+    this.shown = true;
   }
 
   get start() {
@@ -163,7 +171,8 @@ export class Draw {
   /** Show the drawing at once, the rest when the worker has it. */
   update() {
     this.show();
-    get("noise-value").textContent = String(this.start.t);
+    get("noise-value").textContent = String(this.start.t) + (this.erased ? ", not used to fill in" : "");
+    get("noise").disabled = this.erased;
     get("save-mask").hidden = !this.erased;
     this.command();
     this.look();

@@ -53,7 +53,7 @@ export class Generate {
     });
     get("timeline").addEventListener("input", () => this.pause(Number(get("timeline").value)));
     get("play").addEventListener("click", () => (this.playing ? this.pause(this.at) : this.play()));
-    get("step").addEventListener("click", () => this.pause((this.at + 1) % this.frames.length));
+    get("step").addEventListener("click", () => this.pause(this.at >= this.steps ? 0 : this.at + 1));
     get("slow").addEventListener("click", () => {
       get("slow").setAttribute("aria-pressed", String(!this.slow));
       if (this.slow && !this.playing) this.play();
@@ -85,7 +85,9 @@ export class Generate {
   }
 
   showGuidance() {
-    get("guidance-value").textContent = this.guidance === 1 ? "off" : String(this.guidance);
+    get("guidance").disabled = this.label === -1;
+    get("guidance-value").textContent = this.label === -1 ? "off: no class"
+      : this.guidance === 1 ? "off" : String(this.guidance);
   }
 
   /** Generate anew with the chosen settings. */
@@ -99,25 +101,34 @@ export class Generate {
     /** @type {Frame[]} */
     const frames = [];
     const steps = table.rows.filter((/** @type {any[]} */ row) => row[1]).length;
+    get("steps-note").textContent = steps < Number(get("steps").value)
+      ? `${get("steps").value} steps visit ${steps} timesteps: some fall together.` : "";
+    // Paused images stay at their share of the time, so that settings can be compared.
+    const paused = !this.playing && this.frames.length > 1 && this.at < this.steps;
+    const share = paused ? this.at / this.steps : null;
     this.running = true;
     get("grid").setAttribute("aria-busy", "true");
     const done = await this.ask("generate", "generate", ask, (frame) => {
       frames.push(frame);
-      if (frames.length === 1) this.begin(frames, steps);
+      if (share !== null && frames.length === Math.round(share * steps) + 1) {
+        this.begin(frames, steps, frames.length - 1);
+      } else if (share === null && frames.length === 1) {
+        this.begin(frames, steps, 0);
+        if (!this.still) this.play(0);
+      }
     });
     if (!done) return;
     this.running = false;
     if (this.playing) return;
-    this.show(this.still ? steps : this.at);
+    this.show(this.still && share === null ? steps : this.at);
   }
 
-  /** @param {Frame[]} frames @param {number} steps */
-  begin(frames, steps) {
+  /** @param {Frame[]} frames @param {number} steps @param {number} at */
+  begin(frames, steps, at) {
     this.frames = frames;
     this.steps = steps;
     get("timeline").max = String(steps);
-    this.show(0);
-    if (!this.still) this.play(0);
+    this.show(at);
   }
 
   /** @param {number} at */
@@ -156,9 +167,11 @@ export class Generate {
     const estimate = get("show-x0").getAttribute("aria-pressed") === "true";
     const clean = known >= this.steps; // the last x; the estimate of x0 is a little older
     showImages(get("grid"), estimate && frame.x0 && !clean ? frame.x0 : frame.x, this.page.image, COLUMNS);
-    const what = known === 0 ? "noise" : clean ? "finished"
+    const what = known === 0 ? "x_T: noise" : clean ? "finished"
       : `step ${known} of ${this.steps}, from t = ${frame.t}`;
-    get("grid-caption").textContent = what;
+    const decoded = clean || (estimate && frame.x0) ? ""
+      : ". Decoded noise: the decoder knows images alone, so it shows strokes, not noise";
+    get("grid-caption").textContent = what + decoded;
     get("grid").setAttribute("aria-label", `${COUNT} generated images: ${what}`);
     get("grid").setAttribute("aria-busy", String(this.running || this.playing));
     get("timeline").setAttribute("aria-valuetext", what);

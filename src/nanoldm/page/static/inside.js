@@ -77,8 +77,9 @@ export class Inside {
     }
     const levels = this.page.levels;
     showCurves(get("schedule"), [
-      { values: levels.map((/** @type {number[]} */ [alpha]) => alpha), color: COLORS[0] },
-      { values: levels.map((/** @type {number[]} */ [, sigma]) => sigma), color: COLORS[1], dash: true },
+      { values: levels.map((/** @type {number[]} */ [alpha]) => alpha), color: COLORS[0], name: "α" },
+      { values: levels.map((/** @type {number[]} */ [, sigma]) => sigma), color: COLORS[1], dash: true,
+        name: "σ" },
     ], first.t);
     get("schedule-caption").textContent = `x_t = alpha x0 + sigma eps: alpha, and dashed sigma, over t. At t = ${
       first.t}: alpha ${levels[first.t][0].toFixed(3)}, sigma ${levels[first.t][1].toFixed(3)}`;
