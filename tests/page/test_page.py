@@ -133,6 +133,7 @@ def test_images_that_the_page_cannot_show_are_refused(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_a_long_schedule_does_not_make_a_long_page(tmp_path):
     """1,000 timesteps: no table of all of them, and 50 noise levels."""
     autoencoder = ConvAE(image_size=8, levels=2)

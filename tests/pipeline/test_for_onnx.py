@@ -25,6 +25,7 @@ def run(file, **inputs) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {k: v.numpy() for k, v in inputs.items()})[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_three_files_compute_what_the_model_computes(exported, batch):
     model = LatentDiffusion.from_pretrained(exported)
@@ -37,6 +38,7 @@ def test_the_three_files_compute_what_the_model_computes(exported, batch):
     assert (run(exported / "decoder.onnx", latents=x) - model.decode(x)).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_batch_is_a_named_axis_and_each_file_is_whole(exported):
     for file in exported.glob("*.onnx"):
         model = onnx.load(file, load_external_data=False)
