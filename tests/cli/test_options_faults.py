@@ -51,7 +51,7 @@ BAD = {"sample --n 1000001": "--n 1000001: choose a number from 1 to 1000000",
        "train mnist --network.width 1000000000": "--network.width is 1000000000: input should be "
        "less than or equal to 16384",
        "train mnist --diffusion.timesteps 1000000000": "less than or equal to 100000",
-       "train mnist --network.width 16384 --network.depth 1024 --dry-run": "not enough memory for "
+       "train mnist --network.width 16384 --network.depth 256 --dry-run": "not enough memory for "
        "mnist", "export mnist MODEL/inside": "lies in the model's own folder"}
 
 

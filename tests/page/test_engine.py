@@ -119,9 +119,11 @@ def listed(tensor) -> list:
 
 
 @torch.no_grad()
-def operation_vectors() -> list[dict]:
+def operation_vectors(names=None) -> list[dict]:
     found = []
     for name, (module, inputs) in operations().items():
+        if names and name not in names:
+            continue
         tape, cases = record(module, inputs, name), []
         for batch in (1, 2, 7):
             given = inputs(batch)
@@ -193,7 +195,7 @@ def trajectories(model: LatentDiffusion, image, steps: int) -> list[dict]:
 
 
 @torch.no_grad()
-def write_vectors(path: Path, models: list[dict]) -> None:
+def write_vectors(path: Path, models: list[dict], names=None) -> None:
     ones, pi = [0xFFFFFFFF] * 4, [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]
     keys = [[0, 0], ones[:2], [0xA4093822, 0x299F31D0]]
     words = [[counter, key, philox(np.array([counter]), key)[0].tolist()]
@@ -201,7 +203,7 @@ def write_vectors(path: Path, models: list[dict]) -> None:
     bits = np.array([0, 1, 0x03FF, 0x0400, 0x3C00, 0xBC01, 0x7BFF, 0x8001], np.uint16)
     a, b = torch.randn(2, 1, 40)
     content = {
-        "philox": words, "models": models, "operations": operation_vectors(),
+        "philox": words, "models": models, "operations": operation_vectors(names),
         "normals": [[seed, draw, portable_normals(seed, draw, 64).tolist()]
                     for seed in (0, 7, 2**40 + 3) for draw in (0, 5)],
         "labels": [[seed, [*range(12)], portable_choice(seed, 12)] for seed in range(20)],
@@ -220,6 +222,14 @@ def run_node(vectors: Path) -> None:
     assert "# pass 0" not in done.stdout
 
 
+@needs_node
+def test_the_generator_and_some_operations_are_those_of_python(tmp_path):
+    names = ("attention", "shapes", "odd transposed")
+    write_vectors(tmp_path / "vectors.json", [], names)
+    run_node(tmp_path / "vectors.json")
+
+
+@pytest.mark.slow
 @needs_node
 def test_the_page_computes_what_torch_computes(colourful, page, tmp_path):
     write_vectors(tmp_path / "vectors.json", [model_vectors(colourful, page, "colourful", 6)])
