@@ -51,8 +51,7 @@ def boxes_of(model: LatentDiffusion) -> list[list[int]]:
     found = []
     for lines in (marks[:, None, :, None].expand(-1, 1, -1, size),
                   marks[:, None, None, :].expand(-1, 1, size, -1)):
-        covered = torch.cat([model.autoencoder.tokens_covering(line[None].to(model.device))
-                             for line in lines])[..., 0].cpu()         # (size, tokens)
+        covered = model.autoencoder.tokens_covering(lines)[..., 0]    # (size, tokens)
         for token in range(tokens):
             marked = covered[:, token].nonzero()[:, 0].tolist()
             found.append([min(marked), max(marked) + 1])

@@ -60,10 +60,10 @@ def joined(names: tuple[str, ...]) -> str:
     """
     parts = ['"use strict";', "const modules = {};"]
     for name in names:
-        text, _ = re.subn(r'^import (\{.*?\}) from "\./(.*?)";', r'const \1 = modules["\2"];',
-                          read(name), flags=re.MULTILINE | re.DOTALL)
+        text = re.sub(r'^import (\{.*?\}) from "\./(.*?)";', r'const \1 = modules["\2"];',
+                      read(name), flags=re.MULTILINE | re.DOTALL)
         keyword = r"^export ((?:async )?(?:function\*?|class|const) (\w+))"
-        exports = [name for _, name in re.findall(keyword, text, re.MULTILINE)]
+        exports = [export for _, export in re.findall(keyword, text, re.MULTILINE)]
         text = re.sub(keyword, r"\1", text, flags=re.MULTILINE)
         result = f"return {{ {', '.join(exports)} }};"
         parts += [f'modules["{name}"] = (() => {{', text, result, "})();"]
@@ -91,4 +91,3 @@ def pack(weights: list[Tensor]) -> bytes:
         content = weight.to(torch.float16 if is_half(weight) else torch.float32).numpy().tobytes()
         parts.append(content + bytes(-len(content) % 4))
     return b"".join(parts)
-

@@ -153,10 +153,7 @@ def trimmed(factors: list[float]) -> list[float]:
 
 def levels_of(schedule: NoiseSchedule, prediction: str) -> list[list[float]]:
     """[alpha, sigma, p, q] of timesteps 0 ... T-1, with x0 = p x_t + q output."""
-    one, zero, found = torch.ones(1), torch.zeros(1), []
-    for t in range(schedule.timesteps):
-        alpha, sigma = schedule(torch.tensor([t]))
-        estimate: Any = PREDICTIONS[prediction].estimate
-        p, q = estimate(zero, one, alpha, sigma)[0], estimate(one, zero, alpha, sigma)[0]
-        found.append([float(value) for value in (alpha, sigma, p, q)])
-    return found
+    alpha, sigma = schedule(torch.arange(schedule.timesteps))
+    one, zero, estimate = torch.ones(1), torch.zeros(1), PREDICTIONS[prediction].estimate
+    p, q = estimate(zero, one, alpha, sigma)[0], estimate(one, zero, alpha, sigma)[0]
+    return torch.stack(torch.broadcast_tensors(alpha, sigma, p, q), 1).tolist()

@@ -110,14 +110,14 @@ class Recorder:
     def call(self, node: fx.Node, nodes: Sequence[fx.Node], values: list[Any]) -> None:
         """Add the operation of a call that makes a new array."""
         arrays = self.arrays
-        name = "getitem" if node.target is getitem else operation(node)
-        value = values[0][0] if isinstance(values[0], tuple | list) else values[0]
+        name = operation(node)
         self.tap_gates(name, node, values)
-        if name in IGNORED or node.target is getitem or address(value) in arrays.slots:
-            return
         results = [v[0] if isinstance(v, tuple | list) else v for v in values]
-        if value.dtype not in (torch.float32, torch.int64):
-            raise arrays.unknown(f"{name} with {value.dtype}")
+        # A part of a tuple, and a view: they lie in a slot already.
+        if node.target is getitem or name in IGNORED or address(results[0]) in arrays.slots:
+            return
+        if results[0].dtype not in (torch.float32, torch.int64):
+            raise arrays.unknown(f"{name} with {results[0].dtype}")
         if name == "cat":
             return self.join(nodes, results)
         kind, *arguments = lower(arrays, name, nodes)  # reads them before the slot is new

@@ -1,6 +1,6 @@
 // The interpreter of a tape (nanoldm/page/tape.py lists the operations and the form of operands).
 
-import { loop, operations } from "./operations.js";
+import { loop, operations, volume } from "./operations.js";
 
 /** @typedef {import("./kernels.js").Kernels} Kernels */
 /** @typedef {[number, number, number[], number[]]} Operand  slot, offset, shape, strides */
@@ -44,7 +44,7 @@ export class Network {
 
   /** @param {View} view @returns {Float32Array} */
   copy(view) {
-    const found = new Float32Array(view.shape.reduce((a, b) => a * b, 1));
+    const found = new Float32Array(volume(view.shape));
     let k = 0;
     const flat = loop(view.shape, [view]);
     flat.each(([at]) => {

@@ -3,6 +3,9 @@
 /** @typedef {import("./kernels.js").Kernels} Kernels */
 /** @typedef {import("./engine.js").View} View */
 
+/** The number of elements. @param {number[]} shape */
+export const volume = (shape) => shape.reduce((a, b) => a * b, 1);
+
 /** A loop over arrays of one shape; the axes that can be are merged into one.
  * each(f) calls f with the pointers of each innermost run of `count` elements, which have the
  * strides `inner`.
@@ -28,7 +31,7 @@ export function loop(shape, views) {
     }
   });
   const count = sizes.pop() ?? 1, inner = steps.pop() ?? views.map(() => 0);
-  const total = sizes.reduce((a, b) => a * b, 1);
+  const total = volume(sizes);
   /** @param {(at: number[]) => void} f */
   function each(f) {
     const at = views.map((view) => view.at), index = sizes.map(() => 0);
@@ -43,14 +46,14 @@ export function loop(shape, views) {
       }
     }
   }
-  return { count, inner, total, each };
+  return { count, inner, each };
 }
 
 const sigmoid = (/** @type {number} */ x) => 1 / (1 + Math.exp(-x));
 
 /** @type {Record<string, (x: number) => number>} */
 const UNARY = {
-  copy: (x) => x, sin: Math.sin, cos: Math.cos, exp: Math.exp, log: Math.log, neg: (x) => -x,
+  sin: Math.sin, cos: Math.cos, exp: Math.exp, log: Math.log, neg: (x) => -x,
   sigmoid, tanh: Math.tanh, relu: (x) => Math.max(x, 0), silu: (x) => x * sigmoid(x),
   sqrt: Math.sqrt, rsqrt: (x) => 1 / Math.sqrt(x), abs: Math.abs, reciprocal: (x) => 1 / x,
 };
@@ -117,7 +120,7 @@ export const operations = {
 
   /** @param {Kernels} kernels @param {View} out @param {View} a */
   softmax(kernels, out, a) {
-    const n = a.shape[a.shape.length - 1], rows = a.shape.reduce((x, y) => x * y, 1) / n;
+    const n = a.shape[a.shape.length - 1], rows = volume(a.shape) / n;
     return () => kernels.softmax(out.at, a.at, rows, n);
   },
 
@@ -125,7 +128,7 @@ export const operations = {
    * @param {Kernels} kernels @param {View} out @param {View} a @param {View | null} weight
    * @param {View | null} bias @param {number} eps */
   norm(kernels, out, a, weight, bias, eps) {
-    const n = a.shape[a.shape.length - 1], rows = a.shape.reduce((x, y) => x * y, 1) / n;
+    const n = a.shape[a.shape.length - 1], rows = volume(a.shape) / n;
     return () => {
       const f = kernels.floats;
       for (let row = 0, x = a.at, y = out.at; row < rows; row++, x += n, y += n) {
@@ -145,7 +148,7 @@ export const operations = {
   /** Rows of a matrix by their numbers.
    * @param {Kernels} kernels @param {View} out @param {View} matrix @param {View} numbers */
   rows(kernels, out, matrix, numbers) {
-    const width = matrix.shape[1], count = numbers.shape.reduce((x, y) => x * y, 1);
+    const width = matrix.shape[1], count = volume(numbers.shape);
     return () => {
       for (let k = 0; k < count; k++) {
         const from = matrix.at + kernels.floats[numbers.at + k] * width;
