@@ -102,6 +102,18 @@ def test_only_one_of_two_processes_prints_and_writes(pair):
         assert first.get("loss", 0) == pytest.approx(second.get("loss", 0), rel=1e-4)
 
 
+@pytest.mark.parametrize("code", [0, 3])
+def test_one_of_several_processes_skips_what_could_abort_it_at_its_end(code):
+    program = f"""
+import atexit, os, sys
+from nanoldm.__main__ import end_with
+atexit.register(os.abort)
+end_with(lambda: print("done") or sys.exit({code} or None))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "done\n")
+
+
 def begun(command: list, environment: dict, run: RunFolder, step: int) -> subprocess.Popen:
     """The command in the background, when its denoiser has logged `step`."""
     process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE,
