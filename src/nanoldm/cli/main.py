@@ -29,7 +29,8 @@ from nanoldm.utils.terminal import interruptible, open_streams, safe_output
 from nanoldm.utils.text import plain
 
 # Group -> command -> module; the class has the name of the command.
-GROUPS = {"create": {"train": "train", "sample": "sample", "denoise": "sample", "page": "page"},
+GROUPS = {"create": {"train": "train", "distill": "train", "sample": "sample", "denoise": "sample",
+                     "page": "page"},
           "edit": dict.fromkeys(("img2img", "inpaint", "interpolate", "invert", "vary"), "edit"),
           "measure": dict.fromkeys(("evaluate", "compare", "doctor", "curves", "features"),
                                    "measure"),

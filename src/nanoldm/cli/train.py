@@ -1,4 +1,4 @@
-"""The command that trains: every field of the recipe is an option."""
+"""Commands that train: train, whose options are all fields of a recipe, and distill."""
 
 import os
 import time
@@ -8,8 +8,18 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from nanoldm.cli.options import Flag, Folder, Machine, Name, Shared, parse_duration, parse_names
-from nanoldm.experiments.config import Recipe
+from nanoldm.cli.options import (
+    Flag,
+    Folder,
+    Machine,
+    ModelName,
+    Name,
+    Shared,
+    command,
+    parse_duration,
+    parse_names,
+)
+from nanoldm.experiments.config import PAIRS, STUDENT_STEPS, Recipe
 from nanoldm.experiments.recipes import RECIPES, load_recipe
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.launched import launched_processes
@@ -67,6 +77,47 @@ class Train(Shared, Machine):
         run.began = began
         trackers = parse_names(self.log) if self.log else ()
         forecast(run) if self.dry_run else run.train(trackers, self.only)
+
+
+@command
+class Distill(Shared, Machine):
+    """Train a student of a model, which generates an image in one or a few network passes.
+
+    Example: nanoldm distill mnist-page --passes 2 --out runs/two
+
+    The model, its teacher, generates images; the student learns to make the same image from the
+    same noise. The same command resumes a stopped run.
+    """
+
+    model: ModelName
+    # Network passes of the student per image, at most 8.
+    passes: Annotated[int, arg(metavar="N")] = 2
+    # Run folder (default: runs/RECIPE-N-pass).
+    out: Folder = None
+    # Images of the teacher that the student learns.
+    pairs: Annotated[int, arg(metavar="N")] = PAIRS
+    # Steps of the training.
+    steps: Annotated[int, arg(metavar="N")] = STUDENT_STEPS
+    # Guidance scale at which the teacher generates, for models with classes; 1 is off. The student
+    # generates so without a second pass.
+    guidance: Annotated[float, arg(metavar="SCALE")] = 1.0
+    # Seed of the training.
+    seed: Annotated[int, arg(metavar="N")] = 0
+    # Print the recipe, steps and expected time, and write nothing.
+    dry_run: Flag = False
+    # Compile the student (torch.compile), as in `nanoldm train`.
+    compile: Literal["auto", "on", "off"] = "auto"
+
+    def run(self) -> None:
+        from nanoldm.experiments.distill import student_recipe
+        from nanoldm.experiments.forecast import forecast
+        from nanoldm.experiments.run import Run
+
+        recipe = student_recipe(self.model, self.passes, pairs=self.pairs, steps=self.steps,
+                                guidance=self.guidance, seed=self.seed)
+        run = Run(self.out or Path("runs") / recipe.recipe, recipe, self.prepare(),
+                  compile=self.compile)
+        forecast(run) if self.dry_run else run.train()
 
 
 def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:

@@ -3,7 +3,7 @@
 from nanoldm.diffusion.denoiser import Clamped, Denoiser, Estimate
 from nanoldm.diffusion.denoising_error import LOG_SNRS, denoising_error
 from nanoldm.diffusion.guidance import Guided
-from nanoldm.diffusion.objective import DenoisingLoss
+from nanoldm.diffusion.objective import DenoisingLoss, DistillationLoss
 from nanoldm.diffusion.prediction import PREDICTIONS
 from nanoldm.diffusion.samplers import (
     ANCESTRAL,
@@ -19,6 +19,6 @@ from nanoldm.diffusion.schedule import NoiseSchedule, corrupt
 from nanoldm.diffusion.timesteps import SPACINGS, sampling_timesteps, trailing
 
 __all__ = ["ANCESTRAL", "LOG_SNRS", "PREDICTIONS", "SAMPLERS", "SPACINGS", "Clamped", "Denoiser",
-           "DenoisingLoss", "Estimate", "Guided", "NoiseSchedule", "adams_bashforth", "corrupt",
-           "ddim", "ddpm", "denoising_error", "dpm_solver_2m", "evaluations", "heun",
-           "sampling_timesteps", "trailing"]
+           "DenoisingLoss", "DistillationLoss", "Estimate", "Guided", "NoiseSchedule",
+           "adams_bashforth", "corrupt", "ddim", "ddpm", "denoising_error", "dpm_solver_2m",
+           "evaluations", "heun", "sampling_timesteps", "trailing"]

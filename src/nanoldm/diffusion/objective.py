@@ -1,9 +1,13 @@
-"""The training objective of the denoiser."""
+"""The training objectives: of a denoiser, and of a student that needs few passes."""
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nanoldm.diffusion.denoiser import Denoiser
 from nanoldm.diffusion.prediction import PREDICTIONS
+from nanoldm.diffusion.samplers.ddim import ddim
 from nanoldm.diffusion.schedule import corrupt, expand
 from nanoldm.utils.errors import InputError, check_choice
 
@@ -40,3 +44,26 @@ class DenoisingLoss(nn.Module):
             weight = ((alpha / sigma) ** 2).clamp(max=GAMMA)
             error = error * weight * prediction.gain(alpha, sigma) ** 2
         return error.mean()
+
+
+class DistillationLoss(nn.Module):
+    """MSE between where a student and its teacher end, from the same noise.
+
+        mean (ddim(student, x_T) - x0)^2
+
+    (Luhman and Luhman 2021, arXiv 2101.02388, eq. 5, for one pass; here the gradient goes through
+    all passes.) x_T: noise (B, tokens, channels); x0: the latents that the teacher's sampler made
+    of it; label: (B,) or None -> scalar.
+
+    timesteps: of the student's passes, descending.
+    """
+
+    def __init__(self, denoiser: Denoiser, timesteps: Sequence[int]):
+        super().__init__()
+        self.denoiser, self.timesteps = denoiser, timesteps
+
+    def forward(self, x_T: Tensor, x0: Tensor, label: Tensor | None = None) -> Tensor:
+        run = ddim(lambda x, t: self.denoiser(x, t, label), x_T, self.denoiser.schedule,
+                   self.timesteps, x_T.clone)
+        *_, (end, _) = run
+        return F.mse_loss(end, x0)

@@ -30,6 +30,17 @@ def image_batches(images: Tensor, batch_size: int, seed: int, start: int = 0,
             yield {"image": images[own].float() / 255}
 
 
+def pair_batches(pairs: dict[str, Tensor], batch_size: int, seed: int, start: int = 0,
+                 parts: Sequence[Part] = (WHOLE,)) -> Batches:
+    """Batches of `pairs`, {name: (N, ...)} for `DistillationLoss`, from step `start` on.
+
+    parts: of each batch, which are yielded one after the other.
+    """
+    for _, index in batch_indices(len(pairs["x0"]), batch_size, seed, start):
+        for part in parts:
+            yield {name: values[index[part.rows(len(index))]] for name, values in pairs.items()}
+
+
 def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, start: int = 0,
                    distribution: str = "uniform", labels: Tensor | None = None,
                    label_dropout: float = 0.0, parts: Sequence[Part] = (WHOLE,)) -> Batches:

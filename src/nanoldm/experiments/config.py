@@ -20,6 +20,7 @@ Width = Annotated[int, Field(gt=0, le=16_384)]  # of a layer
 Count = Annotated[int, Field(gt=0, le=1024)]  # of layers, heads, ...
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1e30)]
+MOST_PASSES, PAIRS, STUDENT_STEPS = 8, 20_000, 3000  # of a student: passes, images, training
 SAMPLERS = Literal["ddpm", "ddpm-posterior", "ddpm-repaint", "ddim", "heun", "dpm++2m", "ab2",
                    "ab3", "ab4"]
 
@@ -139,6 +140,23 @@ class SamplingFields(Config):
     spacing: Literal["trailing", "log-snr", "shifted"] = "trailing"
 
 
+class Distillation(Config):
+    """A student of another model."""
+
+    # The teacher: a bundled name, a run folder or an exported folder.
+    teacher: str
+    # SHA-256 of the teacher's network.
+    network_sha256: str
+    # Network passes of the student per image.
+    passes: Annotated[int, Field(gt=0, le=MOST_PASSES)]
+    # Images of the teacher that the student learns.
+    pairs: Annotated[int, Field(gt=0, le=MOST_IMAGES)]
+    # How the teacher makes them.
+    sampling: SamplingFields
+    # Guidance scale of the teacher.
+    guidance: Annotated[float, Field(ge=0, le=1000)] = 1.0
+
+
 class Recipe(Config):
     """An experiment: data, networks, diffusion, trainings."""
 
@@ -167,6 +185,13 @@ class Recipe(Config):
     training: Training
     # How the trained model samples.
     sampling: SamplingFields = SamplingFields()
+    # Of a student (`nanoldm distill`).
+    distillation: Suppress[Distillation | None] = None
+
+    @property
+    def passes(self) -> int:
+        """How often a training step calls the network."""
+        return self.distillation.passes if self.distillation else 1
 
     def with_absolute_paths(self) -> "Recipe":
         """The recipe with the absolute paths of images and of another run."""

@@ -9,13 +9,23 @@ import torch
 from pydantic import Field
 
 from nanoldm.data import ImageSet
-from nanoldm.diffusion import NoiseSchedule
 from nanoldm.experiments.config import Length, Recipe
 from nanoldm.experiments.stage import Stage
-from nanoldm.experiments.stages import give_latents
-from nanoldm.experiments.timing import Pace, fastest_pace, seconds_per_preview, seconds_to_encode
+from nanoldm.experiments.stages import (
+    as_pairs,
+    give_latents,
+    give_pairs,
+    sampling_settings,
+    teacher_settings,
+)
+from nanoldm.experiments.timing import (
+    Pace,
+    fastest_pace,
+    seconds_per_preview,
+    seconds_to_encode,
+    seconds_to_record,
+)
 from nanoldm.pipeline.own_images import ImageDigests
-from nanoldm.pipeline.settings import Sampling, default_settings
 from nanoldm.utils.config import Config
 from nanoldm.utils.distributed import from_main
 from nanoldm.utils.errors import InputError
@@ -54,19 +64,13 @@ def read_plan(file: Path) -> Plan:
         return Plan.model_validate(read_json(file))
 
 
-def sampling_settings(recipe: Recipe, schedule: NoiseSchedule) -> Sampling:
-    """How the model of a recipe samples."""
-    default = default_settings(schedule)
-    return default.changed(**recipe.sampling.model_dump())
-
-
 class Paces(NamedTuple):
     """Measured on this machine: how both stages take their steps, and the seconds of each part."""
 
     autoencoder: float  # a step
     denoiser: Pace
     preview: float
-    encoding: float  # of all training images
+    preparing: float  # the latents of all training images
 
 
 def measure_paces(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: str) -> Paces:
@@ -76,17 +80,25 @@ def measure_paces(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: 
     """
     probe = (recipe.budget or 0) * 0.015 + PROBE
     first, second = stages
-    made_up = torch.randn(len(train_set), *first_shape(first))
-    labels = torch.zeros(len(train_set), dtype=torch.long)
-    give_latents(second, recipe, made_up.to(second.device), labels)
+    distillation, schedule = recipe.distillation, second.loss_module.denoiser.schedule
+    count = distillation.pairs if distillation else len(train_set)
+    made_up = torch.randn(count, *first_shape(first)).to(second.device)
+    labels = torch.zeros(count, dtype=torch.long)
+    if distillation:
+        pairs = as_pairs(second, made_up, made_up, labels)
+        give_pairs(second, pairs)
+        nfe = teacher_settings(recipe, schedule).nfe(schedule)
+        preparing = seconds_to_record(second, pairs, nfe)
+    else:
+        give_latents(second, recipe, made_up, labels)
+        preparing = seconds_to_encode(first, train_set.images)
     step = 0.0 if recipe.autoencoder_from else first.seconds_per_step(probe)
     steps = second.length(len(train_set))
     share = (1 - AUTOENCODER_SHARE) * (recipe.budget or 0)
     pace = fastest_pace(second, recipe.precision, compile, probe,
                         lambda seconds: share or steps * seconds)
-    settings = sampling_settings(recipe, second.loss_module.denoiser.schedule)
-    preview = seconds_per_preview(second, settings, made_up.to(second.device))
-    return Paces(step, pace, preview, seconds_to_encode(first, train_set.images))
+    preview = seconds_per_preview(second, sampling_settings(recipe, schedule), made_up)
+    return Paces(step, pace, preview, preparing)
 
 
 def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: ImageSet,
@@ -104,14 +116,14 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
 def plan_of(recipe: Recipe, paces: Paces, steps: list[int], sets: tuple[ImageSet, ImageSet],
             began: float) -> tuple[Plan, float]:
     """Like `make_plan`, from measured paces. steps: of both stages, without a budget."""
-    step_1, (precision, compiled, step_2), preview, encoding = paces
+    step_1, (precision, compiled, step_2), preview, preparing = paces
     steps_1, steps_2 = steps
     if recipe.autoencoder_from:
         steps_1 = 0
     if recipe.budget is None:
         previews = previews_within(steps_2 * step_2, preview)
     else:
-        left = recipe.budget - (time.monotonic() - began) - encoding
+        left = recipe.budget - (time.monotonic() - began) - preparing
         if not recipe.autoencoder_from:
             most = int(AUTOENCODER_SHARE * left / step_1)
             steps_1 = min(max(steps_1, least_steps(recipe)["autoencoder_training"]), most)
@@ -126,7 +138,7 @@ def plan_of(recipe: Recipe, paces: Paces, steps: list[int], sets: tuple[ImageSet
     plan = Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2,
                 preview_every=-(-steps_2 // previews), precision=precision, compiled=compiled,
                 images=ImageDigests.of(*sets, recipe.diffusion.uses_labels))
-    return plan, encoding + steps_1 * step_1 + steps_2 * step_2 + previews * preview
+    return plan, preparing + steps_1 * step_1 + steps_2 * step_2 + previews * preview
 
 
 def first_shape(stage: Stage) -> tuple[int, int]:

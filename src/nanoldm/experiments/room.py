@@ -61,4 +61,5 @@ def memory(recipe: Recipe, train_set: ImageSet, accumulate: int = 1) -> float:
     attention = 3 * batch * network.heads * patches**2 * network.depth
     latents = 3 * len(train_set) * autoencoder.tokens * autoencoder.latent_channels
     # 4 bytes per number; a parameter has a gradient, moments, EMA and a copy while it is timed.
-    return 4 * (10 * parameters + max(2 * maps, tokens + attention) + latents)
+    activations = recipe.passes * (tokens + attention)
+    return 4 * (10 * parameters + max(2 * maps, activations) + latents)

@@ -27,7 +27,8 @@ from nanoldm.experiments.run_checks import (
 )
 from nanoldm.experiments.run_stage import run_stage
 from nanoldm.experiments.stage import Stage, parts_of_batch
-from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, label_count
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, label_count, student_stage
+from nanoldm.experiments.student import load_teacher, train_student
 from nanoldm.experiments.timing import COMPILE
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import INDEX, RunFolder
@@ -130,7 +131,11 @@ class Run:
             if only == "autoencoder":
                 from_main(lambda: self.save_autoencoder(stages.autoencoder))
                 return
-            train_denoiser(self.folder, self.recipe, self.data, stages, plan, self.trackers)
+            if self.recipe.distillation:
+                train_student(self.folder, self.recipe, self.teacher, stages.denoiser, plan,
+                              self.trackers)
+            else:
+                train_denoiser(self.folder, self.recipe, self.data, stages, plan, self.trackers)
             from_main(lambda: self.finish(plan))
 
     def save_autoencoder(self, stage: Stage) -> None:
@@ -177,8 +182,12 @@ class Run:
         recipe = self.recipe
         check_room(recipe, self.train_set, self.device, self.accumulate)
         first = autoencoder_stage(recipe, self.train_set.images, self.device)
-        labels = label_count(recipe, self.train_set)
-        second = denoiser_stage(recipe, first.loss_module.autoencoder, labels)
+        if recipe.distillation:
+            self.teacher = load_teacher(recipe, self.device)
+            second = student_stage(recipe, self.teacher.denoiser)
+        else:
+            labels = label_count(recipe, self.train_set)
+            second = denoiser_stage(recipe, first.loss_module.autoencoder, labels)
         stages = Stages(first, second)
         for stage, name in zip(stages, ("autoencoder_training", "training"), strict=True):
             if stage is second or not recipe.autoencoder_from:

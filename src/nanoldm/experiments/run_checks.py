@@ -34,8 +34,8 @@ def check_run(folder: RunFolder, recipe: Recipe) -> None:
         raise InputError(f"{folder.recipe} is not a recipe of this version: choose another folder "
                          "with --out") from None
     old, new = (flat(r.model_dump()) for r in (there, in_place_of(there, recipe)))
-    if changed := [f"{key} {old[key]!r} there, {new[key]!r} here" for key in old
-                   if old[key] != new[key]]:
+    if changed := [f"{key} {old.get(key)!r} there, {new.get(key)!r} here" for key in old | new
+                   if old.get(key) != new.get(key)]:
         raise InputError(
             f"{folder.path} has a run of another recipe ({'; '.join(changed)}): repeat the options "
             "it was started with, or choose another folder with --out")

@@ -1,19 +1,21 @@
 """The two trainings of a run: the autoencoder, then the denoiser on its latents."""
 
 import json
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from nanoldm.data import ImageSet
 from nanoldm.data.clusters import cluster_count
-from nanoldm.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
-from nanoldm.experiments.batches import image_batches, latent_batches
+from nanoldm.diffusion import Denoiser, DenoisingLoss, DistillationLoss, NoiseSchedule
+from nanoldm.experiments.batches import image_batches, latent_batches, pair_batches
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.stage import Stage
 from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss, find_network
 from nanoldm.pipeline.folders import find_autoencoder
 from nanoldm.pipeline.saving import load_autoencoder
+from nanoldm.pipeline.settings import Sampling, default_settings
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import check_images
 from nanoldm.utils.seeding import Stream, generator, seeded
@@ -101,6 +103,41 @@ def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int) -> Stage:
     loss = loss.to(autoencoder.latent_mean.device)
     matrices = getattr(network, "matrices", list)()
     return Stage("denoiser", loss, recipe.training, seed, matrices)
+
+
+def student_stage(recipe: Recipe, teacher: Denoiser) -> Stage:
+    """The training of a student, which begins as its teacher; `give_pairs` adds its batches."""
+    student = deepcopy(teacher).requires_grad_(True)
+    settings = sampling_settings(recipe, student.schedule).resolved(student.schedule)
+    seed = generator(recipe.seed, Stream.DENOISER).initial_seed()
+    matrices = getattr(student.network, "matrices", list)()
+    return Stage("denoiser", DistillationLoss(student, settings.timesteps), recipe.training, seed,
+                 matrices)
+
+
+def as_pairs(stage: Stage, x_T: Tensor, x0: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    """The training set of `student_stage`, with labels if its network has some."""
+    conditional = {"label": labels} if stage.loss_module.denoiser.labels else {}
+    return {"x_T": x_T, "x0": x0} | {name: value.to(x0.device)
+                                     for name, value in conditional.items()}
+
+
+def give_pairs(stage: Stage, pairs: dict[str, Tensor]) -> None:
+    """Let a stage of `student_stage` train on pairs of noise and images of its teacher."""
+    stage.batches = lambda start: pair_batches(pairs, stage.training.batch_size, stage.seed, start,
+                                               stage.parts)
+
+
+def sampling_settings(recipe: Recipe, schedule: NoiseSchedule) -> Sampling:
+    """How the model of a recipe samples."""
+    return default_settings(schedule).changed(**recipe.sampling.model_dump())
+
+
+def teacher_settings(recipe: Recipe, schedule: NoiseSchedule) -> Sampling:
+    """How the teacher of a student makes its images."""
+    distillation = recipe.distillation
+    return default_settings(schedule).changed(guidance=distillation.guidance,
+                                              **distillation.sampling.model_dump())
 
 
 def give_latents(stage: Stage, recipe: Recipe, latents: Tensor, labels: Tensor) -> None:

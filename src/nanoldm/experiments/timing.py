@@ -18,6 +18,7 @@ from nanoldm.utils.distributed import agreed
 from nanoldm.utils.text import one_line
 
 COMPILE = ("auto", "on", "off")
+PORTION = 500  # images that a teacher makes at a time
 COMPILE_FROM = 240.0  # seconds of training of the denoiser; compiling takes about 30
 
 
@@ -77,6 +78,16 @@ def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> fl
 
     nfe = settings.nfe(denoiser.schedule)
     return 2 * (nfe * forward(16) + 8 * forward(250) + 2 * len(LOG_SNRS) * forward(LATENTS))
+
+
+@torch.inference_mode()
+def seconds_to_record(stage: Stage, pairs: dict[str, Tensor], nfe: int) -> float:
+    """`pairs` of a teacher that needs so many network evaluations for an image."""
+    denoiser, x = stage.loss_module.denoiser.eval(), pairs["x0"][:PORTION].to(stage.device)
+    t, began = torch.zeros(1, dtype=torch.long, device=x.device), time.perf_counter()
+    for _ in range(3):
+        denoiser(x, t).x0.sum().item()  # waits for a GPU
+    return (time.perf_counter() - began) / 3 * nfe * len(pairs["x0"]) / len(x)
 
 
 def seconds_to_encode(stage: Stage, images: Tensor) -> float:

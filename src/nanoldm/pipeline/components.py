@@ -32,13 +32,15 @@ class Components:
     settings: how the model generates by default.
     class_names: {number: name} of the classes; labels may be given by name.
     pseudo_labels: whether the labels of the network are clusters, which users cannot choose.
+    student: whether the network knows only the timesteps of `settings` (`nanoldm distill`).
     """
 
     def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, *,
                  settings: Sampling | None = None, class_names: Mapping[int, str] | None = None,
-                 pseudo_labels: bool = False):
+                 pseudo_labels: bool = False, student: bool = False):
         self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
-        self.clip_sample_range, self.pseudo_labels = clip_sample_range, pseudo_labels
+        self.clip_sample_range = clip_sample_range
+        self.pseudo_labels, self.student = pseudo_labels, student
         self.settings = settings or default_settings(denoiser.schedule)
         self.class_names = dict(class_names or {})
         self.batch_size: int | None = None  # images at a time; None: by the device
@@ -70,10 +72,9 @@ class Components:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and sampling settings to `folder`."""
-        names = (self.class_names, self.pseudo_labels)
         save_settings(Path(folder), self.settings)
-        save_model(Path(folder),
-                   Saved(self.autoencoder, self.denoiser, self.clip_sample_range, *names))
+        save_model(Path(folder), Saved(self.autoencoder, self.denoiser, self.clip_sample_range,
+                                       self.class_names, self.pseudo_labels, self.student))
 
     @property
     def device(self) -> torch.device:

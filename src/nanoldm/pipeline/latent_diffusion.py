@@ -14,7 +14,7 @@ from nanoldm.diffusion.samplers.transition import Trajectory
 from nanoldm.pipeline.components import Components, Seeds
 from nanoldm.pipeline.labels import Labels, label_tensor, random_labels
 from nanoldm.pipeline.precision import keep_casts
-from nanoldm.pipeline.settings import Sampling, capped
+from nanoldm.pipeline.settings import Sampling, capped, student_settings
 from nanoldm.pipeline.threads import Stopped, even_batches, map_batches
 from nanoldm.utils.distributed import gather_rows
 from nanoldm.utils.errors import InputError, check_choice
@@ -107,12 +107,15 @@ class LatentDiffusion(Components):
                **changes: Any) -> Sampling:
         """The settings (default: the model's own) with `changes`, and their timesteps.
 
-        start: the first timestep (default: the noisiest). Raises InputError.
+        start: the first timestep (default: the noisiest).
+        Raises InputError, also for timesteps that a student does not know.
         """
         schedule, own = self.denoiser.schedule, settings or self.settings
         if start is not None and not 0 <= start < schedule.timesteps:
             last = schedule.timesteps - 1
             raise InputError(f"timestep {start} does not exist: choose 0 to {last}")
+        if self.student:
+            return student_settings(self.settings.resolved(schedule), own, changes, start)
         if start is not None and changes.get("steps") is None:
             own = capped(own, start)
         return own.changed(**changes).resolved(schedule, start)

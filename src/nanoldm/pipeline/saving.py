@@ -54,6 +54,7 @@ class Saved:
     clip_sample_range: float
     class_names: Mapping[int, str] = field(default_factory=dict)
     pseudo_labels: bool = False
+    student: bool = False
 
 
 def save_component(folder: Path, name: str, module: nn.Module, **origin: str) -> None:
@@ -196,7 +197,7 @@ def save_model(folder: Path, model: Saved) -> None:
              "autoencoder": ["nanoldm", "ConvAE"],
              "network": ["nanoldm", kind],
              "scheduler": scheduler_class(denoiser.schedule, denoiser.prediction),
-             "pseudo_labels": model.pseudo_labels}
+             "pseudo_labels": model.pseudo_labels, "student": model.student}
     write_json(folder / INDEX, index | ({"id2label": names} if names else {}))
 
 
@@ -223,8 +224,9 @@ def load_model(folder: Path) -> Saved:
     if not (autoencoder.latent_std > 0).all():
         raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: {AGAIN}")
     denoiser, names = Denoiser(network, schedule, prediction), read_class_names(folder)
-    pseudo_labels = bool(read_json(folder / INDEX).get("pseudo_labels"))
+    pseudo_labels, student = (bool(read_json(folder / INDEX).get(name))
+                              for name in ("pseudo_labels", "student"))
     if max(names, default=-1) >= (0 if pseudo_labels else denoiser.labels):
         raise InputError(f"{folder / INDEX} names class {max(names)}, the network has "
                          f"{denoiser.labels}: {AGAIN}")
-    return Saved(autoencoder, denoiser, clip_sample_range, names, pseudo_labels)
+    return Saved(autoencoder, denoiser, clip_sample_range, names, pseudo_labels, student)

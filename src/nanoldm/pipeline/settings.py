@@ -12,6 +12,7 @@ from nanoldm.diffusion.samplers.ddpm import check_signal
 from nanoldm.diffusion.timesteps import sampling_timesteps
 from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.files import read_json, refusing, write_json
+from nanoldm.utils.text import listing
 
 FILE = "sampling.json"
 MOST_GUIDANCE = 1000
@@ -130,6 +131,25 @@ class Sampling:
         if callable(self.sampler):
             return self.sampler
         return partial(ddim, eta=self.eta) if self.sampler == "ddim" else SAMPLERS[self.sampler]
+
+
+def student_settings(own: Sampling, settings: Sampling, changes: dict[str, Any],
+                     start: int | None) -> Sampling:
+    """`settings` of a student with `changes`: clamp and guidance are free, the passes are not.
+
+    own: the student's resolved settings. start: the first timestep (default: the noisiest).
+    Raises InputError for another sampler and timesteps that the student does not know.
+    """
+    chosen = settings.changed(**changes)
+    first = own.timesteps[0] if start is None else start
+    known = tuple(t for t in own.timesteps if t <= first)
+    same = [getattr(chosen, name) == getattr(own, name) for name in ("sampler", "spacing", "eta")]
+    if not (all(same) and chosen.steps == own.steps and first in known
+            and chosen.timesteps in (None, own.timesteps, known)):
+        times = listing([*map(str, own.timesteps)])
+        raise InputError(f"this model is a student: it knows {own.name} at the timesteps {times}: "
+                         "leave out other settings, or use its teacher")
+    return replace(chosen, timesteps=known)
 
 
 def default_settings(schedule: NoiseSchedule) -> Sampling:

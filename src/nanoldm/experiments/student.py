@@ -1,0 +1,123 @@
+"""The second stage of a student's run: its teacher makes images, and the student learns them."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.denoiser import save_again
+from nanoldm.experiments.log import Values
+from nanoldm.experiments.plan import Plan
+from nanoldm.experiments.previews import SEEDS
+from nanoldm.experiments.run_checks import copy_records
+from nanoldm.experiments.run_stage import Preview, mean_loss, run_stage
+from nanoldm.experiments.stage import Stage
+from nanoldm.experiments.stages import as_pairs, give_pairs, sampling_settings, teacher_settings
+from nanoldm.experiments.timing import PORTION
+from nanoldm.experiments.trackers import Trackers
+from nanoldm.pipeline.folders import RunFolder
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.distributed import from_main, gather_rows
+from nanoldm.utils.errors import InputError
+from nanoldm.utils.files import load_tensors, save_tensors, weights_digest
+from nanoldm.utils.images import captioned, grid, save
+
+FIRST_SEED = 10**9  # of the teacher's images: those that people look at begin at 0
+HELD_OUT = 1000  # of them, for the test loss
+
+
+def load_teacher(recipe: Recipe, device: torch.device | str) -> LatentDiffusion:
+    """The teacher of a student. Raises InputError if it has changed."""
+    teacher = LatentDiffusion.from_pretrained(recipe.distillation.teacher, device)
+    if weights_digest(teacher.denoiser.network) != recipe.distillation.network_sha256:
+        raise InputError(f"{recipe.distillation.teacher} has other weights than when this run "
+                         "started: choose another folder with --out")
+    return teacher
+
+
+def train_student(folder: RunFolder, recipe: Recipe, teacher: LatentDiffusion, stage: Stage,
+                  plan: Plan, trackers: Trackers) -> None:
+    """Record the images of the teacher, then train the student on them."""
+    pairs = load_or_record(folder.checkpoint("pairs"), recipe, teacher)
+    pairs = as_pairs(stage, **pairs)
+    give_pairs(stage, {name: values[:-HELD_OUT] for name, values in pairs.items()})
+    student = student_of(recipe, teacher, stage)
+    held_out = {name: values[-HELD_OUT:] for name, values in pairs.items()}
+    preview = student_preview(folder, stage, teacher, student, held_out)
+    steps = (plan.denoiser_steps, plan.preview_every)
+    if not run_stage(folder, stage, steps, preview, trackers,
+                     teacher=recipe.distillation.network_sha256):
+        from_main(lambda: save_again(folder, student))
+
+
+def student_of(recipe: Recipe, teacher: LatentDiffusion, stage: Stage) -> LatentDiffusion:
+    """The model that the run trains."""
+    denoiser = stage.averaged.denoiser
+    return LatentDiffusion(teacher.autoencoder, denoiser, teacher.clip_sample_range,
+                           settings=sampling_settings(recipe, denoiser.schedule),
+                           class_names=teacher.class_names, pseudo_labels=teacher.pseudo_labels,
+                           student=True)
+
+
+def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion) -> dict[str, Tensor]:
+    """`record`, kept in a file: a resumed run generates nothing. A damaged file is replaced."""
+    origin = {"teacher": recipe.distillation.network_sha256}
+
+    def kept() -> dict[str, Tensor] | None:
+        with suppress(InputError):
+            tensors, metadata = load_tensors(file)
+            return tensors if origin.items() <= metadata.items() else None
+        return None
+
+    if pairs := from_main(kept):
+        return {name: values.to(teacher.device) for name, values in pairs.items()}
+    seeds = range(FIRST_SEED, FIRST_SEED + recipe.distillation.pairs + HELD_OUT)
+    labels = teacher.draw_labels(seeds)
+    if teacher.classes:  # some without a label, as the teacher has learnt
+        labels[:: round(1 / recipe.diffusion.label_dropout)] = -1
+    x0 = gather_rows(lambda rows: record(recipe, teacher, seeds[rows],
+                                         None if labels is None else labels[rows]), len(seeds))
+    pairs = {"x_T": teacher.noise(seeds), "x0": x0,
+             "labels": torch.full((len(seeds),), -1) if labels is None else labels}
+    from_main(lambda: save_tensors(file, pairs, **origin))
+    return pairs
+
+
+@torch.no_grad()
+def record(recipe: Recipe, teacher: LatentDiffusion, seeds: range,
+           labels: Tensor | None) -> Tensor:
+    """The latents that the teacher makes of the noise of `seeds` (N, tokens, channels)."""
+    settings = teacher.choose(teacher_settings(recipe, teacher.denoiser.schedule))
+    found = []
+    with tqdm(desc="images of the teacher", total=len(seeds), unit="image", delay=1) as bar:
+        for k in range(0, len(seeds), PORTION):
+            own = slice(k, k + PORTION)
+            given = None if labels is None else labels[own]
+            *_, (x, _) = teacher.sample(list(seeds[own]), given, settings)
+            found.append(x)
+            bar.update(len(x))
+    return torch.cat(found)
+
+
+def student_preview(folder: RunFolder, stage: Stage, teacher: LatentDiffusion,
+                    student: LatentDiffusion, held_out: dict[str, Tensor]) -> Preview:
+    """Writes samples/step-NNNNNN.png, the same seeds of teacher and student, and the model."""
+    theirs = grid(teacher.generate(SEEDS))
+
+    def preview(step: int) -> tuple[Image.Image, Values]:
+        stage.loss_module.eval()
+        sheet = captioned([("teacher", theirs),
+                           (f"student, step {step}", grid(student.generate(SEEDS)))], across=True)
+        save(sheet, folder.samples / f"step-{step:06d}.png")
+        copy_records(folder)  # before model_index.json, which marks a complete model
+        student.save_pretrained(folder.model)
+        values = {"test_loss": mean_loss(stage.loss_module, held_out),
+                  "test_loss_ema": mean_loss(stage.averaged, held_out)}
+        stage.loss_module.train()
+        return sheet, values
+
+    return preview
