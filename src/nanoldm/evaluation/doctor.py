@@ -137,7 +137,10 @@ def check_latents(model: LatentDiffusion, test: Tensor) -> Checked:
 
 def check_denoising(model: LatentDiffusion, images: Tensor, network: metrics.FeatureNet,
                     labels: Tensor | int) -> Checked:
-    """From ever noisier images, and from noise, by all steps of the default sampler."""
+    """From ever noisier images, and from noise, by all steps of the default sampler.
+
+    Of a student only from noise, by its own steps.
+    """
     real, count = metrics.extract(network, images)[0], len(images)
     k = min(metrics.NEIGHBOURS, count - 1)
     radius = metrics.radii(real, k)
@@ -150,8 +153,9 @@ def check_denoising(model: LatentDiffusion, images: Tensor, network: metrics.Fea
         return Check(name, "coverage", value, "at least", threshold), sheet
 
     schedule = model.denoiser.schedule
-    options = {"settings": default_settings(schedule), "progress": True}
-    for percent, threshold in DENOISING.items():
+    settings = None if model.student else default_settings(schedule)
+    options = {"settings": settings, "progress": True}
+    for percent, threshold in ({} if model.student else DENOISING).items():
         t = min(percent * schedule.timesteps // 100, schedule.timesteps - 1)
         _, made = model.denoise_from(images, t, count, labels, **options)
         yield coverage(f"denoise from t = {t}", made, threshold)

@@ -131,13 +131,19 @@ def measure_model(judge: Judge, model: LatentDiffusion, records: list[dict[str, 
     column = judge.summarise(judge.observe(to_bytes(copies), "reconstructions"))
     errors = {"mean_squared_error": F.mse_loss(copies, images).item(),
               "cross_entropy": F.binary_cross_entropy(copies, images).item()}
-    latents = model.encode(images[:LATENTS])
-    found = {"log_snr": list(LOG_SNRS),
-             "EMA weights": model_denoising_error(model, latents, labels)}
+    found = {"reconstruction": errors}
+    if not model.student:  # which knows few noise levels
+        latents = model.encode(images[:LATENTS])
+        own = model_denoising_error(model, latents, labels)
+        found["denoising_error"] = {"log_snr": list(LOG_SNRS), "EMA weights": own} | raw(records)
+    return (len(images), column), found
+
+
+def raw(records: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """The denoising error of the weights without EMA, if the log has it."""
     logged = [record["denoising_error"] for record in records if "denoising_error" in record]
-    if logged and isinstance(logged[-1], list) and len(logged[-1]) == len(LOG_SNRS):
-        found["raw weights"] = logged[-1]
-    return (len(images), column), {"reconstruction": errors, "denoising_error": found}
+    known = logged and isinstance(logged[-1], list) and len(logged[-1]) == len(LOG_SNRS)
+    return {"raw weights": logged[-1]} if known else {}
 
 
 def histograms(**observed: Observed) -> dict[str, Any]:

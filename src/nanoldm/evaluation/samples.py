@@ -149,10 +149,16 @@ def seconds(sets: Sequence[SampleSet]) -> float:
     batch = max((each.missing for each in sets), key=len)[: model.images_at_a_time]
     if not batch:
         return 0.0
-    times = []
-    for steps in (1, 1, min(6, model.denoiser.schedule.timesteps)):  # the first one warms up
+
+    def timed(settings: Sampling | None) -> float:
         began = time.perf_counter()
-        model.generate(batch, settings=Sampling("ddim", steps))
-        times.append(time.perf_counter() - began)
-    step = (times[2] - times[1]) / max(1, steps - 1)
+        model.generate(batch, settings=settings)
+        return time.perf_counter() - began
+
+    if model.student:
+        timed(None)  # warms up
+        return timed(None) * sum(len(each.missing) for each in sets) / len(batch)
+    counts = (1, 1, min(6, model.denoiser.schedule.timesteps))  # the first one warms up
+    times = [timed(Sampling("ddim", steps)) for steps in counts]
+    step = (times[2] - times[1]) / max(1, counts[2] - 1)
     return sum((times[1] + step * (each.nfe - 1)) * len(each.missing) / len(batch) for each in sets)

@@ -31,7 +31,7 @@ def facts(model: str | Path) -> dict[str, str]:
              f"{denoiser.prediction}-prediction, x0 clamped to +-{loaded.clip_sample_range:.2f}",
              "labels": label_text(loaded),
              "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
-             f"{own.spacing} spacing",
+             f"{own.spacing} spacing" + ", no others (a student)" * loaded.student,
              "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)"}
     if (folder / EVALUATION).is_file():
         with refusing(folder / EVALUATION):

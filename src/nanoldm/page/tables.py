@@ -61,9 +61,11 @@ def samplers_of(model: LatentDiffusion, own: Sampling) -> dict[str, dict[int, An
 
 
 def starts_of(model: LatentDiffusion, own: Sampling) -> list[dict[str, Any]]:
-    """The noise levels of the slider: t, and the rows from there."""
+    """The noise levels of the slider, those that a student knows: t, and the rows from there."""
     last, found = model.denoiser.schedule.timesteps - 1, []
     levels = sorted({round(last * k / (STARTS - 1)) for k in range(STARTS)})
+    if model.student:
+        levels = sorted(model.choose(own).timesteps)
     for t in tqdm(levels, desc="noise levels", unit="table", delay=1):
         settings = replace(own, steps=min(own.steps, t + 1))
         rows = rows_of(model.choose(settings, start=t), model.denoiser.schedule)
@@ -72,11 +74,20 @@ def starts_of(model: LatentDiffusion, own: Sampling) -> list[dict[str, Any]]:
 
 
 def tables_of(model: LatentDiffusion) -> dict[str, Any]:
-    """All tables: for new images, noised images, inpainting, the path between two, inversion."""
+    """All tables: for new images, noised images, inpainting, the path between two, inversion.
+
+    A student has one table for all, and no inversion.
+    """
     own, schedule = own_settings(model), model.denoiser.schedule
+    begin = {"sampler": own.name, "steps": own.steps}
+    if model.student:
+        only = table(model, own)
+        return {"own": begin, "samplers": {own.name: {own.steps: only}},
+                "starts": starts_of(model, own), "inpainting": only, "path": only,
+                "inversion": None}
     path = replace(inversion_settings(), steps=min(PATH_STEPS, schedule.timesteps))
     visited = model.choose(path).timesteps
-    return {"own": {"sampler": own.name, "steps": own.steps},
+    return {"own": begin,
             "samplers": samplers_of(model, own), "starts": starts_of(model, own),
             "inpainting": table(model, inpainting_settings(schedule)),
             "path": table(model, path),

@@ -17,6 +17,7 @@ export class Between {
     this.show = newest(() => this.middle());
     NAMES.forEach((name, k) => {
       get(`seed-${name}`).addEventListener("change", () => { this.taken[k] = null; this.end(k); });
+      get(`take-${name}`).hidden = !page.inversion;
       get(`take-${name}`).addEventListener("click", () => {
         this.taken[k] = drawing().slice();
         get(`seed-${name}`).value = ""; // a seed that is typed takes its place again
@@ -38,7 +39,7 @@ export class Between {
     const { inversion, path } = this.page;
     this.ends[k] = null;
     let x;
-    if (!await this.ask(channel, "noiseOf", { seed, image, rows: inversion.rows },
+    if (!await this.ask(channel, "noiseOf", { seed, image, rows: inversion?.rows },
       (part) => { x = part.x; })) return;
     this.ends[k] = x;
     if (await this.ask(channel, "between", { ends: [x, x], share: 0, rows: path.rows },
