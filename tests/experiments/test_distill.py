@@ -14,8 +14,10 @@ from nanoldm.experiments import student
 from nanoldm.experiments.distill import TRAINING
 from nanoldm.experiments.run import Run
 from nanoldm.experiments.run_checks import read_recipe
+from nanoldm.page.describe import describe
 from nanoldm.page.tables import tables_of
 from nanoldm.pipeline.folders import RunFolder
+from nanoldm.pipeline.for_diffusers import NanoLDMPipeline
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import file_digest, load_tensors
 
@@ -127,7 +129,8 @@ def test_other_settings_and_starts_need_the_teacher(nanoldm, run, model):
         done = nanoldm(command, run, *more)
         assert (done.returncode, "use its teacher" in done.stderr) == (2, True), done.stderr
     assert model.choose(start=86).timesteps == (86,)
-    assert model.choose(guidance=2).timesteps == (99, 86)
+    assert model.choose(guidance=2, clamp=True).timesteps == (99, 86)
+    assert not model.choose(clamp=True).clamp
     with pytest.raises(InputError, match="use its teacher"):
         model.choose(start=50)
 
@@ -152,6 +155,8 @@ def test_commands_take_a_student(nanoldm, run, tiny_features):
     copied = LatentDiffusion.from_pretrained(nanoldm.folder / "exported")
     assert torch.equal(copied.generate(2), LatentDiffusion.from_pretrained(run).generate(2))
     assert copied.student
+    with pytest.raises(InputError, match="no scheduler of diffusers knows"):
+        NanoLDMPipeline.from_pretrained(nanoldm.folder / "exported")()
 
 
 def test_the_page_of_a_student_offers_what_it_knows(nanoldm, run, model):
@@ -159,6 +164,7 @@ def test_the_page_of_a_student_offers_what_it_knows(nanoldm, run, model):
     assert list(tables["samplers"]) == ["ddim"]
     assert [start["t"] for start in tables["starts"]] == [86, 99]
     assert tables["inversion"] is None
+    assert describe(model, "student", {})[0]["clamp"] is None
     assert nanoldm("page", run, "--out", "student.html").returncode == 0
 
 

@@ -7,7 +7,7 @@ import torch
 from nanoldm.data.folder import describe_classes, load_folder
 from nanoldm.data.hub import load_hub
 from nanoldm.data.imageset import ImageSet
-from nanoldm.data.mnist import load_mnist
+from nanoldm.data.mnist import FASHION, load_fashion, load_mnist
 from nanoldm.data.npz import load_sets
 from nanoldm.data.vision import load_torchvision
 from nanoldm.utils.errors import InputError
@@ -42,7 +42,8 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
     if is_own:
         train, test = OWN[kind](path, size)
     else:
-        train, test = load_mnist() if name == "mnist" else load_torchvision(name)
+        train, test = (load_mnist() if name == "mnist" else load_fashion()
+                       if name == "fashion-mnist" and FASHION.is_dir() else load_torchvision(name))
     if not 0 <= holdout < len(train):
         fix = f"choose 0 to {len(train) - 1} images of {name}"
         raise InputError(f"holdout {holdout} leaves nothing to train on: {fix}")

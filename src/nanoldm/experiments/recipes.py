@@ -107,13 +107,13 @@ def mnist_fast() -> Recipe:
     Score: 0.55 after 30 min
     """
     return mnist_v().replace(recipe="mnist-fast", precision="auto",
-                             autoencoder={"latent_channels": 8, "levels": 3},
+                             autoencoder={"hidden_channels": 64, "latent_channels": 12,
+                                          "levels": 3},
                              autoencoder_training={"learning_rate": 4e-3, "batch_size": 32,
                                                    "epochs": 5, "annealing": "cosine"},
                              diffusion={"timestep_distribution": "logit-normal", "clusters": 1024,
                                         "label_dropout": 0.1},
-                             network={"position": "rope+learned", "patch": 2, "width": 192,
-                                      "heads": 6, "hidden": 768, "depth": 6},
+                             network={"position": "rope+learned"},
                              training={"optimizer": "Muon", "learning_rate": 8e-3, "epochs": 60,
                                        "ema_decay": None, "ema_power": 6.94},
                              sampling={"sampler": "ab3", "steps": 12, "spacing": "shifted"})

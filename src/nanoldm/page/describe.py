@@ -114,7 +114,7 @@ def describe(model: LatentDiffusion, name: str,
         "summary": f"{parameters:,} parameters in its denoiser, {size} x {size} pixels as "
         f"{tokens} tokens of {width} channels",
         "image": {"channels": channels, "size": size},
-        "latent": {"tokens": tokens, "channels": width}, "clamp": model.clip_sample_range,
+        "latent": {"tokens": tokens, "channels": width}, "clamp": model.clip_sample_range if model.choose().clamp else None,
         "classes": classes_of(model),
         "choices": model.label_choices if model.denoiser.labels else [],
         "levels": levels_of(model.denoiser.schedule, model.denoiser.prediction),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nanoldm.pipeline.labels import label_tensor
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.utils.errors import InputError
 
 
 def random_options(generator: torch.Generator | None) -> dict[str, Any]:
@@ -57,6 +58,9 @@ class NanoLDMPipeline(DiffusionPipeline):
         output_type: "pil", or "np" for an array (N, S, S, C) in [0, 1].
         """
         model, timesteps = self.model, self.scheduler.config.num_train_timesteps
+        if model.student:
+            raise InputError("this model is a student, which no scheduler of diffusers knows: use "
+                             "LatentDiffusion.generate, or its teacher")
         count = len(class_labels) if class_labels is not None else batch_size
         labels = self._labels(class_labels, count, generator)
         self.scheduler.set_timesteps(num_inference_steps or min(timesteps, 50), device=self._place)

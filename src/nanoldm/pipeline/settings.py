@@ -135,8 +135,9 @@ class Sampling:
 
 def student_settings(own: Sampling, settings: Sampling, changes: dict[str, Any],
                      start: int | None) -> Sampling:
-    """`settings` of a student with `changes`: clamp and guidance are free, the passes are not.
+    """`settings` of a student with `changes`: guidance is free, the passes are not.
 
+    There is no clamp: before the last pass, x0 of a student is no estimate of an image.
     own: the student's resolved settings. start: the first timestep (default: the noisiest).
     Raises InputError for another sampler and timesteps that the student does not know.
     """
@@ -149,7 +150,7 @@ def student_settings(own: Sampling, settings: Sampling, changes: dict[str, Any],
         times = listing([*map(str, own.timesteps)])
         raise InputError(f"this model is a student: it knows {own.name} at the timesteps {times}: "
                          "leave out other settings, or use its teacher")
-    return replace(chosen, timesteps=known)
+    return replace(chosen, timesteps=known, clamp=False)
 
 
 def default_settings(schedule: NoiseSchedule) -> Sampling:

@@ -69,7 +69,7 @@ export class Model {
   /** The estimate of x0, with guidance and clamp.
    * @param {Float32Array} x @param {number} t @param {Job} job */
   estimate(x, t, { labels, guidance, known }) {
-    const [, , p, q] = this.page.levels[t], limit = this.page.clamp;
+    const [, , p, q] = this.page.levels[t], limit = this.page.clamp ?? Infinity;
     let output = this.output(x, t, labels);
     if (guidance !== 1) {
       const without = this.output(x, t, labels.map(() => -1));
