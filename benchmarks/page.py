@@ -1,6 +1,6 @@
 """How fast a page of `nanoldm page` is, in headless Chromium on one core.
 
-    python benchmarks/page.py mnist-page mnist-fast
+    python benchmarks/page.py mnist-fast-conditional mnist-fast
 
 Needs chromium and playwright. Prints a table; --save writes it to benchmarks/page.json.
 """
@@ -83,8 +83,8 @@ def measure(browser: Any, file: Path) -> dict[str, Any]:
     return found
 
 
-def main(models: tyro.conf.Positional[tuple[str, ...]] = ("mnist-page",), save: bool = False
-         ) -> None:
+def main(models: tyro.conf.Positional[tuple[str, ...]] = ("mnist-fast-conditional",),
+         save: bool = False) -> None:
     from playwright.sync_api import sync_playwright
 
     rows = {}

@@ -110,7 +110,7 @@ BAD_INPUT = {
     "train mnist --network.patch 2": "24 or 32",
     "train": "train needs a recipe: nanoldm train RECIPE",
     "train mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional, "
-    "mnist-page, mnist, mnist-v",
+    "mnist, mnist-v",
     "recipes mnsit": "unknown recipe 'mnsit': choose one of mnist-fast, mnist-fast-conditional",
     "train mnist --training.learning_rte 1": "perhaps --training.learning-rate?",
     "train mnist --training.learning_rate fast": "--training.learning-rate needs a number, not "

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanoldm.data import ImageSet, load
-from nanoldm.data.mnist import FILES, FOLDER, load_mnist
+from nanoldm.data.mnist import FASHION, FILES, FOLDER, load_fashion, load_mnist
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import to_float
 
@@ -97,7 +97,7 @@ def test_damage_inside_the_compressed_stream_is_an_error_with_its_name(folder, p
 
 
 @pytest.mark.parametrize(("place", "reason"),
-                         [(7, "is not an IDX file"), (30_000, "is not the original MNIST file")])
+                         [(7, "is not an IDX file"), (30_000, "is not the original file")])
 def test_one_changed_byte_of_the_content_is_noticed(folder, place, reason):
     file = folder / "train-labels-idx1-ubyte.gz"
     content = bytearray(gzip.decompress(file.read_bytes()))
@@ -188,3 +188,21 @@ def test_the_largest_holdout_leaves_one_image_to_train_on(few):
 def test_an_unknown_name_is_rejected_with_the_known_ones():
     with pytest.raises(InputError, match=r"'minst'.*mnist, fashion-mnist.*folder:PATH"):
         load("minst")
+
+
+def test_fashion_mnist_is_read_in_the_same_layout(folder, monkeypatch):
+    """From Debian's package, where it is installed; here from files with the checksums of MNIST."""
+    files = {name: (shape, digest, digest) for name, (shape, digest, _) in FILES.items()}
+    monkeypatch.setattr("nanoldm.data.mnist.FILES", files)
+    train, test = load_fashion(folder)
+    assert (len(train), len(test)) == (60_000, 10_000)
+    assert train.names()[9] == "Ankle boot"
+    monkeypatch.setattr("nanoldm.data.loading.FASHION", folder)
+    monkeypatch.setattr("nanoldm.data.loading.load_fashion", lambda: (train, test))
+    assert load("fashion-mnist")[0].class_names == train.class_names
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_the_package_of_debian_has_the_original_images():
+    train, _ = load_fashion()
+    assert torch.bincount(train.labels).tolist() == [6000] * 10

@@ -167,8 +167,8 @@ def test_a_size_that_does_not_fit_is_an_error_with_sizes_that_do(animals, tmp_pa
         with pytest.raises(InputError,
                            match=rf"{size}x{size} pixels do not fit mnist-fast, .* patches of 2x2: "
                            rf"choose size {near}$"):
-            train(RECIPES["mnist-fast"]().replace(data={"name": f"folder:{animals}", "size": size}),
-                  tmp_path / "run")
+            train(RECIPES["mnist-fast"]().replace(network={"patch": 2}, data={
+                "name": f"folder:{animals}", "size": size}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -7,7 +7,7 @@ from tyro.conf import arg
 
 from nanoldm.cli.options import ModelName, command
 
-PAGE_MODEL = "mnist-page"
+PAGE_MODEL = "mnist-fast-conditional"
 
 
 @command

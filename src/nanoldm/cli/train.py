@@ -83,7 +83,7 @@ class Train(Shared, Machine):
 class Distill(Shared, Machine):
     """Train a student of a model, which generates an image in one or a few network passes.
 
-    Example: nanoldm distill mnist-page --passes 2 --out runs/two
+    Example: nanoldm distill mnist-fast --passes 2 --out runs/two
 
     The model, its teacher, generates images; the student learns to make the same image from the
     same noise. The same command resumes a stopped run.

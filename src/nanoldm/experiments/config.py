@@ -5,9 +5,10 @@ above a field is the help text of its option.
 """
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 from tyro.conf import Suppress
 
 from nanoldm.data.source import Data, absolute
@@ -187,6 +188,13 @@ class Recipe(Config):
     sampling: SamplingFields = SamplingFields()
     # Of a student (`nanoldm distill`).
     distillation: Suppress[Distillation | None] = None
+
+    @model_serializer(mode="wrap")
+    def without_empty_group(self, dump: Callable) -> dict[str, Any]:
+        """The fields; those of a student only if it is one."""
+        fields = dump(self)
+        return fields if self.distillation else {
+            name: value for name, value in fields.items() if name != "distillation"}
 
     @property
     def passes(self) -> int:

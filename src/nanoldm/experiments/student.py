@@ -57,10 +57,11 @@ def train_student(folder: RunFolder, recipe: Recipe, teacher: LatentDiffusion, s
 def student_of(recipe: Recipe, teacher: LatentDiffusion, stage: Stage) -> LatentDiffusion:
     """The model that the run trains."""
     denoiser = stage.averaged.denoiser
-    return LatentDiffusion(teacher.autoencoder, denoiser, teacher.clip_sample_range,
-                           settings=sampling_settings(recipe, denoiser.schedule),
-                           class_names=teacher.class_names, pseudo_labels=teacher.pseudo_labels,
-                           student=True)
+    model = LatentDiffusion(teacher.autoencoder, denoiser, teacher.clip_sample_range,
+                            settings=sampling_settings(recipe, denoiser.schedule),
+                            class_names=teacher.class_names, pseudo_labels=teacher.pseudo_labels)
+    model.student = True
+    return model
 
 
 def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion) -> dict[str, Tensor]:

@@ -32,19 +32,19 @@ class Components:
     settings: how the model generates by default.
     class_names: {number: name} of the classes; labels may be given by name.
     pseudo_labels: whether the labels of the network are clusters, which users cannot choose.
-    student: whether the network knows only the timesteps of `settings` (`nanoldm distill`).
+    student: an attribute: whether the network knows only the timesteps of `settings`, because
+        `nanoldm distill` has trained it.
     """
 
     def __init__(self, autoencoder: ConvAE, denoiser: Denoiser, clip_sample_range: float, *,
                  settings: Sampling | None = None, class_names: Mapping[int, str] | None = None,
-                 pseudo_labels: bool = False, student: bool = False):
+                 pseudo_labels: bool = False):
         self.autoencoder, self.denoiser = autoencoder.eval(), denoiser.eval()
-        self.clip_sample_range = clip_sample_range
-        self.pseudo_labels, self.student = pseudo_labels, student
+        self.clip_sample_range, self.pseudo_labels = clip_sample_range, pseudo_labels
         self.settings = settings or default_settings(denoiser.schedule)
         self.class_names = dict(class_names or {})
         self.batch_size: int | None = None  # images at a time; None: by the device
-        self.compiled, self.rng = False, "torch"
+        self.student, self.compiled, self.rng = False, False, "torch"
         self.name: str | None = None  # what `from_pretrained` loaded
 
     @classmethod
@@ -55,10 +55,11 @@ class Components:
         Raises InputError if there is no such model, or if a file is missing, damaged or foreign.
         """
         folder = find_model(model)
-        saved = vars(load_model(folder))
+        saved = dict(vars(load_model(folder)))
         settings = load_settings(folder, saved["denoiser"].schedule)
+        student = saved.pop("student")
         loaded = cls(**saved, settings=settings).to(device)
-        loaded.name = str(model)
+        loaded.name, loaded.student = str(model), student
         return loaded
 
     def halved(self) -> Self:
