@@ -186,7 +186,7 @@ def test_the_largest_holdout_leaves_one_image_to_train_on(few):
 
 
 def test_an_unknown_name_is_rejected_with_the_known_ones():
-    with pytest.raises(InputError, match=r"'minst'.*mnist, fashion-mnist.*folder:PATH"):
+    with pytest.raises(InputError, match=r"'minst'.*mnist, shapes, fashion-mnist.*folder:PATH"):
         load("minst")
 
 

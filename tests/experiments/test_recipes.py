@@ -112,12 +112,12 @@ def test_an_unknown_recipe_is_an_error_that_lists_the_known_ones():
         find_recipe("minst")
 
 
-def test_fashion_without_a_network_says_so_in_one_line(nanoldm, tmp_path):
+def test_a_download_without_a_network_says_so_in_one_line(nanoldm, tmp_path):
     nowhere = dict.fromkeys(["http_proxy", "https_proxy"], "http://127.0.0.1:9")
-    failed = nanoldm("train", "fashion", "--out", tmp_path / "run",
+    failed = nanoldm("train", "mnist", "--data", "kmnist", "--out", tmp_path / "run",
                      env=os.environ | nowhere | {"NANOLDM_DATA": str(tmp_path / "data")})
     assert failed.returncode == 2
     (line,) = failed.stderr.splitlines()
-    assert line.startswith("nanoldm: could not read or download fashion-mnist")
+    assert line.startswith("nanoldm: could not read or download kmnist")
     assert "check the network" in line
     assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from nanoldm.data.hub import load_hub
 from nanoldm.data.imageset import ImageSet
 from nanoldm.data.mnist import FASHION, load_fashion, load_mnist
 from nanoldm.data.npz import load_sets
+from nanoldm.data.shapes import load_shapes
 from nanoldm.data.vision import load_torchvision
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import LARGEST_SIZE, check_memory, within
@@ -26,12 +27,11 @@ OWN = {"folder": load_folder, "npz": load_archive, "hf": load_hub}  # "KIND:PATH
 def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet, ImageSet]:
     """(training set, test set) by name.
 
-    name: "mnist", a set of torchvision, "folder:PATH", "npz:FILE" or "hf:USER/NAME".
+    name: "mnist", "shapes", a set of torchvision, "folder:PATH", "npz:FILE" or "hf:USER/NAME".
 
     size: side of the images, a multiple of 4 (default: of the data set).
     holdout: use so many training images as the test set, so that tuning never sees the real one:
-        the last ones; random ones of others than mnist and torchvision, which may be sorted by
-        class.
+        the last ones; random ones of your own images, which may be sorted by class.
     Raises InputError for an unknown name, unreadable files, or a wrong size or holdout.
     """
     if size is not None and (size < 4 or size % 4):
@@ -42,8 +42,10 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
     if is_own:
         train, test = OWN[kind](path, size)
     else:
-        train, test = (load_mnist() if name == "mnist" else load_fashion()
-                       if name == "fashion-mnist" and FASHION.is_dir() else load_torchvision(name))
+        here = {"mnist": load_mnist, "shapes": load_shapes}
+        if FASHION.is_dir():
+            here["fashion-mnist"] = load_fashion
+        train, test = here[name]() if name in here else load_torchvision(name)
     if not 0 <= holdout < len(train):
         fix = f"choose 0 to {len(train) - 1} images of {name}"
         raise InputError(f"holdout {holdout} leaves nothing to train on: {fix}")

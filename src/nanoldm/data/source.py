@@ -20,8 +20,8 @@ FILE_KINDS = ("folder", "npz")  # kinds of data sets whose name is KIND:PATH
 class Data(Config):
     """Which images to use."""
 
-    # mnist, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ..., folder:PATH, npz:FILE or
-    # hf:USER/NAME (Hugging Face)
+    # mnist, shapes, fashion-mnist, kmnist, qmnist, emnist-digits, cifar10, ..., folder:PATH,
+    # npz:FILE or hf:USER/NAME (Hugging Face)
     name: str
     # Side of the images in pixels, a multiple of 4; None: the size of the data set
     size: Annotated[int, Field(gt=0, le=LARGEST_SIZE)] | None = None

@@ -26,7 +26,7 @@ SETS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def load_torchvision(name: str) -> tuple[ImageSet, ImageSet]:
     """(training set, test set). Raises InputError for an unknown name and a failed download."""
     if name not in SETS:
-        fix = f"choose mnist, {', '.join(SETS)}, or folder:PATH for your own images"
+        fix = f"choose mnist, shapes, {', '.join(SETS)}, or folder:PATH for your own images"
         raise InputError(f"unknown data set {name!r}: {fix}")
     from torchvision import datasets
 
