@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 from nanoldm import LatentDiffusion, distill
 from nanoldm.data.npz import read_npz
@@ -17,7 +18,6 @@ from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.page.describe import describe
 from nanoldm.page.tables import tables_of
 from nanoldm.pipeline.folders import RunFolder
-from nanoldm.pipeline.for_diffusers import NanoLDMPipeline
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import file_digest, load_tensors
 
@@ -127,7 +127,7 @@ def test_other_settings_and_starts_need_the_teacher(nanoldm, run, model):
     for command in ("denoise", "invert"):
         more = ["test:0"] if command == "invert" else []
         done = nanoldm(command, run, *more)
-        assert (done.returncode, "use its teacher" in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, "teacher" in done.stderr) == (2, True), done.stderr
     assert model.choose(start=86).timesteps == (86,)
     assert model.choose(guidance=2, clamp=True).timesteps == (99, 86)
     assert not model.choose(clamp=True).clamp
@@ -156,7 +156,34 @@ def test_commands_take_a_student(nanoldm, run, tiny_features):
     assert torch.equal(copied.generate(2), LatentDiffusion.from_pretrained(run).generate(2))
     assert copied.student
     with pytest.raises(InputError, match="no scheduler of diffusers knows"):
-        NanoLDMPipeline.from_pretrained(nanoldm.folder / "exported")()
+        DiffusionPipeline.from_pretrained(nanoldm.folder / "exported", trust_remote_code=True)()
+
+
+@pytest.mark.slow
+def test_edits_take_the_passes_of_a_student(nanoldm, run):
+    assert nanoldm("sample", run, "--n", 1, "--out", "photo.png").returncode == 0
+    for command in (["img2img", run, "photo.png", "--t", 86, "--no-fit"],
+                    ["inpaint", run, "photo.png", "--mask", "right"],
+                    ["interpolate", run, "--seeds", "3,7", "--frames", 3]):
+        done = nanoldm(*command, "--out", "edited.png")
+        assert done.returncode == 0, done.stderr
+    for command in (["vary", run, "test:0"], ["invert", run, "test:0", "--steps", 2, "--spacing",
+                                              "shifted"]):
+        done = nanoldm(*command)
+        assert (done.returncode, "use its teacher" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_teacher_whose_own_sampler_adds_noise_generates_without(run, teacher):
+    assert LatentDiffusion.from_pretrained(teacher).settings.sampler == "ddpm"
+    used = read_recipe(RunFolder(run).recipe).distillation.sampling
+    assert (used.sampler, used.steps) == ("ab3", 12)
+
+
+def test_a_recipe_of_a_student_has_few_steps_of_ddim(run):
+    recipe = read_recipe(RunFolder(run).recipe)
+    for wrong in ({"sampler": "ab3"}, {"steps": 9}):
+        with pytest.raises(InputError, match="a student samples with 1 to 8 steps of ddim"):
+            recipe.replace(sampling=wrong)
 
 
 def test_the_page_of_a_student_offers_what_it_knows(nanoldm, run, model):

@@ -104,7 +104,8 @@ def look_at(model: "LatentDiffusion") -> "Tensor":
     """Some images of a model, which show its polarity and its margins."""
     from nanoldm.pipeline.settings import quick_settings
 
-    return model.generate(LOOK_AT, -1, settings=quick_settings(model.denoiser.schedule))
+    settings = model.usual(quick_settings(model.denoiser.schedule))
+    return model.generate(LOOK_AT, -1, settings=settings)
 
 
 def test_images(model: str, name: str) -> "Tensor":

@@ -98,8 +98,8 @@ class Distill(Shared, Machine):
     pairs: Annotated[int, arg(metavar="N")] = PAIRS
     # Steps of the training.
     steps: Annotated[int, arg(metavar="N")] = STUDENT_STEPS
-    # Guidance scale at which the teacher generates, for models with classes; 1 is off. The student
-    # generates so without a second pass.
+    # Guidance scale at which the teacher generates, for models with labels; 1 is off. The student
+    # needs no second pass for it.
     guidance: Annotated[float, arg(metavar="SCALE")] = 1.0
     # Seed of the training.
     seed: Annotated[int, arg(metavar="N")] = 0
@@ -112,11 +112,12 @@ class Distill(Shared, Machine):
         from nanoldm.experiments.distill import student_recipe
         from nanoldm.experiments.forecast import forecast
         from nanoldm.experiments.run import Run
+        from nanoldm.utils.distributed import from_main
 
-        recipe = student_recipe(self.model, self.passes, pairs=self.pairs, steps=self.steps,
-                                guidance=self.guidance, seed=self.seed)
-        run = Run(self.out or Path("runs") / recipe.recipe, recipe, self.prepare(),
-                  compile=self.compile)
+        device = self.prepare()
+        options = {name: getattr(self, name) for name in ("pairs", "steps", "guidance", "seed")}
+        recipe = from_main(lambda: student_recipe(self.model, self.passes, **options))
+        run = Run(self.out or Path("runs") / recipe.recipe, recipe, device, compile=self.compile)
         forecast(run) if self.dry_run else run.train()
 
 

@@ -50,7 +50,7 @@ def interpolate(model: LatentDiffusion, ends: Sequence[int] | Tensor, frames: in
         raise InputError(f"{len(ends)} ends: give two seeds, such as 3 and 7, or two images")
     within("frames", frames, 2, MOST_FRAMES)
     inverting = isinstance(ends, Tensor)
-    chosen = deterministic_settings(inverting, **settings)
+    chosen = deterministic_settings(model, inverting, **settings)
     x_T = (invert_images(model, ends, chosen, progress=progress) if inverting
            else model.noise(ends))
     path = torch.cat([slerp(x_T[:1], x_T[1:], k / (frames - 1)) for k in range(frames)])
@@ -80,7 +80,7 @@ def vary(model: LatentDiffusion, image: Tensor, strength: float, seeds: Seeds, l
     if not 0 <= strength <= 1:
         raise InputError(f"strength {strength:g}: choose a number from 0 (the image itself) to 1 "
                          "(another image)")
-    chosen = deterministic_settings(**settings)
+    chosen = deterministic_settings(model, **settings)
     x_T, fresh = invert_images(model, image, chosen, progress=progress), model.noise(seeds)
     start = slerp(x_T.expand_as(fresh), fresh, strength)
     images = model.generate(seeds, labels, x_T=start, progress=progress, settings=chosen)

@@ -18,13 +18,14 @@ from nanoldm.utils.limits import within
 ITERATIONS, MOST_ITERATIONS = 3, 1000
 
 
-def deterministic_settings(inverting: bool = True, **settings: Any) -> Sampling:
+def deterministic_settings(model: LatentDiffusion, inverting: bool = True,
+                           **settings: Any) -> Sampling:
     """All timesteps of ddim, changed by `settings`.
 
     Raises InputError for a sampler that adds noise, because one x_T must give one image; and for
     any sampler except ddim if `inverting`, because inversion reverses steps of ddim.
     """
-    chosen = inversion_settings().changed(**settings)
+    chosen = model.usual(inversion_settings()).changed(**settings)
     if chosen.sampler in ANCESTRAL or chosen.eta:
         raise InputError(f"{chosen.name} adds noise, and one x_T must give one image: choose ddim "
                          "(with eta 0), heun, dpm++2m or ab4")
@@ -43,6 +44,9 @@ def invert_images(model: LatentDiffusion, images: Tensor, settings: Sampling,
     not diverge at the noisiest timestep. A latent beyond the clamp cannot be recovered.
     """
     within("iterations", iterations, 1, MOST_ITERATIONS)
+    if model.student:
+        raise InputError("inversion needs many small steps, and this model is a student: use its "
+                         "teacher")
     settings = model.choose(replace(settings, guidance=1.0, guidance_interval=None))
     total, found = len(settings.timesteps) * len(images), []
     options = dict(desc="inverting", unit="step", delay=1, disable=not progress)
@@ -65,7 +69,7 @@ def invert(model: LatentDiffusion, images: Tensor, iterations: int = ITERATIONS,
     iterations: network evaluations per step; 3 are best (docs/editing.md).
     settings: sampling settings (default: all timesteps of ddim).
     """
-    chosen = deterministic_settings(**settings)
+    chosen = deterministic_settings(model, **settings)
     if chosen.guidance != 1:
         raise InputError("inversion uses no labels, so guidance has no effect: remove guidance")
     x_T = invert_images(model, images, chosen, iterations, progress)

@@ -153,8 +153,7 @@ def check_denoising(model: LatentDiffusion, images: Tensor, network: metrics.Fea
         return Check(name, "coverage", value, "at least", threshold), sheet
 
     schedule = model.denoiser.schedule
-    settings = None if model.student else default_settings(schedule)
-    options = {"settings": settings, "progress": True}
+    options = {"settings": model.usual(default_settings(schedule)), "progress": True}
     for percent, threshold in ({} if model.student else DENOISING).items():
         t = min(percent * schedule.timesteps // 100, schedule.timesteps - 1)
         _, made = model.denoise_from(images, t, count, labels, **options)

@@ -150,14 +150,14 @@ def seconds(sets: Sequence[SampleSet]) -> float:
     if not batch:
         return 0.0
 
-    def timed(settings: Sampling | None) -> float:
+    def timed(settings: Sampling) -> float:
         began = time.perf_counter()
         model.generate(batch, settings=settings)
         return time.perf_counter() - began
 
     if model.student:
-        timed(None)  # warms up
-        return timed(None) * sum(len(each.missing) for each in sets) / len(batch)
+        timed(sets[0].settings)  # warms up
+        return timed(sets[0].settings) * sum(len(each.missing) for each in sets) / len(batch)
     counts = (1, 1, min(6, model.denoiser.schedule.timesteps))  # the first one warms up
     times = [timed(Sampling("ddim", steps)) for steps in counts]
     step = (times[2] - times[1]) / max(1, counts[2] - 1)

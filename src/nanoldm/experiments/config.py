@@ -21,7 +21,7 @@ Width = Annotated[int, Field(gt=0, le=16_384)]  # of a layer
 Count = Annotated[int, Field(gt=0, le=1024)]  # of layers, heads, ...
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1e30)]
-MOST_PASSES, PAIRS, STUDENT_STEPS = 8, 20_000, 3000  # of a student: passes, images, training
+MOST_PASSES, PAIRS, STUDENT_STEPS = 8, 20_000, 2000  # of a student: passes, images, training
 SAMPLERS = Literal["ddpm", "ddpm-posterior", "ddpm-repaint", "ddim", "heun", "dpm++2m", "ab2",
                    "ab3", "ab4"]
 
@@ -148,8 +148,6 @@ class Distillation(Config):
     teacher: str
     # SHA-256 of the teacher's network.
     network_sha256: str
-    # Network passes of the student per image.
-    passes: Annotated[int, Field(gt=0, le=MOST_PASSES)]
     # Images of the teacher that the student learns.
     pairs: Annotated[int, Field(gt=0, le=MOST_IMAGES)]
     # How the teacher makes them.
@@ -199,7 +197,14 @@ class Recipe(Config):
     @property
     def passes(self) -> int:
         """How often a training step calls the network."""
-        return self.distillation.passes if self.distillation else 1
+        return self.sampling.steps if self.distillation else 1
+
+    @model_validator(mode="after")
+    def check_student(self):
+        own = self.sampling
+        if self.distillation and (own.sampler != "ddim" or not 1 <= own.steps <= MOST_PASSES):
+            raise ValueError(f"a student samples with 1 to {MOST_PASSES} steps of ddim")
+        return self
 
     def with_absolute_paths(self) -> "Recipe":
         """The recipe with the absolute paths of images and of another run."""

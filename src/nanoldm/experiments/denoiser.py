@@ -8,11 +8,11 @@ from nanoldm.data import ImageSet
 from nanoldm.diffusion import Denoiser
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.latents import load_or_encode, load_or_make_clusters, raw_tokens
-from nanoldm.experiments.plan import Plan, Stages, sampling_settings
+from nanoldm.experiments.plan import Plan, Stages
 from nanoldm.experiments.previews import TEST_IMAGES, denoiser_preview
 from nanoldm.experiments.run_checks import copy_records
 from nanoldm.experiments.run_stage import run_stage
-from nanoldm.experiments.stages import give_latents
+from nanoldm.experiments.stages import give_latents, sampling_settings
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.folders import RunFolder

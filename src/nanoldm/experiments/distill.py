@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from nanoldm.diffusion import ANCESTRAL
 from nanoldm.experiments.config import (
     MOST_PASSES,
     PAIRS,
@@ -16,6 +17,8 @@ from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.experiments.train import train
 from nanoldm.pipeline.folders import RECIPE, find_model
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.settings import quick_settings
+from nanoldm.utils.device import prepare_torch
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import weights_digest
 from nanoldm.utils.limits import within
@@ -32,12 +35,13 @@ def distill(model: str | Path, passes: int = 2, out: str | Path | None = None, *
     The same as `nanoldm distill`; the same call resumes. The student is a model like its teacher,
     with sampling settings of its own.
 
-    out: the run folder (default: runs/NAME-PASSES-pass).
+    out: the run folder (default: runs/RECIPE-PASSES-pass).
     device, compile: of `train`. options: of `student_recipe`.
     Raises InputError for a model that cannot have students.
     """
+    place = prepare_torch(device)
     recipe = student_recipe(model, passes, **options)
-    return train(recipe, out, device=device, compile=compile)
+    return train(recipe, out, device=str(place), compile=compile)
 
 
 def student_recipe(model: str | Path, passes: int = 2, *, pairs: int = PAIRS,
@@ -48,7 +52,7 @@ def student_recipe(model: str | Path, passes: int = 2, *, pairs: int = PAIRS,
     passes: network passes of the student per image.
     pairs: images of the teacher that the student learns.
     steps: of the training.
-    guidance: scale at which the teacher generates; the student generates so in single passes.
+    guidance: scale at which the teacher generates; the student needs no second pass for it.
     seed: of the training.
     Raises InputError for a model without a recipe, with epsilon-prediction, or that is a student.
     """
@@ -63,17 +67,18 @@ def student_recipe(model: str | Path, passes: int = 2, *, pairs: int = PAIRS,
     if teacher.denoiser.prediction == "epsilon":
         raise InputError(f"{model} predicts epsilon, which hardly determines x0 in the first pass: "
                          "distill a model with v-prediction, such as mnist-fast")
-    given = str(user_path(model).resolve()) if user_path(model).exists() else str(model)
-    # resolved() checks guidance and labels
-    teacher.conditioning([0], None, teacher.choose(guidance=guidance))
+    path = user_path(model).resolve()
+    given = str(path) if folder.resolve().is_relative_to(path) else str(model)
     own = teacher.settings
+    if own.sampler in ANCESTRAL:  # whose result depends on more than x_T
+        own = quick_settings(teacher.denoiser.schedule)
+    teacher.conditioning([0], None, teacher.choose(own, guidance=guidance))  # checks guidance
     sampling = SamplingFields(sampler=own.name, steps=own.steps, spacing=own.spacing)
-    distillation = Distillation(teacher=given, passes=passes, pairs=pairs, guidance=guidance,
-                                sampling=sampling,
+    distillation = Distillation(teacher=given, pairs=pairs, guidance=guidance, sampling=sampling,
                                 network_sha256=weights_digest(teacher.denoiser.network))
     recipe = read_recipe(folder / RECIPE)
     return recipe.replace(
         recipe=f"{recipe.recipe}-{passes}-pass", seed=seed, budget=None, autoencoder_from=given,
-        distillation=distillation.model_dump(), network={"dropout": 0.0},
+        distillation=distillation.model_dump(),
         training=TRAINING | {"steps": steps, "epochs": None},
         sampling={"sampler": "ddim", "steps": passes, "spacing": "shifted"})

@@ -28,7 +28,9 @@ def facts(model: str | Path) -> dict[str, str]:
              "autoencoder": f"ConvAE, {sizes[1]}, {side}x{side}x{channels} -> "
              f"{autoencoder.tokens} tokens x {autoencoder.latent_channels}",
              "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, "
-             f"{denoiser.prediction}-prediction, x0 clamped to +-{loaded.clip_sample_range:.2f}",
+             f"{denoiser.prediction}-prediction, "
+             + ("x0 not clamped" if loaded.student
+                else f"x0 clamped to +-{loaded.clip_sample_range:.2f}"),
              "labels": label_text(loaded),
              "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
              f"{own.spacing} spacing" + ", no others (a student)" * loaded.student,

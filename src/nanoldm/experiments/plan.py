@@ -70,7 +70,7 @@ class Paces(NamedTuple):
     autoencoder: float  # a step
     denoiser: Pace
     preview: float
-    preparing: float  # the latents of all training images
+    preparing: float  # all latents, or the images of a teacher
 
 
 def measure_paces(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: str) -> Paces:

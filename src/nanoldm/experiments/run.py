@@ -191,7 +191,8 @@ class Run:
         stages = Stages(first, second)
         for stage, name in zip(stages, ("autoencoder_training", "training"), strict=True):
             if stage is second or not recipe.autoencoder_from:
-                images = len(self.train_set)
+                pairs = recipe.distillation and stage is second
+                images = recipe.distillation.pairs if pairs else len(self.train_set)
                 stage.parts = parts_of_batch(stage.training, name, images, self.accumulate)
         return stages
 

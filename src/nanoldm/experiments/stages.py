@@ -12,7 +12,7 @@ from nanoldm.diffusion import Denoiser, DenoisingLoss, DistillationLoss, NoiseSc
 from nanoldm.experiments.batches import image_batches, latent_batches, pair_batches
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.stage import Stage
-from nanoldm.models import NETWORKS, ConvAE, ReconstructionLoss, find_network
+from nanoldm.models import NETWORKS, ConvAE, Dropout, ReconstructionLoss, find_network
 from nanoldm.pipeline.folders import find_autoencoder
 from nanoldm.pipeline.saving import load_autoencoder
 from nanoldm.pipeline.settings import Sampling, default_settings
@@ -108,6 +108,9 @@ def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int) -> Stage:
 def student_stage(recipe: Recipe, teacher: Denoiser) -> Stage:
     """The training of a student, which begins as its teacher; `give_pairs` adds its batches."""
     student = deepcopy(teacher).requires_grad_(True)
+    for part in student.modules():
+        if isinstance(part, Dropout):
+            part.p = 0.0  # one image is right for each noise: there is nothing to regularise
     settings = sampling_settings(recipe, student.schedule).resolved(student.schedule)
     seed = generator(recipe.seed, Stream.DENOISER).initial_seed()
     matrices = getattr(student.network, "matrices", list)()

@@ -17,7 +17,6 @@ from nanoldm.experiments.run_checks import copy_records
 from nanoldm.experiments.run_stage import Preview, mean_loss, run_stage
 from nanoldm.experiments.stage import Stage
 from nanoldm.experiments.stages import as_pairs, give_pairs, sampling_settings, teacher_settings
-from nanoldm.experiments.timing import PORTION
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
@@ -28,6 +27,7 @@ from nanoldm.utils.images import captioned, grid, save
 
 FIRST_SEED = 10**9  # of the teacher's images: those that people look at begin at 0
 HELD_OUT = 1000  # of them, for the test loss
+PORTION = 500  # that the teacher makes at a time
 
 
 def load_teacher(recipe: Recipe, device: torch.device | str) -> LatentDiffusion:
@@ -78,8 +78,8 @@ def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion) -> dict
         return {name: values.to(teacher.device) for name, values in pairs.items()}
     seeds = range(FIRST_SEED, FIRST_SEED + recipe.distillation.pairs + HELD_OUT)
     labels = teacher.draw_labels(seeds)
-    if teacher.classes:  # some without a label, as the teacher has learnt
-        labels[:: round(1 / recipe.diffusion.label_dropout)] = -1
+    if labels is not None:  # some without a label, as the teacher has learnt
+        labels[:: max(2, round(1 / recipe.diffusion.label_dropout))] = -1
     x0 = gather_rows(lambda rows: record(recipe, teacher, seeds[rows],
                                          None if labels is None else labels[rows]), len(seeds))
     pairs = {"x_T": teacher.noise(seeds), "x0": x0,
@@ -88,7 +88,6 @@ def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion) -> dict
     return pairs
 
 
-@torch.no_grad()
 def record(recipe: Recipe, teacher: LatentDiffusion, seeds: range,
            labels: Tensor | None) -> Tensor:
     """The latents that the teacher makes of the noise of `seeds` (N, tokens, channels)."""

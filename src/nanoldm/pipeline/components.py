@@ -97,6 +97,10 @@ class Components:
         """How many classes a user can choose from."""
         return 0 if self.pseudo_labels else self.denoiser.labels
 
+    def usual(self, settings: Sampling) -> Sampling:
+        """`settings`, the default of a task; of a student its own, as it knows no others."""
+        return self.settings if self.student else settings
+
     def to(self, device: torch.device | str) -> Self:
         self.autoencoder.to(device)
         self.denoiser.to(device)
