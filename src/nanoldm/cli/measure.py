@@ -59,7 +59,8 @@ class Evaluate(SamplingOptions, Shared, ReferenceOptions):
     Example: nanoldm evaluate mnist-fast --n 10000
     """
 
-    # A bundled name, a run folder or an exported folder (default: mnist-fast, unless --samples).
+    # A bundled name, a run folder or an exported folder (default: mnist-fast-conditional, unless
+    # --samples).
     model: Positional[Annotated[str | None, arg(metavar="[MODEL]", help_behavior_hint="")]] = None
     # Measure these images instead: an .npz file with `images`, uint8 (N, S, S) or (N, S, S, 3), and
     # optionally `labels`.

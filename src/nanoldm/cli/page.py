@@ -6,8 +6,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from nanoldm.cli.options import ModelName, command
-
-PAGE_MODEL = "mnist-fast-conditional"
+from nanoldm.pipeline.folders import DEFAULT_MODEL
 
 
 @command
@@ -21,7 +20,7 @@ class Page:
     Your own model: nanoldm page runs/ten --out ten.html
     """
 
-    model: ModelName = PAGE_MODEL
+    model: ModelName = DEFAULT_MODEL
     # The page.
     out: Annotated[Path, arg(metavar="FILE")] = Path("page.html")
 

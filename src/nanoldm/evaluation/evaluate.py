@@ -44,7 +44,7 @@ def evaluate(model: str | Path | LatentDiffusion | None = None,
              out: Path | None = None) -> dict[str, Any]:
     """Evaluate `n` images of `model` with seeds from `seed` on, or the `samples` of an .npz file.
 
-    model: default mnist-fast. Given with `samples`, its autoencoder and denoiser are measured.
+    model: default `DEFAULT_MODEL`. Given with `samples`, its autoencoder and denoiser are measured.
     settings: how images are generated (default: the model's own).
     Writes report.json, report.html, pictures and samples to `out` (default: evaluation/NAME).
     Returns the content of report.json, a pure function of the arguments. Several processes share

@@ -12,6 +12,7 @@ from nanoldm.experiments.stages import parameter_count
 from nanoldm.pipeline.folders import EVALUATION, METRICS, PLAN, RECIPE, find_model, read_metrics
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.saving import is_student
 from nanoldm.utils.config import flat
 from nanoldm.utils.files import digest, read_json, refusing, weights_digest
 from nanoldm.utils.text import code, duration, markdown, plain, python, shell
@@ -124,7 +125,12 @@ tags: [nanoldm, latent-diffusion]
     nanoldm sample {shell(name)}
     model = LatentDiffusion.from_pretrained({python(name)})
     images = model.generate(64)
+{"" if is_student(folder) else with_diffusers(name)}"""
 
+
+def with_diffusers(name: str) -> str:
+    """How diffusers uses a model."""
+    return f"""
 With diffusers (and nanoldm installed):
 
     pipe = DiffusionPipeline.from_pretrained({python(name)}, trust_remote_code=True)

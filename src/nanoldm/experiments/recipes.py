@@ -102,7 +102,7 @@ def mnist_fast() -> Recipe:
 
     Command: nanoldm train mnist-fast
     Time: 30 to 50 min
-    Score: 0.55 after 30 min
+    Score: 0.59 after 13,000 steps
     """
     return mnist_v().replace(recipe="mnist-fast", precision="auto",
                              autoencoder={"hidden_channels": 64, "latent_channels": 12,
@@ -122,7 +122,7 @@ def mnist_fast_conditional() -> Recipe:
 
     Command: nanoldm train mnist-fast-conditional
     Time: 30 to 50 min
-    Score: 0.56 after 20 min
+    Score: 0.37 after 18,000 steps at 8e-3
     """
     return mnist_fast().replace(recipe="mnist-fast-conditional", diffusion={"clusters": None})
 

@@ -14,7 +14,7 @@ from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import user_path
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "models"
-DEFAULT_MODEL = "mnist-fast"
+DEFAULT_MODEL = "mnist-fast-conditional"
 INDEX, RECIPE, PLAN, METRICS = "model_index.json", "recipe.json", "plan.json", "metrics.jsonl"
 EVALUATION = "evaluation.json"  # of `evaluate --save`
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"

@@ -210,6 +210,11 @@ def load_autoencoder(folder: Path) -> ConvAE:
     return load_component(folder, {"ConvAE": ConvAE}.__getitem__)
 
 
+def is_student(folder: Path) -> bool:
+    """Whether `nanoldm distill` has trained the model in `folder`."""
+    return bool(read_json(folder / INDEX).get("student"))
+
+
 def load_model(folder: Path) -> Saved:
     """The model in `folder`. Raises InputError for missing, damaged, foreign and mixed files."""
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
@@ -224,9 +229,8 @@ def load_model(folder: Path) -> Saved:
     if not (autoencoder.latent_std > 0).all():
         raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: {AGAIN}")
     denoiser, names = Denoiser(network, schedule, prediction), read_class_names(folder)
-    pseudo_labels, student = (bool(read_json(folder / INDEX).get(name))
-                              for name in ("pseudo_labels", "student"))
+    pseudo_labels = bool(read_json(folder / INDEX).get("pseudo_labels"))
     if max(names, default=-1) >= (0 if pseudo_labels else denoiser.labels):
         raise InputError(f"{folder / INDEX} names class {max(names)}, the network has "
                          f"{denoiser.labels}: {AGAIN}")
-    return Saved(autoencoder, denoiser, clip_sample_range, names, pseudo_labels, student)
+    return Saved(autoencoder, denoiser, clip_sample_range, names, pseudo_labels, is_student(folder))
