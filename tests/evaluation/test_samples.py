@@ -91,7 +91,8 @@ def test_the_cost_is_the_sum_over_missing_images(monkeypatch):
 
     monkeypatch.setattr(samples.time, "perf_counter", lambda: clock[0])
     denoiser = SimpleNamespace(schedule=NoiseSchedule())
-    model = SimpleNamespace(images_at_a_time=4, generate=generate, denoiser=denoiser)
+    model = SimpleNamespace(images_at_a_time=4, generate=generate, denoiser=denoiser,
+                            student=False)
     parts = [SimpleNamespace(model=model, missing=range(count), nfe=nfe)
              for count, nfe in ((8, 5), (4, 1), (0, 9))]
     assert samples.seconds(parts) == pytest.approx(2 * (1 + 2 * 5) + (1 + 2 * 1))

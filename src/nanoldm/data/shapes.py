@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from nanoldm.data.imageset import ImageSet
 
-SIZE, FINE = 32, 4  # pixels; drawn FINE times as large, then averaged
+SIZE, FINE = 32, 4  # pixels; made FINE times as large, then averaged
 TRAIN, TEST = 20_000, 2_000  # images
 Points = list[tuple[float, float]]
 
