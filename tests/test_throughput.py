@@ -25,9 +25,9 @@ NAMES = [f"{library}, fp32" for library in LIBRARIES]
 
 @pytest.fixture(scope="module")
 def workers():
+    precision = torch.get_float32_matmul_precision()        # which Worker("nanoldm, fp32") changes
     yield {name: Worker(name, batch_size=4, threads=None, device="cpu") for name in NAMES}
-    torch.set_flush_denormal(False)
-    torch.set_float32_matmul_precision("highest")           # what Worker("nanoldm, fp32") has set
+    torch.set_float32_matmul_precision(precision)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,15 +28,13 @@ needs_compiler = pytest.mark.skipif(not shutil.which("g++"),
 
 @pytest.fixture(autouse=True)
 def plain_torch():
-    """Every test starts and ends with torch as it is by itself."""
-    reset_torch()
-    yield
-    reset_torch()
-
-
-def reset_torch():
+    """Every test starts with torch as it is by itself; later ones have it as it was before."""
+    precision, tiny = torch.get_float32_matmul_precision(), torch.tensor(1e-40) * 1
     torch.set_flush_denormal(False)
     torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_flush_denormal(tiny.item() == 0)
+    torch.set_float32_matmul_precision(precision)
 
 
 def relative_error(product, exact):
