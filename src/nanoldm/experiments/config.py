@@ -191,13 +191,18 @@ class Recipe(Config):
     def without_empty_group(self, dump: Callable) -> dict[str, Any]:
         """The fields; those of a student only if it is one."""
         fields = dump(self)
-        return fields if self.distillation else {
-            name: value for name, value in fields.items() if name != "distillation"}
+        if not self.distillation:
+            del fields["distillation"]
+        return fields
 
     @property
     def passes(self) -> int:
         """How often a training step calls the network."""
         return self.sampling.steps if self.distillation else 1
+
+    def examples(self, images: int) -> int:
+        """How many examples the denoiser trains on, with so many training images."""
+        return self.distillation.pairs if self.distillation else images
 
     @model_validator(mode="after")
     def check_student(self):

@@ -80,11 +80,10 @@ def measure_paces(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: 
     """
     probe = (recipe.budget or 0) * 0.015 + PROBE
     first, second = stages
-    distillation, schedule = recipe.distillation, second.loss_module.denoiser.schedule
-    count = distillation.pairs if distillation else len(train_set)
+    schedule, count = second.loss_module.denoiser.schedule, recipe.examples(len(train_set))
     made_up = torch.randn(count, *first_shape(first)).to(second.device)
     labels = torch.zeros(count, dtype=torch.long)
-    if distillation:
+    if recipe.distillation:
         pairs = as_pairs(second, made_up, made_up, labels)
         give_pairs(second, pairs)
         nfe = teacher_settings(recipe, schedule).nfe(schedule)

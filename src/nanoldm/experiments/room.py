@@ -59,8 +59,7 @@ def memory(recipe: Recipe, train_set: ImageSet, accumulate: int = 1) -> float:
     patches = autoencoder.tokens // network.patch**2
     tokens = batch * patches * (16 * network.width + 4 * network.hidden) * network.depth
     attention = 3 * batch * network.heads * patches**2 * network.depth
-    examples = recipe.distillation.pairs if recipe.distillation else len(train_set)
-    latents = 3 * examples * autoencoder.tokens * autoencoder.latent_channels
+    latents = 3 * recipe.examples(len(train_set)) * autoencoder.tokens * autoencoder.latent_channels
     # 4 bytes per number; a parameter has a gradient, moments, EMA and a copy while it is timed.
     activations = recipe.passes * (tokens + attention)
     return 4 * (10 * parameters + max(2 * maps, activations) + latents)

@@ -191,9 +191,9 @@ class Run:
         stages = Stages(first, second)
         for stage, name in zip(stages, ("autoencoder_training", "training"), strict=True):
             if stage is second or not recipe.autoencoder_from:
-                pairs = recipe.distillation and stage is second
-                images = recipe.distillation.pairs if pairs else len(self.train_set)
-                stage.parts = parts_of_batch(stage.training, name, images, self.accumulate)
+                images = len(self.train_set)
+                count = recipe.examples(images) if stage is second else images
+                stage.parts = parts_of_batch(stage.training, name, count, self.accumulate)
         return stages
 
     def resumed_plan(self, record: bool = True) -> Plan | None:

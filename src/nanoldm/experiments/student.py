@@ -17,6 +17,7 @@ from nanoldm.experiments.run_checks import copy_records
 from nanoldm.experiments.run_stage import Preview, mean_loss, run_stage
 from nanoldm.experiments.stage import Stage
 from nanoldm.experiments.stages import as_pairs, give_pairs, sampling_settings, teacher_settings
+from nanoldm.experiments.timing import PORTION
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
@@ -27,7 +28,6 @@ from nanoldm.utils.images import captioned, grid, save
 
 FIRST_SEED = 10**9  # of the teacher's images: those that people look at begin at 0
 HELD_OUT = 1000  # of them, for the test loss
-PORTION = 500  # that the teacher makes at a time
 
 
 def load_teacher(recipe: Recipe, device: torch.device | str) -> LatentDiffusion:

@@ -18,7 +18,7 @@ from nanoldm.utils.distributed import agreed
 from nanoldm.utils.text import one_line
 
 COMPILE = ("auto", "on", "off")
-PORTION = 500  # images of a teacher whose generation is timed
+PORTION = 500  # images that a teacher makes at a time
 COMPILE_FROM = 240.0  # seconds of training of the denoiser; compiling takes about 30
 
 

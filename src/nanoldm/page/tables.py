@@ -54,7 +54,7 @@ def samplers_of(model: LatentDiffusion, own: Sampling) -> dict[str, dict[int, An
     for settings in tqdm([own, *choices], desc="samplers", unit="table", delay=1):
         try:
             rows = table(model, settings)
-        except InputError:  # a sampler that divides by alpha, on a schedule that reaches 0
+        except InputError:  # it divides by an alpha of 0, or the model is a student
             continue
         found.setdefault(settings.name, {}).setdefault(settings.steps, rows)
     return {name: dict(sorted(tables.items())) for name, tables in found.items()}
@@ -76,19 +76,15 @@ def starts_of(model: LatentDiffusion, own: Sampling) -> list[dict[str, Any]]:
 def tables_of(model: LatentDiffusion) -> dict[str, Any]:
     """All tables: for new images, noised images, inpainting, the path between two, inversion.
 
-    A student has one table for all, and no inversion.
+    A student has its own settings in all of them, and no inversion.
     """
     own, schedule = own_settings(model), model.denoiser.schedule
-    begin = {"sampler": own.name, "steps": own.steps}
-    if model.student:
-        only = table(model, own)
-        return {"own": begin, "samplers": {own.name: {own.steps: only}},
-                "starts": starts_of(model, own), "inpainting": only, "path": only,
-                "inversion": None}
-    path = replace(inversion_settings(), steps=min(PATH_STEPS, schedule.timesteps))
-    visited = model.choose(path).timesteps
-    return {"own": begin,
+    steps = min(PATH_STEPS, schedule.timesteps)
+    path, inversion = model.usual(replace(inversion_settings(), steps=steps)), None
+    if not model.student:
+        visited = model.choose(path).timesteps
+        inversion = {"rows": inversion_rows(schedule, visited, ITERATIONS)}
+    return {"own": {"sampler": own.name, "steps": own.steps},
             "samplers": samplers_of(model, own), "starts": starts_of(model, own),
-            "inpainting": table(model, inpainting_settings(schedule)),
-            "path": table(model, path),
-            "inversion": {"rows": inversion_rows(schedule, visited, ITERATIONS)}}
+            "inpainting": table(model, model.usual(inpainting_settings(schedule))),
+            "path": table(model, path), "inversion": inversion}
