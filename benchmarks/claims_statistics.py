@@ -1,0 +1,222 @@
+"""Effects, intervals and verdicts of the study (claims.toml).
+
+    y = ln(Frechet distance) = arm + seed + e        e ~ N(0, s^2)
+
+s is pooled over all arms with several seeds. The words of a verdict:
+
+- holds: the effect has the stated direction (one-sided t test, corrected after Holm for all facts,
+  p < 0.05) and reaches the stated ratio, also at half the learning rate, and no condition below
+  removes it. For a ratio that is at most r: it is below r in the same test.
+- holds only if X: so in the setting of the specification, but without X the 90 % interval is
+  inside +-10 %, or at least half of the effect is gone (lower 95 % limit: a quarter).
+- does not hold: the 90 % interval is inside +-10 %; or the effect is reversed (p < 0.05); or, of a
+  critical claim, the upper 95 % limit is below 1.5. Of at most r: above r (p < 0.05).
+- not resolved: everything else.
+
+An effect of one seed counts only if it is larger than 4 standard errors.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from claims_study import Bound, Claim, Contrast, Study
+from scipy import stats
+
+HOLDS, DOES_NOT, NOT_RESOLVED = "holds", "does not hold", "not resolved"
+EQUAL, CRITICAL = math.log(1.1), math.log(1.5)
+Results = dict[tuple[str, int], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """s and its degrees of freedom."""
+
+    s: float
+    df: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """ln of a ratio: estimate, standard error, degrees of freedom, and the number of seeds."""
+
+    value: float
+    error: float
+    df: int
+    seeds: int
+
+    def limit(self, level: float) -> float:
+        """The effect is below this with probability `level`."""
+        return self.value + stats.t.ppf(level, self.df) * self.error
+
+    def p_above(self, bound: float) -> float:
+        """p of the test that the effect is above `bound`."""
+        return float(stats.t.sf((self.value - bound) / self.error, self.df))
+
+    def p_below(self, bound: float) -> float:
+        return float(stats.t.cdf((self.value - bound) / self.error, self.df))
+
+    @property
+    def usable(self) -> bool:
+        return self.seeds > 1 or abs(self.value) > 4 * self.error
+
+    @property
+    def equal(self) -> bool:
+        """Whether the 90 % interval is inside +-10 %."""
+        return self.seeds > 1 and self.limit(0.05) > -EQUAL and self.limit(0.95) < EQUAL
+
+    @property
+    def smallest_visible(self) -> float:
+        """The ratio that a one-sided test at 5 % would find four times in five."""
+        return math.exp((stats.t.ppf(0.95, self.df) + stats.t.ppf(0.8, self.df)) * self.error)
+
+
+def spread(results: Results) -> Spread:
+    """Fit arm + seed to all arms with several seeds, by least squares."""
+    counts = Counter(arm for arm, _ in results)
+    runs = sorted(run for run in results if counts[run[0]] > 1)
+    y = np.array([math.log(results[run]["distances"][""]) for run in runs])
+    arms, seeds = (sorted({run[k] for run in runs}) for k in (0, 1))
+    columns = [[run[0] == arm for run in runs] for arm in arms]
+    columns += [[run[1] == seed for run in runs] for seed in seeds[1:]]
+    design = np.array(columns, float).T
+    left = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    df = len(runs) - np.linalg.matrix_rank(design)
+    return Spread(math.sqrt(left @ left / df), int(df))
+
+
+def terms(side: str | list[str]) -> list[tuple[str, str]]:
+    """"ARM" or "ARM/VARIANT", or a list of these -> (arm, variant) each."""
+    return [(arm, variant) for arm, _, variant in
+            (term.partition("/") for term in ([side] if isinstance(side, str) else side))]
+
+
+def effect(contrast: Contrast, results: Results, noise: Spread) -> Effect | None:
+    """The mean over the seeds that all arms of a contrast have; None if there is no such seed."""
+    sides = [(sign, term) for sign, side in ((1, contrast.worse), (-1, contrast.better))
+             for term in terms(side)]
+    arms = {arm for _, (arm, _) in sides}
+    seeds = [seed for seed in sorted({seed for _, seed in results})
+             if all((arm, seed) in results for arm in arms)]
+    if not seeds:
+        return None
+    values = [sum(sign * math.log(results[arm, seed]["distances"][variant])
+                  for sign, (arm, variant) in sides) for seed in seeds]
+    return Effect(mean(values), noise.s * math.sqrt(len(sides) / len(seeds)), noise.df, len(seeds))
+
+
+def denoising_effect(contrast: Contrast, results: Results) -> float:
+    """The same contrast of the mean denoising error, over the seeds of both."""
+    arms = {name: {seed: mean(found["denoising_error"]) for (arm, seed), found in results.items()
+                   if arm == side} for name, side in
+            (("worse", contrast.worse), ("better", contrast.better))}
+    shared = arms["worse"].keys() & arms["better"].keys()
+    return mean(math.log(arms["worse"][seed] / arms["better"][seed]) for seed in shared)
+
+
+def holm(p: dict[str, float]) -> dict[str, float]:
+    """Holm's correction of several tests (Holm 1979)."""
+    corrected, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p, key=p.get)):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[name]))
+        corrected[name] = largest
+    return corrected
+
+
+def p_value(contrast: Contrast, found: Effect) -> float:
+    """p of what the contrast states."""
+    if contrast.at_most:
+        return found.p_below(math.log(contrast.at_most))
+    return found.p_above(0)
+
+
+def reaches(contrast: Contrast, found: Effect | None) -> bool:
+    """Whether the estimate has the stated size; True if there is none."""
+    if found is None:
+        return True
+    if contrast.at_most:
+        return found.value <= math.log(contrast.at_most)
+    return found.value >= math.log(contrast.ratio)
+
+
+def contrast_verdict(contrast: Contrast, found: Effect | None, p: float | None = None,
+                     critical: bool = False) -> str:
+    """holds, does not hold or not resolved. p: corrected, if it is one of several tests."""
+    if found is None or not found.usable:
+        return NOT_RESOLVED
+    if (p_value(contrast, found) if p is None else p) < 0.05 and reaches(contrast, found):
+        return HOLDS
+    if contrast.at_most:
+        above = found.p_above(math.log(contrast.at_most)) < 0.05
+        return DOES_NOT if above else NOT_RESOLVED
+    too_small = critical and found.limit(0.975) < CRITICAL
+    return DOES_NOT if found.equal or found.p_below(0) < 0.05 or too_small else NOT_RESOLVED
+
+
+def removes(whole: Effect, part: Effect | None) -> bool:
+    """Whether a condition removes an effect."""
+    if part is None or not part.usable:
+        return False
+    gone = 1 - part.value / whole.value
+    # the delta method: whole and part share the arm `better` at most, so the error is not too small
+    error = math.hypot(part.error, part.value / whole.value * whole.error) / whole.value
+    return part.equal or (gone >= 0.5 and
+                          gone - stats.t.ppf(0.975, whole.df) * error > 0.25)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """fact, explanation: words. condition: X of "holds only if X". effect: of the fact."""
+
+    fact: str
+    explanation: str
+    condition: str
+    effect: Effect | None
+
+
+def bound_verdict(bound: Bound, results: Results) -> str:
+    """of an explanation that is a bound of a measured value."""
+    values = bound_values(bound, results)
+    if not values or min(values) < bound.below <= max(values):
+        return NOT_RESOLVED
+    return HOLDS if max(values) < bound.below else DOES_NOT
+
+
+def bound_values(bound: Bound, results: Results) -> list[float]:
+    found = [result[bound.value] for (arm, _), result in results.items() if arm == bound.arm]
+    return [value[-1] if isinstance(value, list) else value for value in found]
+
+
+def fact_verdict(claim: Claim, found: Effect | None, p: float | None, results: Results,
+                 noise: Spread) -> tuple[str, str]:
+    """(word, condition)."""
+    word = contrast_verdict(claim.fact, found, p, claim.critical)
+    if word != HOLDS:
+        return word, ""
+    at_low_rate = effect(claim.low_rate, results, noise) if claim.low_rate else None
+    if not reaches(claim.fact, at_low_rate):
+        return NOT_RESOLVED, ""
+    if claim.same_latents and denoising_effect(claim.fact, results) < 0:
+        return NOT_RESOLVED, ""
+    removed = [condition.text for condition in claim.conditions
+               if removes(found, effect(condition, results, noise))]
+    return ("holds only if", removed[0]) if removed else (HOLDS, "")
+
+
+def verdicts(study: Study, results: Results) -> dict[str, Verdict]:
+    """By claim."""
+    noise = spread(results)
+    effects = {name: effect(claim.fact, results, noise) for name, claim in study.claims.items()}
+    p = holm({name: p_value(study.claims[name].fact, found) for name, found in effects.items()
+              if found})
+    verdict = {}
+    for name, claim in study.claims.items():
+        fact, condition = fact_verdict(claim, effects[name], p.get(name), results, noise)
+        why = claim.explanation
+        explained = (bound_verdict(why, results) if isinstance(why, Bound) else
+                     contrast_verdict(why, effect(why, results, noise)))
+        verdict[name] = Verdict(fact, explained, condition, effects[name])
+    return verdict

@@ -1,0 +1,290 @@
+"""The study of the design claims: its arms, its networks, its statistics."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import distributions
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import claims  # noqa: E402
+import claims_arm  # noqa: E402
+import claims_networks as own  # noqa: E402
+import claims_statistics as statistics  # noqa: E402
+from claims_study import Arm, Bound, Contrast, Study, load_results, load_study  # noqa: E402
+
+from nanoldm.diffusion import NoiseSchedule  # noqa: E402
+from nanoldm.experiments.recipes import load_recipe  # noqa: E402
+from nanoldm.experiments.stages import denoiser_stage  # noqa: E402
+from nanoldm.models import ConvAE, DiffusionNet  # noqa: E402
+from nanoldm.utils.config import flat  # noqa: E402
+
+SMALL = dict(tokens=16, channels=3, width=32, depth=2, heads=2, hidden=64)
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return load_study()
+
+
+def contrasts(study: Study):
+    for claim in study.claims.values():
+        found = [claim.fact, claim.low_rate, claim.explanation, *claim.conditions, *claim.also]
+        yield from (each for each in found if isinstance(each, Contrast))
+
+
+# The arms
+
+
+def test_every_arm_is_a_recipe_that_differs_in_one_thing_from_its_parent(study):
+    for name in study.arms.keys() - {"reference"}:
+        parent = study.arms[name].parent or "reference"
+        own, before = (flat(study.recipe(each, 0).model_dump()) for each in (name, parent))
+        groups = {field.split(".")[0] for field in own if own[field] != before[field]}
+        arms = [study.settings_of(each) for each in (name, parent)]
+        others = [key for key in ("latents", "autoencoder", "table")
+                  if getattr(arms[0], key) != getattr(arms[1], key)]
+        assert len([*groups, *others]) == 1, name
+
+
+def test_every_contrast_compares_what_is_measured(study):
+    for contrast in contrasts(study):
+        for side in (contrast.worse, contrast.better):
+            for arm, variant in statistics.terms(side):
+                settings = study.arms[arm]
+                needs = {"": True, "raw": True, "ddpm": settings.ddpm, "short": settings.tracks,
+                         "raw-short": settings.tracks,
+                         "raw-ddpm": settings.tracks and settings.ddpm}
+                assert needs[variant], (arm, variant)
+
+
+def test_every_explanation_by_a_value_is_measured(study):
+    for claim in study.claims.values():
+        if isinstance(claim.explanation, Bound) and claim.explanation.value == "probe":
+            assert study.arms[claim.explanation.arm].probe
+
+
+def test_first_seeds_of_the_first_tier_come_first(study):
+    found = claims.jobs(study, 2, (), ())
+    tiers = [study.arms[arm].tier for arm, _ in found]
+    assert tiers == sorted(tiers)
+    assert len(set(found)) == len(found) == sum(len(arm.seeds) for arm in study.arms.values())
+    assert claims.jobs(study, 1, ("axial",), (7,)) == [("axial", 7)]
+
+
+# The networks
+
+
+def random_weights(network):
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+def test_axial_attention_depends_only_on_the_differences_of_row_and_column():
+    rope = own.Axial(**SMALL).blocks[0].attention.rope
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 16)
+    rotated_q, rotated_k = (rope(x.expand(16, 16)) for x in (q, k))
+    scores = (rotated_q @ rotated_k.T).view(4, 4, 4, 4)               # row, column; row, column
+    torch.testing.assert_close(scores[0, 0, 1, 2], scores[2, 1, 3, 3])
+    assert abs(scores[0, 0, 1, 2] - scores[0, 0, 2, 1]) > 1e-3        # a row is no column
+    assert abs(scores[0, 3, 1, 0] - scores[0, 0, 0, 1]) > 1e-3        # unlike on one line
+
+
+def test_a_network_without_positions_cannot_tell_tokens_apart():
+    network, order = random_weights(own.NoPosition(**SMALL)), torch.randperm(16)
+    x, t = torch.randn(2, 16, 3), torch.tensor([3, 60])
+    torch.testing.assert_close(network(x, t)[:, order], network(x[:, order], t))
+    plain = random_weights(DiffusionNet(**SMALL))
+    assert not torch.allclose(plain(x, t)[:, order], plain(x[:, order], t), atol=1e-3)
+
+
+def test_a_network_without_time_gives_the_same_at_every_timestep():
+    network, x = random_weights(own.NoTime(**SMALL)), torch.randn(2, 16, 3)
+    torch.testing.assert_close(network(x, torch.tensor([0, 0])), network(x, torch.tensor([5, 99])))
+
+
+def test_gated_blocks_start_as_the_identity_and_random_ones_do_not():
+    x, c = torch.randn(2, 16, 32), torch.randn(2, 32)
+    for block in own.AddedOnceGated(**SMALL).blocks:
+        torch.testing.assert_close(block(x), x)
+    for block in own.RandomStart(**SMALL).blocks:
+        assert not torch.allclose(block(x, c), x, atol=1e-3)
+    assert own.RandomStart(**SMALL)(torch.randn(2, 16, 3), torch.tensor([3, 4])).abs().max() > 0
+
+
+def test_lifting_keeps_energy_and_the_decoder_ignores_the_other_channels():
+    plain = random_weights(ConvAE(hidden_channels=4))
+    images = torch.rand(5, 1, 28, 28)
+    plain.set_statistics(plain.encode_raw(images))
+    lifted = own.Lifted(plain, 64)
+    tokens, noise = lifted.encode(images), torch.randn(5, 49, 64)
+    assert tokens.shape == (5, 49, lifted.latent_channels) == (5, 49, 64)
+    torch.testing.assert_close(tokens.square().sum(), plain.encode(images).square().sum())
+    torch.testing.assert_close(lifted.decode(tokens), plain(images))
+    aside = noise - noise @ lifted.lift @ lifted.lift.T
+    torch.testing.assert_close(lifted.decode(tokens + aside), plain(images), atol=1e-4, rtol=1e-4)
+
+
+def test_the_divergence_is_that_of_torch_distributions(monkeypatch):
+    torch.manual_seed(0)
+    loss, images = own.KLReconstructionLoss(ConvAE(hidden_channels=4)), torch.rand(3, 1, 28, 28)
+
+    def value(weight: float) -> float:
+        monkeypatch.setattr(own, "KL_WEIGHT", weight)
+        torch.manual_seed(1)
+        return loss(images).item()
+
+    hidden = loss.autoencoder.encoder[:-1](images)
+    mu, sd = loss.autoencoder.encoder[-1](hidden), loss.log_sd(hidden).exp()
+    exact = distributions.kl_divergence(distributions.Normal(mu, sd), distributions.Normal(0, 1))
+    assert value(1) - value(0) == pytest.approx(exact.sum().item() / 3 / 784, rel=1e-4)
+
+
+def test_the_shifted_table_gives_raw_latents_the_noise_levels_of_normalised_ones():
+    energy, schedule = 14.0, NoiseSchedule()
+    stage = denoiser_stage(load_recipe("mnist"), ConvAE(), 0)
+    claims_arm.replace_table(stage, Arm(title="", table="shifted"), energy)
+    alpha, sigma = stage.averaged.denoiser.schedule(torch.arange(98))
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(98))
+    before = torch.div(*schedule(torch.arange(98)))
+    torch.testing.assert_close(alpha / sigma * energy**0.5, before, rtol=1e-4, atol=1e-5)
+
+
+def test_explained_is_1_for_a_linear_function_and_0_for_noise():
+    stream = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 5, generator=stream, dtype=torch.float64)
+    assert claims_arm.explained(x, 3 * x[:, 0] - x[:, 4] + 7) > 0.999
+    noise = torch.randn(4000, generator=stream, dtype=torch.float64)
+    assert abs(claims_arm.explained(x, noise)) < 0.02
+
+
+# The statistics
+
+
+def simulated(effects: dict[str, float], s: float, seed: int, seeds: int = 3) -> dict:
+    """Results whose ln distance is effect + a value of the seed + N(0, s^2)."""
+    rng = np.random.default_rng(seed)
+    shift = rng.normal(0, 0.3, seeds)
+    return {(arm, k): {"distances": {"": math.exp(value + shift[k] + rng.normal(0, s))}}
+            for arm, value in effects.items() for k in range(seeds)}
+
+
+ARMS = {f"arm-{k}": 0.3 * k for k in range(6)}
+CONTRAST = Contrast(worse="arm-1", better="arm-0", ratio=1.1)
+
+
+def test_the_spread_is_that_of_the_noise_without_arms_and_seeds():
+    found = [statistics.spread(simulated(ARMS, 0.05, seed)) for seed in range(200)]
+    assert found[0].df == 6 * 3 - 6 - 2
+    assert np.mean([each.s**2 for each in found]) == pytest.approx(0.05**2, rel=0.1)
+
+
+def test_95_of_100_intervals_contain_the_effect():
+    inside = 0
+    for seed in range(400):
+        results = simulated(ARMS, 0.05, seed)
+        effect = statistics.effect(CONTRAST, results, statistics.spread(results))
+        inside += effect.limit(0.025) < 0.3 < effect.limit(0.975)
+    assert 0.92 < inside / 400 < 0.98
+
+
+def test_a_contrast_of_several_terms_adds_them():
+    contrast = Contrast(worse=["arm-3", "arm-0"], better=["arm-1", "arm-2"], ratio=1.1)
+    results = simulated(ARMS, 1e-9, 0)
+    effect = statistics.effect(contrast, results, statistics.Spread(0.1, 10))
+    assert effect.value == pytest.approx(0.9 + 0 - 0.3 - 0.6, abs=1e-6)
+    assert effect.error == pytest.approx(0.1 * math.sqrt(4 / 3))
+    assert statistics.effect(Contrast(worse="x", better="arm-1"), results,
+                             statistics.Spread(0.1, 10)) is None
+
+
+def test_holm_of_a_worked_example():
+    corrected = statistics.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert corrected == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
+
+
+def effect(value: float, error: float = 0.03, seeds: int = 3) -> statistics.Effect:
+    return statistics.Effect(value, error, 12, seeds)
+
+
+@pytest.mark.parametrize(("contrast", "found", "critical", "word"), [
+    (CONTRAST, effect(0.3), False, "holds"),
+    (CONTRAST, effect(0.08), False, "not resolved"),                  # above 0, below 10 %
+    (CONTRAST, effect(0.0), False, "does not hold"),                  # equal
+    (CONTRAST, effect(-0.3), False, "does not hold"),                 # reversed
+    (CONTRAST, effect(0.1, 0.2), False, "not resolved"),
+    (CONTRAST, effect(0.3, 0.1, seeds=1), False, "not resolved"),     # below 4 standard errors
+    (CONTRAST, effect(0.5, 0.1, seeds=1), False, "holds"),
+    (CONTRAST, None, False, "not resolved"),
+    (Contrast(worse="a", better="b", ratio=1.5), effect(0.2), True, "does not hold"),
+    (Contrast(worse="a", better="b", ratio=1.5), effect(0.2), False, "not resolved"),
+    (Contrast(worse="a", better="b", at_most=1.1), effect(0.0), False, "holds"),
+    (Contrast(worse="a", better="b", at_most=1.1), effect(0.3), False, "does not hold"),
+    (Contrast(worse="a", better="b", at_most=1.1), effect(0.09), False, "not resolved"),
+])
+def test_the_words_of_a_verdict(contrast, found, critical, word):
+    assert statistics.contrast_verdict(contrast, found, critical=critical) == word
+
+
+def test_a_condition_removes_an_effect_if_it_is_small_without_it():
+    whole = effect(1.0)
+    assert statistics.removes(whole, effect(0.0))
+    assert statistics.removes(whole, effect(0.3))                     # 70 % are gone
+    assert not statistics.removes(whole, effect(0.8))
+    assert not statistics.removes(whole, effect(0.3, 0.3, seeds=2))   # perhaps
+    assert not statistics.removes(whole, None)
+
+
+def test_a_clear_study_gets_clear_words(study):
+    """Distances made so that claim 1 holds only if the noise schedule is not adapted."""
+    effects = dict.fromkeys(study.arms, 0.0) | {"64-channels": 1.5, "64-channels-rate-low": 1.5,
+                                                "64-channels-v": 1.5}
+    results = simulated(effects, 0.02, 3)
+    for result in results.values():
+        for variant in ("raw", "ddpm", "raw-ddpm", "short", "raw-short"):
+            result["distances"][variant] = result["distances"][""]
+        result |= {"denoising_error": [1.0], "probe": [0.9, 0.8], "first_loss": 1.001}
+    found = statistics.verdicts(study, results)
+    assert (found["1"].fact, found["1"].explanation) == ("holds only if", "does not hold")
+    assert found["1"].condition == study.claims["1"].conditions[0].text
+    assert [found[name].fact for name in "2345"] == ["does not hold"] * 4
+    assert found["6"].fact == found["7"].fact == found["7"].explanation == "holds"
+    assert found["2"].explanation == "does not hold"                  # the time is read: R^2 0.8
+
+
+# The run
+
+
+@pytest.mark.slow
+def test_a_run_adds_each_arm_once_and_the_same_again(tmp_path, monkeypatch):
+    file, recipe = tmp_path / "claims.jsonl", Study.recipe
+
+    def short(self: Study, name: str, seed: int):
+        return recipe(self, name, seed).replace(training={"steps": 8},
+                                                autoencoder_training={"steps": 8})
+
+    monkeypatch.setattr(Study, "recipe", short)
+    monkeypatch.setattr(claims, "load_study",
+                        lambda: load_study().replace(setting={"images": 32}))
+    monkeypatch.setattr(claims, "RESULTS", file)
+    monkeypatch.setattr(claims, "load_results", lambda: load_results(file))
+    threads = torch.get_num_threads()
+    try:
+        for _ in range(2):
+            claims.run(tmp_path / "folder", arms=("rate-low",))
+        (line,) = file.read_text().splitlines()
+        file.unlink()
+        claims.run(tmp_path / "folder", arms=("rate-low",))           # the arm was killed
+    finally:
+        torch.set_num_threads(threads)
+    first, again = (json.loads(each) for each in (line, file.read_text()))
+    assert {**first, "seconds": 0} == {**again, "seconds": 0}
+    assert (first["arm"], first["steps"]) == ("rate-low", 8)
