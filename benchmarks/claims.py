@@ -24,6 +24,7 @@ from nanoldm.data import load
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import Judge
 from nanoldm.utils.device import prepare_torch
+from nanoldm.utils.errors import TrainingError
 
 
 def jobs(study: Study, tier: int, arms: tuple[str, ...],
@@ -35,11 +36,12 @@ def jobs(study: Study, tier: int, arms: tuple[str, ...],
 
 
 def run(folder: tyro.conf.Positional[Path], tier: int = 1, arms: tuple[str, ...] = (),
-        seeds: tuple[int, ...] = (), threads: int = 1) -> None:
+        seeds: tuple[int, ...] = (), results: Path = RESULTS, threads: int = 1) -> None:
     """Train and measure arms.
 
     tier: 1, or 2 for the others, too.
     arms, seeds: only these.
+    results: where a line is added for each; arms that it has are not trained again.
     """
     prepare_torch("cpu", threads)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,12 +51,17 @@ def run(folder: tyro.conf.Positional[Path], tier: int = 1, arms: tuple[str, ...]
     for name, seed in jobs(study, tier, arms, seeds):
         try:
             with FileLock(folder / f"{name}-{seed}.lock", timeout=0):
-                if (name, seed) in load_results():
+                with FileLock(folder / "results.lock"):
+                    done = load_results(results)
+                if (name, seed) in done:
                     continue
                 print(f"{time.strftime('%H:%M:%S')} {name}, seed {seed}", flush=True)
-                result = ArmRun(study, name, seed, judge, folder).result()
+                try:
+                    result = ArmRun(study, name, seed, judge, folder).result()
+                except TrainingError as error:
+                    result = {"arm": name, "seed": seed, "diverged": str(error)}
                 result |= {"machine": machine(), "date": time.strftime("%Y-%m-%d")}
-                with FileLock(folder / "results.lock"), RESULTS.open("a") as file:
+                with FileLock(folder / "results.lock"), results.open("a") as file:
                     file.write(json.dumps(result) + "\n")
         except Timeout:
             continue  # another process trains it
@@ -74,8 +81,8 @@ def status() -> None:
     for name, arm in study.arms.items():
         seeds = sorted(set(arm.seeds) | {seed for other, seed in results if other == name})
         found = (results.get((name, seed)) for seed in seeds)
-        values = "  ".join(f"{each['distances']['']:8.3f}" if each else "       -"
-                           for each in found)
+        values = "  ".join(f"{each['distances']['']:8.3f}" if each and "distances" in each else
+                           f"{'diverged' if each else '-':>8}" for each in found)
         print(f"tier {arm.tier}  {name:26}{values}")
 
 

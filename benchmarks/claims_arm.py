@@ -32,6 +32,7 @@ from nanoldm.models import ConvAE
 from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.training import EMA
+from nanoldm.utils.errors import TrainingError
 from nanoldm.utils.files import digest, load_module, save_tensors
 from nanoldm.utils.images import to_bytes, to_float
 
@@ -59,9 +60,9 @@ class ArmRun:
         self.held_out = to_float(judge.test_set.images[:2000])
 
     def result(self) -> dict[str, Any]:
-        autoencoder, latents, energy = self.latents()
+        autoencoder, latents, variance = self.latents()
         self.stage = denoiser_stage(self.recipe, autoencoder, 0)
-        replace_table(self.stage, self.arm, energy)
+        replace_table(self.stage, self.arm, variance)
         give_latents(self.stage, self.recipe, latents, torch.full((len(latents),), -1))
         limit = latents.abs().max().item()
         self.raw, self.ema = (LatentDiffusion(autoencoder, loss.denoiser, limit)
@@ -79,7 +80,7 @@ class ArmRun:
         return found
 
     def latents(self) -> tuple[ConvAE, Tensor, float]:
-        """The autoencoder, the latents to train on, and the mean energy of raw latents."""
+        """The autoencoder, the latents to train on, and the variance of raw latents."""
         autoencoder = self.trained_autoencoder()
         tokens = raw_tokens(autoencoder, self.images)
         change: Latents = self.arm.latents
@@ -88,7 +89,8 @@ class ArmRun:
             autoencoder.latent_std /= change.scale
         if change.lift:
             autoencoder = Lifted(autoencoder, change.lift).eval()
-        return autoencoder, autoencoder.normalise(tokens), tokens.square().mean().item()
+        variance = (tokens - tokens.mean((0, 1))).square().mean().item()
+        return autoencoder, autoencoder.normalise(tokens), variance
 
     def trained_autoencoder(self) -> ConvAE:
         """From `folder` if possible."""
@@ -115,6 +117,7 @@ class ArmRun:
         """Train -> facts of the training, and what the tracks give."""
         stage, steps = self.stage, self.stage.length(len(self.images))
         stage.use_precision("bf16")
+        torch.compiler.reset()  # it compiles 8 networks in one process, and then no more
         stage.use_compiler(True)
         averages = {name: EMA(stage.loss_module, **options) for name, options in TRACKS.items()
                     if self.arm.tracks}
@@ -123,6 +126,8 @@ class ArmRun:
         for step in tqdm(stage.run(steps), total=steps, desc=self.name, mininterval=10):
             norms.append(step.grad_norm.item())
             losses.append(step.loss.item())
+            if not math.isfinite(losses[-1]):
+                raise TrainingError(f"{self.name} diverged at step {step.number}")
             for average in averages.values():
                 average.update(step.number)
             if self.arm.tracks and step.number / steps in QUARTERS:
@@ -224,7 +229,7 @@ class ArmRun:
                 "noised": encoded(noised[:DIGITS]), "denoised": encoded(found[:DIGITS])}
 
 
-def replace_table(stage: Stage, arm: Arm, energy: float) -> None:
+def replace_table(stage: Stage, arm: Arm, variance: float) -> None:
     """Give a stage the schedule of an arm with another table than its own."""
     if arm.table == "own":
         return
@@ -233,10 +238,10 @@ def replace_table(stage: Stage, arm: Arm, energy: float) -> None:
         if arm.table == "unscaled":
             betas = torch.linspace(1e-4, 0.02, schedule.timesteps, dtype=torch.float64)
             alpha, sigma = preserve_variance(betas)
-        else:  # noise of the size of the latents, then both scaled to variance 1
+        else:  # noise of the size of the latents, then scaled to alpha^2 + sigma^2 = 1
             alpha, sigma = schedule.alpha[1:].double(), schedule.sigma[1:].double()
-            size = (alpha**2 + energy * sigma**2).sqrt()
-            alpha, sigma = alpha / size, energy**0.5 * sigma / size
+            size = (alpha**2 + variance * sigma**2).sqrt()
+            alpha, sigma = alpha / size, variance**0.5 * sigma / size
         schedule.alpha[1:], schedule.sigma[1:] = alpha.float(), sigma.float()
 
 

@@ -31,8 +31,10 @@ class GatedBlock(TransformerBlock):
         self.gates = nn.Parameter(torch.zeros(2, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.gates[0] * self.dropout(self.attention(self.norm1(x)))
-        return x + self.gates[1] * self.dropout(self.mlp(self.norm2(x)))
+        h = self.attention(self.norm1(x))
+        gates = self.gates.to(h.dtype)                                # in bf16 as AdaLN's
+        x = x + gates[0] * self.dropout(h)
+        return x + gates[1] * self.dropout(self.mlp(self.norm2(x)))
 
 
 class AddedOnceGated(Transformer):

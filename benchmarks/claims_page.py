@@ -36,9 +36,12 @@ class Page:
     """What the template asks for; every number of the page comes from here."""
 
     def __init__(self, study: Study, results: Results):
-        self.study, self.results = study, results
-        self.noise: Spread = spread(results)
-        self.verdicts: dict[str, Verdict] = verdicts(study, results)
+        self.study = study
+        self.results = {run: found for run, found in results.items() if "diverged" not in found}
+        self.diverged = [f"{study.arms[arm].title} (seed {seed})" for arm, seed in
+                         results.keys() - self.results.keys()]
+        self.noise: Spread = spread(self.results)
+        self.verdicts: dict[str, Verdict] = verdicts(study, self.results)
 
     def ratio(self, worse: str | list[str], better: str | list[str]) -> str:
         """Such as: 1.52 times [1.40, 1.66]."""

@@ -62,7 +62,6 @@ class Bound(Config):
 class Claim(Config):
     title: str
     fact: Contrast
-    critical: bool = False
     same_latents: bool = False
     low_rate: Contrast | None = None
     explanation: Contrast | Bound = Field(union_mode="left_to_right")
@@ -106,7 +105,7 @@ class Study(Config):
         """How a reader trains an arm."""
         arm = self.settings_of(name)
         if arm.latents != Latents() or arm.autoencoder != "plain" or arm.table != "own":
-            return f"python benchmarks/claims.py run FOLDER --arms {name}"
+            return f"python benchmarks/claims.py run FOLDER --arms {name} --results my.jsonl"
         words = "".join(f" --{key} {value}" for key, value in arm.fields.items())
         path = "PYTHONPATH=benchmarks " if "claims_networks" in words else ""
         return f"{path}nanoldm train benchmarks/{self.setting.recipe}{words}"

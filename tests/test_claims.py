@@ -16,7 +16,7 @@ import claims  # noqa: E402
 import claims_arm  # noqa: E402
 import claims_networks as own  # noqa: E402
 import claims_statistics as statistics  # noqa: E402
-from claims_study import Arm, Bound, Contrast, Study, load_results, load_study  # noqa: E402
+from claims_study import Arm, Bound, Contrast, Study, load_study  # noqa: E402
 
 from nanoldm.diffusion import NoiseSchedule  # noqa: E402
 from nanoldm.experiments.recipes import load_recipe  # noqa: E402
@@ -215,23 +215,23 @@ def effect(value: float, error: float = 0.03, seeds: int = 3) -> statistics.Effe
     return statistics.Effect(value, error, 12, seeds)
 
 
-@pytest.mark.parametrize(("contrast", "found", "critical", "word"), [
-    (CONTRAST, effect(0.3), False, "holds"),
-    (CONTRAST, effect(0.08), False, "not resolved"),                  # above 0, below 10 %
-    (CONTRAST, effect(0.0), False, "does not hold"),                  # equal
-    (CONTRAST, effect(-0.3), False, "does not hold"),                 # reversed
-    (CONTRAST, effect(0.1, 0.2), False, "not resolved"),
-    (CONTRAST, effect(0.3, 0.1, seeds=1), False, "not resolved"),     # below 4 standard errors
-    (CONTRAST, effect(0.5, 0.1, seeds=1), False, "holds"),
-    (CONTRAST, None, False, "not resolved"),
-    (Contrast(worse="a", better="b", ratio=1.5), effect(0.2), True, "does not hold"),
-    (Contrast(worse="a", better="b", ratio=1.5), effect(0.2), False, "not resolved"),
-    (Contrast(worse="a", better="b", at_most=1.1), effect(0.0), False, "holds"),
-    (Contrast(worse="a", better="b", at_most=1.1), effect(0.3), False, "does not hold"),
-    (Contrast(worse="a", better="b", at_most=1.1), effect(0.09), False, "not resolved"),
+@pytest.mark.parametrize(("contrast", "found", "word"), [
+    (CONTRAST, effect(0.3), "holds"),
+    (CONTRAST, effect(0.08), "not resolved"),                  # above 0, below 10 %
+    (CONTRAST, effect(0.0), "does not hold"),                  # equal
+    (CONTRAST, effect(-0.3), "does not hold"),                 # reversed
+    (CONTRAST, effect(0.1, 0.2), "not resolved"),
+    (CONTRAST, effect(0.3, 0.1, seeds=1), "not resolved"),     # below 4 standard errors
+    (CONTRAST, effect(0.5, 0.1, seeds=1), "holds"),
+    (CONTRAST, None, "not resolved"),
+    (Contrast(worse="a", better="b", ratio=1.5), effect(0.2), "does not hold"),
+    (Contrast(worse="a", better="b", ratio=1.2), effect(0.1), "not resolved"),
+    (Contrast(worse="a", better="b", at_most=1.1), effect(0.0), "holds"),
+    (Contrast(worse="a", better="b", at_most=1.1), effect(0.3), "does not hold"),
+    (Contrast(worse="a", better="b", at_most=1.1), effect(0.09), "not resolved"),
 ])
-def test_the_words_of_a_verdict(contrast, found, critical, word):
-    assert statistics.contrast_verdict(contrast, found, critical=critical) == word
+def test_the_words_of_a_verdict(contrast, found, word):
+    assert statistics.contrast_verdict(contrast, found) == word
 
 
 def test_a_condition_removes_an_effect_if_it_is_small_without_it():
@@ -241,6 +241,18 @@ def test_a_condition_removes_an_effect_if_it_is_small_without_it():
     assert not statistics.removes(whole, effect(0.8))
     assert not statistics.removes(whole, effect(0.3, 0.3, seeds=2))   # perhaps
     assert not statistics.removes(whole, None)
+    assert statistics.removes(whole, effect(0.0, seeds=1))
+    assert not statistics.removes(effect(0.1), effect(0.0, seeds=1))
+
+
+def test_a_contrast_within_runs_has_the_error_of_its_own_values():
+    results = simulated(ARMS, 0.05, 0)
+    for (_, seed), result in results.items():
+        result["distances"]["raw"] = result["distances"][""] * math.exp(0.4 + 0.01 * (seed - 1))
+    contrast = Contrast(worse="arm-0/raw", better="arm-0", ratio=1.1)
+    effect = statistics.effect(contrast, results, statistics.spread(results))
+    assert (effect.value, effect.df) == (pytest.approx(0.4), 2)
+    assert effect.error == pytest.approx(0.01 / math.sqrt(3))
 
 
 def test_a_clear_study_gets_clear_words(study):
@@ -248,9 +260,10 @@ def test_a_clear_study_gets_clear_words(study):
     effects = dict.fromkeys(study.arms, 0.0) | {"64-channels": 1.5, "64-channels-rate-low": 1.5,
                                                 "64-channels-v": 1.5}
     results = simulated(effects, 0.02, 3)
+    rng = np.random.default_rng(0)
     for result in results.values():
         for variant in ("raw", "ddpm", "raw-ddpm", "short", "raw-short"):
-            result["distances"][variant] = result["distances"][""]
+            result["distances"][variant] = result["distances"][""] * math.exp(rng.normal(0, 0.01))
         result |= {"denoising_error": [1.0], "probe": [0.9, 0.8], "first_loss": 1.001}
     found = statistics.verdicts(study, results)
     assert (found["1"].fact, found["1"].explanation) == ("holds only if", "does not hold")
@@ -274,15 +287,13 @@ def test_a_run_adds_each_arm_once_and_the_same_again(tmp_path, monkeypatch):
     monkeypatch.setattr(Study, "recipe", short)
     monkeypatch.setattr(claims, "load_study",
                         lambda: load_study().replace(setting={"images": 32}))
-    monkeypatch.setattr(claims, "RESULTS", file)
-    monkeypatch.setattr(claims, "load_results", lambda: load_results(file))
     threads = torch.get_num_threads()
     try:
         for _ in range(2):
-            claims.run(tmp_path / "folder", arms=("rate-low",))
+            claims.run(tmp_path / "folder", arms=("rate-low",), results=file)
         (line,) = file.read_text().splitlines()
         file.unlink()
-        claims.run(tmp_path / "folder", arms=("rate-low",))           # the arm was killed
+        claims.run(tmp_path / "folder", arms=("rate-low",), results=file)  # it was killed
     finally:
         torch.set_num_threads(threads)
     first, again = (json.loads(each) for each in (line, file.read_text()))
