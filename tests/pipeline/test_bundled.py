@@ -28,7 +28,7 @@ def test_the_default_model_generates_digits_in_a_few_steps_that_the_classifier_i
     assert metrics.distance_from_uniform(metrics.histogram(probabilities)) < 0.2
 
 
-@pytest.mark.parametrize("name", [name for name in bundled_models() if "conditional" in name])
+@pytest.mark.parametrize("name", ["mnist-conditional", "mnist-fast-conditional"])
 def test_models_with_labels_generate_the_digits_they_are_conditioned_on(name):
     """Without guidance or with wrong labels it would be far less."""
     model, labels = LatentDiffusion.from_pretrained(name), [k % 10 for k in range(30)]
@@ -42,6 +42,18 @@ def test_the_fast_one_with_labels_needs_no_guidance():
     ]
     images = model.generate(range(200), labels=labels)
     assert (probabilities_of(images).argmax(1) == torch.tensor(labels)).double().mean() >= 0.95
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_students_show_the_digits_of_their_teacher(passes):
+    name, labels = f"mnist-fast-conditional-{passes}-pass", [k % 10 for k in range(200)]
+    student, teacher = (LatentDiffusion.from_pretrained(each)
+                        for each in (name, "mnist-fast-conditional"))
+    assert student.settings.steps == passes
+    images, theirs = (model.generate(range(200), labels=labels) for model in (student, teacher))
+    assert (probabilities_of(images).argmax(1) == torch.tensor(labels)).double().mean() >= 0.95
+    error = (images - theirs).square().mean()
+    assert error < 0.1 * (images - theirs.roll(10, 0)).square().mean()  # another one of the label
 
 
 def test_a_model_is_loaded_and_used_without_importing_the_compiler():

@@ -21,7 +21,7 @@ Width = Annotated[int, Field(gt=0, le=16_384)]  # of a layer
 Count = Annotated[int, Field(gt=0, le=1024)]  # of layers, heads, ...
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1e30)]
-MOST_PASSES, PAIRS, STUDENT_STEPS = 8, 20_000, 2000  # of a student: passes, images, training
+MOST_PASSES, PAIRS, STUDENT_STEPS = 8, 60_000, 4000  # of a student: passes, images, training
 SAMPLERS = Literal["ddpm", "ddpm-posterior", "ddpm-repaint", "ddim", "heun", "dpm++2m", "ab2",
                    "ab3", "ab4"]
 
