@@ -8,7 +8,7 @@ import torch
 
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation.features import load_features
-from nanoldm.pipeline.folders import DEFAULT_MODEL, bundled_models
+from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.images import to_bytes
