@@ -11,7 +11,6 @@ command continues. FOLDER keeps autoencoders.
 """
 
 import json
-import platform
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import tyro
 from claims_arm import ArmRun
 from claims_study import HERE, RESULTS, Study, load_results, load_study
 from filelock import FileLock, Timeout
+from throughput import machine
 
 from nanoldm.data import load
 from nanoldm.evaluation.features import load_features
@@ -30,6 +30,9 @@ from nanoldm.utils.errors import TrainingError
 def jobs(study: Study, tier: int, arms: tuple[str, ...],
          seeds: tuple[int, ...]) -> list[tuple[str, int]]:
     """(arm, seed) in the order of work: those of tier 1 first, and the first seed of all arms."""
+    if unknown := set(arms) - study.arms.keys():
+        raise SystemExit(f"there is no arm {', '.join(sorted(unknown))}: claims.py status lists "
+                         "them")
     names = arms or tuple(name for name, arm in study.arms.items() if arm.tier <= tier)
     found = [(name, seed) for name in names for seed in seeds or study.arms[name].seeds]
     return sorted(found, key=lambda job: (study.arms[job[0]].tier, job[1]))  # stable
@@ -43,12 +46,13 @@ def run(folder: tyro.conf.Positional[Path], tier: int = 1, arms: tuple[str, ...]
     arms, seeds: only these.
     results: where a line is added for each; arms that it has are not trained again.
     """
+    study = load_study()
+    work = jobs(study, tier, arms, seeds)
     prepare_torch("cpu", threads)
     folder.mkdir(parents=True, exist_ok=True)
-    study = load_study()
     held_out = study.recipe("reference", 0).data.holdout
     judge = Judge(load_features("digits-v1"), *load("mnist", None, held_out))
-    for name, seed in jobs(study, tier, arms, seeds):
+    for name, seed in work:
         try:
             with FileLock(folder / f"{name}-{seed}.lock", timeout=0):
                 with FileLock(folder / "results.lock"):
@@ -65,14 +69,6 @@ def run(folder: tyro.conf.Positional[Path], tier: int = 1, arms: tuple[str, ...]
                     file.write(json.dumps(result) + "\n")
         except Timeout:
             continue  # another process trains it
-
-
-def machine() -> str:
-    """The model of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")),
-                platform.processor())
 
 
 def status() -> None:

@@ -38,10 +38,14 @@ class Page:
     def __init__(self, study: Study, results: Results):
         self.study = study
         self.results = {run: found for run, found in results.items() if "diverged" not in found}
-        self.diverged = [f"{study.arms[arm].title} (seed {seed})" for arm, seed in
-                         results.keys() - self.results.keys()]
+        self.diverged = self.titles(results.keys() - self.results.keys())
+        self.missing = self.titles({(name, seed) for name, arm in study.arms.items()
+                                    for seed in arm.seeds} - results.keys())
         self.noise: Spread = spread(self.results)
         self.verdicts: dict[str, Verdict] = verdicts(study, self.results)
+
+    def titles(self, runs: set[tuple[str, int]]) -> list[str]:
+        return [f"{self.study.arms[arm].title} (seed {seed})" for arm, seed in sorted(runs)]
 
     def ratio(self, worse: str | list[str], better: str | list[str]) -> str:
         """Such as: 1.52 times [1.40, 1.66]."""
@@ -80,21 +84,21 @@ class Page:
         if not runs:
             return f"| {title} | not run | | | | | |"
         distances = ", ".join(f"{result['distances']['']:.2f}" for result in runs.values())
-        numbers = [self.value(arm, "rotation_frechet_train"), self.value(arm, "confidence", 3),
-                   self.value(arm, "reconstruction"),
-                   f"{float(self.value(arm, 'clipped', 3)):.0%}".replace("%", " %")]
-        parameters = f"{next(iter(runs.values()))['parameters']:,}"
-        return " | ".join([f"| {title}", distances, *numbers, f"{parameters} |"])
+        clipped = 100 * mean(result["clipped"] for result in runs.values())
+        parameters = next(iter(runs.values()))["parameters"]
+        return " | ".join([f"| {title}", distances, self.value(arm, "rotation_frechet_train"),
+                           self.value(arm, "confidence", 3), self.value(arm, "reconstruction"),
+                           f"{clipped:.0f} %", f"{parameters:,} |"])
 
     def commands(self, name: str) -> list[str]:
         """How a reader repeats the arms of a claim that are not the reference."""
         return [self.study.command(arm) for arm in arms_of(self.study.claims[name])
                 if arm != "reference"]
 
-    def missing(self) -> list[str]:
-        """Arms and seeds that were not run."""
-        return [f"{arm.title} (seed {seed})" for name, arm in self.study.arms.items()
-                for seed in arm.seeds if (name, seed) not in self.results]
+    def psnr(self, arm: str, noise: str) -> str:
+        """Of latents with noise, decoded."""
+        found = [result["psnr"][noise] for result in self.runs(arm).values()]
+        return f"{mean(found):.1f} dB" if found else NOT_RUN
 
     def diagnostic(self, arm: str, t: int) -> str:
         found = [result["diagnostic"][str(t)]["distance"] for result in self.runs(arm).values()
@@ -149,10 +153,10 @@ def decoded(content: str) -> np.ndarray:
 def probes(page: Page) -> Image.Image:
     """How well the time is read after each block."""
     sheet, (ax,) = plots.figure(1, 1, 2.8, 6.5)
-    for arm in ("reference", "added-once", "no-time"):
+    for k, arm in enumerate(("reference", "added-once", "no-time")):
         for seed, result in page.runs(arm).items():
             label = page.study.arms[arm].title if seed == 0 else None
-            ax.plot(result["probe"], ".-", color=f"C{len(arm) % 10}", label=label, linewidth=1)
+            ax.plot(result["probe"], ".-", color=f"C{k}", label=label, linewidth=1)
     ax.set(ylim=(0, 1.02), xlabel="after block (0: before the first)", xticks=range(5),
            ylabel="R² of log-SNR, linear")
     sheet.legend(loc="outside right upper", frameon=False)

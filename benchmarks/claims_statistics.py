@@ -21,6 +21,7 @@ within the same runs (raw against EMA weights) has the standard error of its own
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -102,31 +103,36 @@ def terms(side: str | list[str]) -> list[tuple[str, str]]:
             (term.partition("/") for term in ([side] if isinstance(side, str) else side))]
 
 
-def effect(contrast: Contrast, results: Results, noise: Spread) -> Effect | None:
-    """The mean over the seeds that all arms of a contrast have; None if there is no such seed."""
+def distance(result: dict[str, Any], variant: str) -> float:
+    return result["distances"][variant]
+
+
+def denoising_error(result: dict[str, Any], variant: str) -> float:
+    return mean(result["denoising_error"])
+
+
+def by_seed(contrast: Contrast, results: Results,
+            measure: Callable[[dict[str, Any], str], float] = distance) -> list[float]:
+    """ln of `worse` minus ln of `better`, for each seed that all arms of a contrast have."""
     sides = [(sign, term) for sign, side in ((1, contrast.worse), (-1, contrast.better))
              for term in terms(side)]
-    arms = {arm for _, (arm, _) in sides}
     seeds = [seed for seed in sorted({seed for _, seed in results})
-             if all((arm, seed) in results for arm in arms)]
-    if not seeds:
+             if all((arm, seed) in results for _, (arm, _) in sides)]
+    return [sum(sign * math.log(measure(results[arm, seed], variant))
+                for sign, (arm, variant) in sides) for seed in seeds]
+
+
+def effect(contrast: Contrast, results: Results, noise: Spread) -> Effect | None:
+    """The mean over the seeds that all arms of a contrast have; None if there is no such seed."""
+    values, (worse, better) = by_seed(contrast, results), map(terms, (contrast.worse,
+                                                                      contrast.better))
+    if not values:
         return None
-    values = [sum(sign * math.log(results[arm, seed]["distances"][variant])
-                  for sign, (arm, variant) in sides) for seed in seeds]
-    if len(seeds) > 1 and all({arm for arm, _ in terms(side)} == arms
-                              for side in (contrast.worse, contrast.better)):
-        return Effect(mean(values), stdev(values) / math.sqrt(len(seeds)), len(seeds) - 1,
-                      len(seeds))
-    return Effect(mean(values), noise.s * math.sqrt(len(sides) / len(seeds)), noise.df, len(seeds))
-
-
-def denoising_effect(contrast: Contrast, results: Results) -> float:
-    """The same contrast of the mean denoising error, over the seeds of both."""
-    arms = {name: {seed: mean(found["denoising_error"]) for (arm, seed), found in results.items()
-                   if arm == side} for name, side in
-            (("worse", contrast.worse), ("better", contrast.better))}
-    shared = arms["worse"].keys() & arms["better"].keys()
-    return mean(math.log(arms["worse"][seed] / arms["better"][seed]) for seed in shared)
+    count, runs = len(values), len(worse) + len(better)
+    error, df = noise.s * math.sqrt(runs / count), noise.df
+    if count > 1 and {arm for arm, _ in worse} == {arm for arm, _ in better}:  # within runs
+        error, df = stdev(values) / math.sqrt(count), count - 1
+    return Effect(mean(values), error, df, count)
 
 
 def holm(p: dict[str, float]) -> dict[str, float]:
@@ -221,7 +227,7 @@ def fact_verdict(claim: Claim, found: Effect | None, p: float | None, results: R
     at_low_rate = effect(claim.low_rate, results, noise) if claim.low_rate else None
     if not possible(claim.fact, at_low_rate):
         return NOT_RESOLVED, ""
-    if claim.same_latents and denoising_effect(claim.fact, results) < 0:
+    if claim.same_latents and mean(by_seed(claim.fact, results, denoising_error)) < 0:
         return NOT_RESOLVED, ""
     removed = [condition.text for condition in claim.conditions
                if removes(found, effect(condition, results, noise))]

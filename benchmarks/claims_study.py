@@ -51,7 +51,7 @@ class Contrast(Config):
 
 
 class Bound(Config):
-    """A measured value of an arm, the mean over its seeds, must be below a bound."""
+    """A measured value of an arm must be below a bound with every seed."""
 
     text: str
     value: Literal["probe", "first_loss"]

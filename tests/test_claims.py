@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import distributions
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import claims  # noqa: E402
-import claims_arm  # noqa: E402
-import claims_networks as own  # noqa: E402
-import claims_statistics as statistics  # noqa: E402
-from claims_study import Arm, Bound, Contrast, Study, load_study  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import claims
+import claims_arm
+import claims_measures
+import claims_networks as own
+import claims_statistics as statistics
+from claims_study import Arm, Bound, Contrast, Study, load_study
 
-from nanoldm.diffusion import NoiseSchedule  # noqa: E402
-from nanoldm.experiments.recipes import load_recipe  # noqa: E402
-from nanoldm.experiments.stages import denoiser_stage  # noqa: E402
-from nanoldm.models import ConvAE, DiffusionNet  # noqa: E402
-from nanoldm.utils.config import flat  # noqa: E402
+from nanoldm.diffusion import NoiseSchedule
+from nanoldm.experiments.recipes import load_recipe
+from nanoldm.experiments.stages import denoiser_stage
+from nanoldm.models import ConvAE, DiffusionNet
+from nanoldm.utils.config import flat
 
 SMALL = dict(tokens=16, channels=3, width=32, depth=2, heads=2, hidden=64)
 
@@ -73,6 +73,8 @@ def test_first_seeds_of_the_first_tier_come_first(study):
     assert tiers == sorted(tiers)
     assert len(set(found)) == len(found) == sum(len(arm.seeds) for arm in study.arms.values())
     assert claims.jobs(study, 1, ("axial",), (7,)) == [("axial", 7)]
+    with pytest.raises(SystemExit, match=r"no arm axal: claims\.py status lists"):
+        claims.jobs(study, 1, ("axal",), ())
 
 
 # The networks
@@ -159,9 +161,9 @@ def test_the_shifted_table_gives_raw_latents_the_noise_levels_of_normalised_ones
 def test_explained_is_1_for_a_linear_function_and_0_for_noise():
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(4000, 5, generator=stream, dtype=torch.float64)
-    assert claims_arm.explained(x, 3 * x[:, 0] - x[:, 4] + 7) > 0.999
+    assert claims_measures.explained(x, 3 * x[:, 0] - x[:, 4] + 7) > 0.999
     noise = torch.randn(4000, generator=stream, dtype=torch.float64)
-    assert abs(claims_arm.explained(x, noise)) < 0.02
+    assert abs(claims_measures.explained(x, noise)) < 0.02
 
 
 # The run
