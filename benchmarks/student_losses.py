@@ -33,7 +33,7 @@ class ConsistencyLoss(nn.Module):
 def renoised(denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps, noise):
     """Sampling of consistency models (Song et al. 2023, arXiv 2303.01469, algorithm 1)."""
     x = x_T
-    for step in transitions(schedule, timesteps, x_T.device):
+    for step in transitions(schedule, timesteps):
         estimate = denoise(x, step.t)
         x = estimate.x0 if step.last else step.alpha_s * estimate.x0 + step.sigma_s * noise()
         yield x, estimate

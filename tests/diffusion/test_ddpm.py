@@ -22,6 +22,7 @@ ALPHA_BAR = (1 - BETAS).cumprod(0)
 
 class ExactSchedule(nn.Module):
     zero_terminal_snr = False
+    alpha = torch.cat((torch.ones(1), ALPHA_BAR.sqrt()))
 
     def forward(self, t):
         alpha_bar = torch.where(t < 0, 1, ALPHA_BAR[t])

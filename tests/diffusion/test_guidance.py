@@ -52,12 +52,12 @@ def randn(*shape, key=0):
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("t", [torch.tensor([40]), torch.tensor([0, 30, 60, 99])],
-                         ids=["one t", "a t each"])
+@pytest.mark.parametrize("t", [0, 40, 99])
 def test_guidance_extrapolates_the_score_from_no_label_to_label(prediction, t):
-    """score = -eps / sigma, so eps = eps(none) + w (eps(label) - eps(none)) is Ho and Salimans'
-    equation 6.
+    """score = -eps / sigma, so eps = eps(none) + scale (eps(label) - eps(none)) is Ho and
+    Salimans' equation 6, (1 + w) eps(label) - w eps(none), with scale = 1 + w.
     """
+    t = torch.tensor([t])
     x_t, denoiser = randn(4, 5, 2), Denoiser(Classes(prediction), SCHEDULE, prediction)
     found = Guided(denoiser, LABEL, 2.5)(x_t, t)
     labelled, unlabelled = denoiser(x_t, t, LABEL), denoiser(x_t, t)
@@ -91,9 +91,6 @@ def test_the_interval_ends_guidance_and_its_cost():
         assert torch.equal(found.x0,
                            (everywhere if evaluated == 2
                             else denoiser(x_t, torch.tensor([t]), LABEL)).x0)
-    mixed = guided(x_t, torch.tensor([10, 30, 30, 70]))
-    torch.testing.assert_close(mixed.x0[0], denoiser(x_t, torch.tensor([10]), LABEL).x0[0])
-    torch.testing.assert_close(mixed.x0[1], guided(x_t, torch.tensor([30])).x0[1])
 
 
 def test_the_clamp_goes_around_guidance():

@@ -34,17 +34,6 @@ def test_the_target_leads_back_to_x0_and_eps(prediction, table):
         assert ((ours - true) * scale).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_the_gain_is_what_an_error_of_the_output_does_to_x0(prediction):
-    alpha, sigma = torch.tensor(0.6), torch.tensor(0.5)     # on no table: the divisors count
-    x_t, output, error = randn(9), randn(9, key=1), randn(9, key=2)
-    estimate = PREDICTIONS[prediction].estimate
-    moved = estimate(output + error, x_t, alpha, sigma)[0] - estimate(output, x_t, alpha, sigma)[0]
-    torch.testing.assert_close(moved.abs(),
-                               PREDICTIONS[prediction].gain(alpha, sigma) * error.abs(), atol=1e-5,
-                               rtol=1e-4)
-
-
 def test_v_and_flow_are_their_definitions():
     x0, eps, alpha, sigma = randn(5), randn(5, key=1), torch.tensor(0.8), torch.tensor(0.6)
     assert torch.equal(PREDICTIONS["v"].target(x0, eps, alpha, sigma), alpha * eps - sigma * x0)

@@ -8,7 +8,7 @@ import torch
 from nanoldm.diffusion import PREDICTIONS, SAMPLERS, SPACINGS
 from nanoldm.diffusion.objective import WEIGHTINGS
 from nanoldm.diffusion.schedule import TABLES
-from nanoldm.diffusion.time_sampling import DISTRIBUTIONS
+from nanoldm.diffusion.timesteps import DISTRIBUTIONS
 from nanoldm.experiments.config import Diffusion, Network, SamplingFields, Training
 from nanoldm.experiments.recipes import RECIPES
 from nanoldm.models import NETWORKS

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from nanoldm.data import load
 from nanoldm.diffusion import Denoiser, DenoisingLoss
-from nanoldm.diffusion.time_sampling import sample_noise_levels
+from nanoldm.diffusion.timesteps import random_timesteps
 from nanoldm.models import transformer
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.training import fit, make_optimizers
@@ -97,7 +97,8 @@ def test_200_steps_have_the_losses_of_the_plain_implementation(monkeypatch):
         for step, index in batch_indices(len(latents), 8, seed=0):
             x0 = latents[index]
             stream = generator(0, 1, step)
-            yield {"x0": x0} | sample_noise_levels(x0.shape, schedule.timesteps, stream)
+            yield {"x0": x0, "t": random_timesteps(len(x0), schedule.timesteps, stream),
+                   "eps": torch.randn(x0.shape, generator=stream)}
 
     def losses(compiled=False):
         loss = DenoisingLoss(Denoiser(deepcopy(model.denoiser.network), schedule))

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from nanoldm.diffusion.denoiser import Denoiser, Estimate
-from nanoldm.diffusion.schedule import expand
 
 
 class Guided(nn.Module):
@@ -12,7 +11,8 @@ class Guided(nn.Module):
 
         x0 = x0(no label) + scale (x0(label) - x0(no label)), and eps likewise
 
-    (Ho and Salimans 2022, arXiv 2207.12598, eq. 6.)
+    (Ho and Salimans 2022, arXiv 2207.12598, eq. 6, where the scale is 1 + w.)
+    t: (1,), one timestep for the whole batch, as samplers call it.
     label: (B,) integers, -1 for no label.
     scale: 1 is the conditional denoiser, one network evaluation. Other scales cost two evaluations.
     interval: (lowest, highest) timestep with guidance (Kynkaanniemi et al. 2024, arXiv 2404.07724);
@@ -27,15 +27,11 @@ class Guided(nn.Module):
         self.lowest, self.highest = interval or (0, denoiser.schedule.timesteps - 1)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Estimate:
-        guided = (t >= self.lowest) & (t <= self.highest)
-        if self.scale == 1 or not guided.any():
+        if self.scale == 1 or not self.lowest <= t <= self.highest:
             return self.denoiser(x_t, t, self.label)
         # One call with twice the batch: first with the labels, then without.
-        x_twice = x_t.repeat(2, *[1] * (x_t.dim() - 1))
-        t_twice = t if len(t) == 1 else t.repeat(2)
         labels = torch.cat((self.label, torch.full_like(self.label, -1)))
-        both = self.denoiser(x_twice, t_twice, labels)
-        scale = expand(torch.where(guided, self.scale, 1.0).to(x_t), x_t)
+        both = self.denoiser(torch.cat((x_t, x_t)), t, labels)
         x0, x0_without = both.x0.chunk(2)
         eps, eps_without = both.eps.chunk(2)
-        return Estimate(x0_without.lerp(x0, scale), eps_without.lerp(eps, scale))
+        return Estimate(x0_without.lerp(x0, self.scale), eps_without.lerp(eps, self.scale))

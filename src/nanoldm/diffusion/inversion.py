@@ -27,7 +27,7 @@ def invert(denoise: Denoise, x0: Tensor, schedule: NoiseSchedule, timesteps: Seq
         iteration contracts; on trained networks 3 are best (docs/editing.md).
     """
     w, slope = x0, 0.0
-    for step in reversed(list(transitions(schedule, timesteps, x0.device))):
+    for step in reversed(list(transitions(schedule, timesteps))):
         scale = step.alpha_t + step.sigma_t
         length = step.sigma_t / scale - step.sigma_s / (step.alpha_s + step.sigma_s)
         below = w

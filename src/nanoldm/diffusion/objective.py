@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,8 +42,10 @@ class DenoisingLoss(nn.Module):
         target = prediction.target(x0, eps, alpha, sigma)             # (B, tokens, channels)
         error = (output - target).square()
         if self.weighting == "min-snr":
-            weight = ((alpha / sigma) ** 2).clamp(max=GAMMA)
-            error = error * weight * prediction.gain(alpha, sigma) ** 2
+            # An estimate of x0 is linear in the output: an error of 1 changes it by `gain`.
+            one, zero = torch.ones_like(sigma), torch.zeros_like(sigma)
+            gain, _ = prediction.estimate(one, zero, alpha, sigma)
+            error = error * ((alpha / sigma) ** 2).clamp(max=GAMMA) * gain**2
         return error.mean()
 
 
@@ -64,6 +67,6 @@ class DistillationLoss(nn.Module):
 
     def forward(self, x_T: Tensor, x0: Tensor, label: Tensor | None = None) -> Tensor:
         run = ddim(lambda x, t: self.denoiser(x, t, label), x_T, self.denoiser.schedule,
-                   self.timesteps, x_T.clone)
+                   self.timesteps, noise=None)  # ddim draws no noise
         *_, (end, _) = run
         return F.mse_loss(end, x0)

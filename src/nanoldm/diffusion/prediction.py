@@ -1,12 +1,11 @@
 """Prediction targets, and the conversion of a network output to an estimate of (x0, eps).
 
-A target is a linear combination of x0 and eps. To add one, write its two functions and its gain.
+A target is a linear combination of x0 and eps. To add one, write its two functions.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -15,12 +14,10 @@ class Prediction(NamedTuple):
 
     target(x0, eps, alpha, sigma): the regression target.
     estimate(output, x_t, alpha, sigma): network output -> (x0, eps).
-    gain(alpha, sigma): |d x0 / d output| at fixed x_t, the error of x0 per error of the output.
     """
 
     target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     estimate: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-    gain: Callable[[Tensor, Tensor], Tensor]
 
 
 def epsilon_target(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -80,8 +77,8 @@ def flow_estimate(output: Tensor, x_t: Tensor, alpha: Tensor,
 
 
 PREDICTIONS = {
-    "epsilon": Prediction(epsilon_target, epsilon_estimate, lambda alpha, sigma: sigma / alpha),
-    "x0": Prediction(x0_target, x0_estimate, lambda alpha, sigma: torch.ones_like(sigma)),
-    "v": Prediction(v_target, v_estimate, lambda alpha, sigma: sigma / (alpha**2 + sigma**2)),
-    "flow": Prediction(flow_target, flow_estimate, lambda alpha, sigma: sigma / (alpha + sigma)),
+    "epsilon": Prediction(epsilon_target, epsilon_estimate),
+    "x0": Prediction(x0_target, x0_estimate),
+    "v": Prediction(v_target, v_estimate),
+    "flow": Prediction(flow_target, flow_estimate),
 }

@@ -1,4 +1,4 @@
-"""Timestep spacing: which timesteps a sampler visits, in descending order.
+"""Timesteps: random ones for training, and the spacings of sampling, in descending order.
 
 The first timestep is `start`. The step after the last timestep reaches the clean level.
 """
@@ -11,6 +11,31 @@ from nanoldm.utils.errors import InputError, check_choice
 
 SHIFT = 5.0  # of the shifted spacing (docs/ablations.md)
 SPACINGS = ("trailing", "log-snr", "shifted")
+DISTRIBUTIONS = ("uniform", "logit-normal")
+
+
+def random_timesteps(count: int, timesteps: int, stream: torch.Generator,
+                     distribution: str = "uniform") -> Tensor:
+    """Timesteps of a training batch (count,), in 0 ... timesteps - 1, on the CPU.
+
+    distribution: "uniform", or "logit-normal", which prefers the middle (Esser et al. 2024, arXiv
+        2403.03206, eq. 19):
+
+        t = floor(timesteps sigmoid(z))        z ~ N(0, 1)
+
+    stream: a CPU generator, so that every device gets the same values.
+    """
+    if distribution == "uniform":
+        return torch.randint(timesteps, (count,), generator=stream)
+    share = torch.randn(count, generator=stream).sigmoid()
+    return (share * timesteps).long().clamp(max=timesteps - 1)
+
+
+def check_steps(start: int, steps: int) -> None:
+    """Raise InputError unless 1 <= steps <= start + 1."""
+    if not 1 <= steps <= start + 1:
+        raise InputError(f"{steps} steps do not fit between timestep {start} and clean: choose 1 "
+                         f"to {start + 1}")
 
 
 def trailing(start: int, steps: int) -> list[int]:
@@ -18,24 +43,20 @@ def trailing(start: int, steps: int) -> list[int]:
 
     Raises InputError unless 1 <= steps <= start + 1.
     """
-    if not 1 <= steps <= start + 1:
-        raise InputError(f"{steps} steps do not fit between timestep {start} and clean: choose 1 "
-                         f"to {start + 1}")
+    check_steps(start, steps)
     return [round((start + 1) * (steps - i) / steps) - 1 for i in range(steps)]
 
 
 def log_snr(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
     """Evenly spaced in log(alpha / sigma), from `start` to 0 (Lu et al. 2022, arXiv 2211.01095)."""
-    if steps == 1 or start == 0:
+    if steps == 1:
         return [start]
     alpha, sigma = levels(schedule, start)
     values = (alpha / sigma).log()
     if values[start].isfinite():
-        return nearest(values, evenly(values[start], values[0], steps))
-    # alpha is 0 at `start` and the logarithm -infinity: the even spacing begins one level below.
-    if steps == 2:
-        return [start, 0]
-    return [start, *nearest(values, evenly(values[start - 1], values[0], steps - 1))]
+        return nearest(values, evenly(values[0], values[start], steps))
+    # alpha is 0 at `start` and the logarithm -infinity: the even spacing begins one timestep below.
+    return [start, *nearest(values, evenly(values[0], values[start - 1], steps - 1))]
 
 
 def shifted(schedule: NoiseSchedule, start: int, steps: int) -> list[int]:
@@ -81,9 +102,9 @@ def sampling_timesteps(schedule: NoiseSchedule, steps: int | None = None, start:
     start = schedule.timesteps - 1 if start is None else start
     steps = start + 1 if steps is None else steps
     check_choice("spacing", spacing, SPACINGS)
-    even = trailing(start, steps)  # checks `steps` for every spacing
+    check_steps(start, steps)
     if spacing == "trailing":
-        return even
+        return trailing(start, steps)
     if spacing == "log-snr":
         return log_snr(schedule, start, steps)
     return shifted(schedule, start, steps)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nanoldm.diffusion.time_sampling import sample_noise_levels
+from nanoldm.diffusion.timesteps import random_timesteps
 from nanoldm.training.batches import batch_indices
 from nanoldm.utils.device import move
 from nanoldm.utils.distributed import WHOLE, Part
@@ -47,7 +47,7 @@ def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, 
     """latents: (N, tokens, channels) -> {"x0", "t", "eps"} and, with labels, "label" (B,).
 
     timesteps: T; t is in 0 ... T - 1.
-    distribution: of t, a name of `diffusion.time_sampling.DISTRIBUTIONS`.
+    distribution: of t, a name of `diffusion.timesteps.DISTRIBUTIONS`.
     labels: (N,) of the latents.
     label_dropout: the probability that a label becomes -1, "no label" (Ho and Salimans 2022, arXiv
         2207.12598, algorithm 1).
@@ -55,7 +55,8 @@ def latent_batches(latents: Tensor, batch_size: int, timesteps: int, seed: int, 
     """
     for step, index in batch_indices(len(latents), batch_size, seed, start):
         stream, shape = generator(seed, Stream.NOISE, step), (len(index), *latents.shape[1:])
-        values = sample_noise_levels(shape, timesteps, stream, distribution)
+        values = {"t": random_timesteps(len(index), timesteps, stream, distribution),
+                  "eps": torch.randn(shape, generator=stream)}
         if labels is not None:
             dropped = torch.rand(len(index), generator=stream) < label_dropout
             values["label"] = labels[index].masked_fill(dropped, -1)

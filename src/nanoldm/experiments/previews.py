@@ -5,7 +5,7 @@ from PIL import Image
 from torch import Tensor
 
 from nanoldm.data import ImageSet
-from nanoldm.diffusion.time_sampling import sample_noise_levels
+from nanoldm.diffusion.timesteps import random_timesteps
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.log import Values
 from nanoldm.experiments.run_checks import copy_records
@@ -46,7 +46,8 @@ def denoiser_preview(folder: RunFolder, recipe: Recipe, stage: Stage,
     """
     # Uniform timesteps for every recipe: test losses are comparable.
     stream = generator(recipe.seed, Stream.TEST_LOSS)
-    test = sample_noise_levels(latents.shape, recipe.diffusion.timesteps, stream)
+    test = {"t": random_timesteps(len(latents), recipe.diffusion.timesteps, stream),
+            "eps": torch.randn(latents.shape, generator=stream)}
     raw, averaged = models.values()
     if raw.classes:
         test["label"] = known_labels(labels, raw.classes)

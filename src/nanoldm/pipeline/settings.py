@@ -105,7 +105,7 @@ class Sampling:
             raise InputError(f"timesteps {list(timesteps)}: give falling timesteps from {highest} "
                              "to 0")
         if self.sampler in ANCESTRAL:
-            check_signal(schedule, timesteps[0], schedule.alpha.device)
+            check_signal(schedule, timesteps[0])
         if self.guidance_interval and self.guidance_interval[1] >= schedule.timesteps:
             low, high = self.guidance_interval
             raise InputError(f"guidance interval {low}-{high}: this model has timesteps 0 to "

@@ -19,7 +19,7 @@ def ddim(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequ
         with the posterior variance.
     """
     x = x_T
-    for step in transitions(schedule, timesteps, x_T.device):
+    for step in transitions(schedule, timesteps):
         std = eta * step.beta.sqrt() * step.sigma_s / step.sigma_t
         estimate = denoise(x, step.t)
         x = step.alpha_s * estimate.x0 + (step.sigma_s**2 - std**2).sqrt() * estimate.eps

@@ -2,19 +2,32 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from nanoldm.diffusion.samplers.transition import Denoise, Noise, Trajectory, transitions
+from nanoldm.diffusion.denoiser import Estimate
+from nanoldm.diffusion.samplers.transition import (
+    Denoise,
+    Noise,
+    Trajectory,
+    Transition,
+    transitions,
+)
 from nanoldm.diffusion.schedule import NoiseSchedule
 from nanoldm.utils.errors import InputError
 
 
-def check_signal(schedule: NoiseSchedule, t: int, device: torch.device) -> None:
+def check_signal(schedule: NoiseSchedule, t: int) -> None:
     """Raise InputError if alpha is 0 at timestep t."""
-    if not schedule(torch.tensor(t, device=device))[0] > 0:
+    if not schedule.alpha[t + 1] > 0:
         raise InputError(f"the ddpm sampler divides by alpha, which is 0 at timestep {t} of this "
                          "schedule: choose ddim, heun, dpm++2m or ab4")
+
+
+def reverse_step(step: Transition, x: Tensor, estimate: Estimate, std: Tensor,
+                 noise: Noise) -> Tensor:
+    """x_s from x_t: the first equation of `ddpm`, with std = sqrt(variance)."""
+    mean = (x - step.beta / step.sigma_t * estimate.eps) / step.a
+    return mean if step.last else mean + std * noise()
 
 
 def ddpm(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
@@ -29,12 +42,10 @@ def ddpm(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequ
     posterior: the variance is beta sigma_s^2 / sigma_t^2, that of q(x_s | x_t, x0) (eq. 7).
     Raises InputError if alpha is 0 at a timestep.
     """
-    check_signal(schedule, timesteps[0], x_T.device)
+    check_signal(schedule, timesteps[0])
     x = x_T
-    for step in transitions(schedule, timesteps, x_T.device):
+    for step in transitions(schedule, timesteps):
         std = step.beta.sqrt() * step.sigma_s / step.sigma_t if posterior else step.beta.sqrt()
         estimate = denoise(x, step.t)
-        x = (x - step.beta / step.sigma_t * estimate.eps) / step.a
-        if not step.last:
-            x = x + std * noise()
+        x = reverse_step(step, x, estimate, std, noise)
         yield x, estimate

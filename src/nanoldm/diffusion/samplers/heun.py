@@ -12,14 +12,14 @@ def heun(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: Sequ
          noise: Noise) -> Trajectory:
     """A DDIM step to the next level, then a step with the mean of the slopes at both ends.
 
-    The probability flow ODE in the variables of a straight path, which has no singular end:
+    The probability flow ODE in variables that need no division by alpha or sigma alone:
 
         w = x / (alpha + sigma)        tau = sigma / (alpha + sigma)        dw/dtau = eps - x0
 
     The last step, to the clean level, is a DDIM step. n timesteps cost 2n - 1 network evaluations.
     """
     x = x_T
-    steps = list(transitions(schedule, timesteps, x_T.device))
+    steps = list(transitions(schedule, timesteps))
     for k, step in enumerate(steps):
         estimate = denoise(x, step.t)
         euler = step.alpha_s * estimate.x0 + step.sigma_s * estimate.eps

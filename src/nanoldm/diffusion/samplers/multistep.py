@@ -24,7 +24,7 @@ def dpm_solver_2m(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timest
     D = x0 in the first step, and in the last step, where h is infinite and e^-h is 0.
     """
     x, before, h_before = x_T, None, None
-    for step in transitions(schedule, timesteps, x_T.device):
+    for step in transitions(schedule, timesteps):
         estimate = denoise(x, step.t)
         h = (step.alpha_s / step.sigma_s).log() - (step.alpha_t / step.sigma_t).log()
         decay = step.sigma_s * step.alpha_t / (step.sigma_t * step.alpha_s)  # e^-h
@@ -46,7 +46,7 @@ def adams_bashforth(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule,
     if not 1 <= order <= len(WEIGHTS):
         raise InputError(f"Adams-Bashforth of order {order}: choose 1 to {len(WEIGHTS)}")
     x, known = x_T, deque(maxlen=order)
-    for step in transitions(schedule, timesteps, x_T.device):
+    for step in transitions(schedule, timesteps):
         estimate = denoise(x, step.t)
         known.appendleft(estimate.eps)
         weights = WEIGHTS[len(known) - 1]

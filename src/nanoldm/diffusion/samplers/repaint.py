@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nanoldm.diffusion.samplers.ddpm import ddpm
+from nanoldm.diffusion.samplers.ddpm import check_signal, reverse_step
 from nanoldm.diffusion.samplers.transition import Denoise, Noise, Trajectory, transitions
 from nanoldm.diffusion.schedule import NoiseSchedule
 
@@ -20,10 +20,12 @@ def repaint(denoise: Denoise, x_T: Tensor, schedule: NoiseSchedule, timesteps: S
     In inpainting, the repeats adapt the unknown part to the known part. The variance of `ddpm` is
     beta: the posterior variance would reduce the spread at every repeat.
     """
+    check_signal(schedule, timesteps[0])
     x = x_T
-    for k, step in enumerate(transitions(schedule, timesteps, x_T.device)):
-        for left in reversed(range(1 if step.last else RESAMPLINGS)):
-            # One step of ddpm: from this timestep to the next, or from the last one to clean.
-            below, estimate = next(ddpm(denoise, x, schedule, timesteps[k : k + 2], noise))
-            x = step.a * below + step.beta.sqrt() * noise() if left else below
+    for step in transitions(schedule, timesteps):
+        for repeat in range(1 if step.last else RESAMPLINGS):
+            if repeat:  # forward again, from s to t
+                x = step.a * x + step.beta.sqrt() * noise()
+            estimate = denoise(x, step.t)
+            x = reverse_step(step, x, estimate, step.beta.sqrt(), noise)
         yield x, estimate

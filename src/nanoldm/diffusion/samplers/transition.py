@@ -35,10 +35,9 @@ class Transition(NamedTuple):
         return self.sigma_t**2 - (self.a * self.sigma_s) ** 2
 
 
-def transitions(schedule: NoiseSchedule, timesteps: Sequence[int],
-                device: torch.device) -> Iterator[Transition]:
+def transitions(schedule: NoiseSchedule, timesteps: Sequence[int]) -> Iterator[Transition]:
     """The transitions along `timesteps` (descending) and from the last one to the clean level."""
-    visited = torch.tensor([*timesteps, -1], device=device)
+    visited = torch.tensor([*timesteps, -1], device=schedule.alpha.device)
     alpha, sigma = schedule(visited)
     for k in range(len(timesteps)):
         yield Transition(visited[k : k + 1], alpha[k], sigma[k], alpha[k + 1], sigma[k + 1],
