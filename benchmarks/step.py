@@ -5,7 +5,7 @@
 REVISION (d80a344, the code before it was made fast) is checked out into a temporary folder. Both
 train and sample in processes of their own, in turns. The losses of STEPS (200) training steps are
 compared: real latents, batch 256, from the bundled weights. (From random weights two runs differ
-after 60 steps whatever the code: one thread instead of two is enough, see docs/performance.md.)
+after 60 steps whatever the code: one thread instead of two is enough, see RESULTS.md.)
 Then come ROUNDS of sampling. Compared: the earlier version, this one, and this one with --compile.
 Run it on an idle machine.
 """
