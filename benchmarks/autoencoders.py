@@ -33,7 +33,7 @@ def report(name: str, judge: Judge, images: torch.Tensor) -> None:
 @torch.no_grad()
 def main(models: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     train, test = load("mnist")
-    judge = Judge(load_features(), train, test, progress=True)
+    judge = Judge(load_features(), train, test)
     real = train.images[torch.randperm(len(train), generator=generator(1))[:IMAGES]]
     print(f"{'':<24} Frechet distance to the test set: classifier, rotation")
     report("real images", judge, real)

@@ -30,7 +30,7 @@ SHIFTS = (3.0, 2.0, 5.0, 7.0, 10.0)  # the first is what the others are compared
 def main(n: int = 500, first: int = 0) -> None:
     prepare_torch("cpu")
     model = LatentDiffusion.from_pretrained("mnist")
-    judge = Judge(load_features(), *load("mnist"), progress=True)
+    judge = Judge(load_features(), *load("mnist"))
     batches = shuffled(n, Stream.BATCHES).chunk(BATCHES)
     for sampler, steps in SETTINGS:
         base = None

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanoldm.cli.options import IMAGES, parse_duration, parse_seeds
+from nanoldm.cli.options import parse_duration
+from nanoldm.cli.sample import IMAGES, parse_seeds
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.text import duration
 

@@ -11,7 +11,7 @@ from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.evaluation.feature_training import train_features
 from nanoldm.evaluation.reference import Reference
 from nanoldm.models import ConvAE, DiffusionNet
-from nanoldm.pipeline.folders import METRICS, RECIPE
+from nanoldm.pipeline.folders import METRICS_FILE, RECIPE
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.files import write_json
 from nanoldm.utils.seeding import seeded
@@ -46,5 +46,5 @@ def small_model(digits, tmp_path_factory) -> Path:
     LatentDiffusion(autoencoder, denoiser, 3.0).save_pretrained(folder)
     write_json(folder / RECIPE, {"data": {"name": f"folder:{digits.resolve()}", "size": 8}})
     record = {"stage": "denoiser", "step": 1, "seconds": 1.0, "loss": 1.0}
-    (folder / METRICS).write_text(json.dumps(record | {"denoising_error": [1.0] * 12}) + "\n")
+    (folder / METRICS_FILE).write_text(json.dumps(record | {"denoising_error": [1.0] * 12}) + "\n")
     return folder

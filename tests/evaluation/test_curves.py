@@ -10,7 +10,7 @@ from PIL import Image
 from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation.curves import draw_curves
 from nanoldm.evaluation.plots import column
-from nanoldm.pipeline.folders import METRICS, read_metrics
+from nanoldm.pipeline.folders import METRICS_FILE, read_metrics
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import captioned, grid, save
 from nanoldm.utils.seeding import generator
@@ -21,7 +21,7 @@ def run(small_model, tmp_path) -> Path:
     """A run folder with a history and samples of two steps."""
     folder = tmp_path / "run"
     shutil.copytree(small_model, folder / "model")
-    shutil.copy(folder / "model" / METRICS, folder / METRICS)
+    shutil.copy(folder / "model" / METRICS_FILE, folder / METRICS_FILE)
     images = torch.rand(4, 1, 8, 8, generator=generator(0))
     for step in (10, 20):
         save(captioned([(f"step {step}", grid(images))]), folder / "samples" / f"step-{step}.png")
@@ -63,14 +63,14 @@ def test_a_folder_without_history_is_an_error(tmp_path, run):
     for runs, out in cases:
         with pytest.raises(InputError):
             draw_curves(runs, tmp_path / out)
-    (run / METRICS).unlink()
-    (run / "model" / METRICS).unlink()
+    (run / METRICS_FILE).unlink()
+    (run / "model" / METRICS_FILE).unlink()
     with pytest.raises(InputError, match="has no training history"):
         draw_curves([run], tmp_path / "a.png")
 
 
 def test_a_training_logs_the_denoising_error_of_both_weights_and_the_gates(trained_run):
-    records = read_metrics(trained_run / METRICS)
+    records = read_metrics(trained_run / METRICS_FILE)
     (last,) = [each for each in records if each["step"] == 40 and "denoising_error" in each]
     for name in ("denoising_error", "denoising_error_ema"):
         assert len(last[name]) == 12

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from nanoldm.cli.edit_io import EditOptions, ImageName, ResultSeeds, finish
-from nanoldm.cli.options import File, LabelText, ModelName, Picture, Text, command, parse_seeds
+from nanoldm.cli.options import File, LabelText, ModelName, Picture, Text, command
 from nanoldm.cli.sample import choose
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import check_target, user_path
+from nanoldm.utils.ranges import parse_numbers, seed_list
 
 if TYPE_CHECKING:
     from nanoldm.editing import Edited
@@ -65,7 +66,7 @@ class Inpaint(ResultSeeds, EditOptions):
 
         seeds, labels = self.seeds(), self.labels(self.model)
         given = self.begin(self.model, [self.image], self.out, user_path(self.mask))
-        mask, done = fit_mask(self.mask, given.images[0].shape[-1], given.first)
+        mask, done = fit_mask(self.mask, given.images[0].shape[-1], given.fitted)
         print(done)
         options = dict(progress=True, **self.changes())
         finish(inpaint(given.model, *given.images, mask, seeds, labels, **options), self.out)
@@ -106,7 +107,7 @@ class Interpolate(EditOptions):
         if (self.seeds is None) == (self.images is None):
             raise InputError("an interpolation needs two ends: give either --seeds 3,7 or --images "
                              "A.png B.png")
-        seeds = None if self.seeds is None else parse_seeds(None, None, self.seeds, 2)
+        seeds = self.seeds and seed_list(parse_numbers("seeds", self.seeds, "3,7"))
         labels = labels_of(self.model, self.label) or [-1]
         if len(labels) > 1:
             raise InputError(f"label {self.label}: give one class for all frames")

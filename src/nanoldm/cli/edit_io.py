@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nanoldm.editing.photo import Fitted
     from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 
-COLUMNS, LOOK_AT = 16, 16
+LOOK_AT = 16
 IMAGE = arg(metavar="IMAGE", help="An image file: it is fitted to the model's size, channels and "
             "polarity. Or test:3, an image of the model's own test set.")
 ImageName = Positional[Annotated[str, IMAGE]]
@@ -64,40 +64,42 @@ class EditOptions(SamplingOptions, ModelMachine):
     def begin(self, model: str, names: Sequence[str], *files: Path | None) -> "Given":
         """Check all files, load the model, and read and fit the images.
 
-        files: that the command writes or reads; the first is the picture. Raises InputError.
+        files: other files that the command reads or writes; the first is the picture of the
+            results. Raises InputError.
         """
         from nanoldm.editing.photo import fit_image, open_visible
         from nanoldm.utils.images import FORMATS
 
         check_target(files[0], *FORMATS)
-        photos = [user_path(name) for name in names if not name.startswith("test:")]
-        for file in [*photos, *files[1:]]:
+        photos = {name: user_path(name) for name in names if not name.startswith("test:")}
+        for file in [*photos.values(), *files[1:]]:
             check_apart(file, files[0])
         loaded = self.load(model)
-        for file in photos:
+        for file in photos.values():  # before the model generates images to compare with
             open_visible(file)
         look = cache(lambda: look_at(loaded))
-        images, fitted = [], []
+        hint = " (--no-fit and --invert change this)" if self.fit and not self.invert else ""
+        images, fitted = [], None
         for name in names:
-            if name.startswith("test:"):
+            if name in photos:
+                fitted = fit_image(photos[name], look(), fit=self.fit, invert=self.invert)
+                print(fitted.done + hint)
+                images.append(fitted.image)
+            else:
                 images.append(test_images(model, name))
-                fitted.append(None)
-                continue
-            photo = fit_image(user_path(name), look(), fit=self.fit, invert=self.invert)
-            hint = " (--no-fit and --invert change this)" if self.fit and not self.invert else ""
-            print(photo.done + hint)
-            images.append(photo.image)
-            fitted.append(photo)
-        return Given(loaded, images, next(iter(fitted), None))
+        return Given(loaded, images, fitted)
 
 
 @dataclass(frozen=True)
 class Given:
-    """A loaded model, the images of a command (1 or more, C, S, S), how the first was fitted."""
+    """A loaded model, the images of a command (1 or more, C, S, S), and how the last was fitted.
+
+    fitted: None if it is a test image.
+    """
 
     model: "LatentDiffusion"
     images: "list[Tensor]"
-    first: "Fitted | None"
+    fitted: "Fitted | None"
 
 
 def look_at(model: "LatentDiffusion") -> "Tensor":
@@ -137,5 +139,5 @@ def finish(edited: "Edited", out: Path) -> None:
                  for caption, part in edited.shown.items()]
         save(captioned(parts, across=True), out)
     else:
-        save_rows(edited.shown, out, COLUMNS)
+        save_rows(edited.shown, out)
     print(f"wrote {out}: {len(edited.images)} image{'s' * (len(edited.images) > 1)}")

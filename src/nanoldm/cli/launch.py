@@ -7,7 +7,7 @@ import sys
 import tempfile
 from dataclasses import fields
 
-from nanoldm.utils.errors import InputError, TrainingError
+from nanoldm.utils.errors import TrainingError
 from nanoldm.utils.limits import within
 
 MOST_PROCESSES = 1024
@@ -26,8 +26,6 @@ def launch(arguments: list[str], processes: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    if not torch.distributed.is_available():
-        raise InputError("processes: this torch has no torch.distributed: give 1")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     signals = ["SIGTERM", "SIGINT"]

@@ -30,7 +30,7 @@ from nanoldm.utils.text import plain
 
 # Group -> command -> module; the class has the name of the command.
 GROUPS = {"create": {"train": "train", "distill": "train", "sample": "sample", "denoise": "sample",
-                     "page": "page"},
+                     "page": "models"},
           "edit": dict.fromkeys(("img2img", "inpaint", "interpolate", "invert", "vary"), "edit"),
           "measure": dict.fromkeys(("evaluate", "compare", "doctor", "curves", "features"),
                                    "measure"),
@@ -148,7 +148,7 @@ def first_sentence(box: str) -> str:
 
 
 def with_dashes(message: str, command: str) -> str:
-    """A message of a lower floor that begins with the name of an option, as the option."""
+    """Write an option's name at the start of a message as on the command line: size -> --size."""
     if command not in COMMANDS:
         return message
     names = {field.name for field in dataclasses.fields(find_command(command))}

@@ -1,6 +1,5 @@
 """Commands that measure: evaluate, compare, doctor, curves, features."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +16,7 @@ from nanoldm.cli.options import (
     Picture,
     SamplingOptions,
     Shared,
+    command,
     parse_names,
 )
 from nanoldm.pipeline.folders import DEFAULT_MODEL
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 IMAGES = 10_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class ReferenceOptions(ModelMachine):
     """The real images and the feature networks to measure with."""
 
@@ -48,7 +48,7 @@ class ReferenceOptions(ModelMachine):
         return Reference(self.features, self.weak_features, self.data)
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Evaluate(SamplingOptions, Shared, ReferenceOptions):
     """Measure the quality of samples: distances to real images with floors and intervals.
 
@@ -100,7 +100,7 @@ class Evaluate(SamplingOptions, Shared, ReferenceOptions):
             print(f"wrote {save_summary(model, report)}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Compare(Shared, ReferenceOptions):
     """Find the sampling settings with the fewest network evaluations (NFE) for a model.
 
@@ -140,7 +140,7 @@ class Compare(Shared, ReferenceOptions):
         compare(model, reference, candidates, **options)
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Doctor(ReferenceOptions):
     """Find the part of a model that fails: autoencoder, statistics, denoising or sampling.
 
@@ -160,7 +160,7 @@ class Doctor(ReferenceOptions):
             raise SystemExit(1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Curves:
     """Plot the learning curves of one or several runs.
 
@@ -182,7 +182,7 @@ class Curves:
         draw_curves(self.runs, self.out, self.gif)
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Features(Machine):
     """Train the feature networks of `evaluate` and `doctor` for other images than MNIST.
 

@@ -1,17 +1,16 @@
-"""Commands about trained models: info and export."""
+"""Commands about trained models: info, export and page."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from nanoldm.cli.options import Flag, ModelName, Name
+from nanoldm.cli.options import Flag, ModelName, Name, command
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.text import shell
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Info:
     """Print the recipe, parameters and training history of a model.
 
@@ -26,7 +25,7 @@ class Info:
         print(describe(self.model))
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Export:
     """Copy a model, its history and a model card to a new folder, to share it.
 
@@ -65,3 +64,30 @@ class Export:
 
             print(f"copied to {upload(self.folder, self.push)}. Sample from it anywhere with: "
                   f"nanoldm sample {shell(self.push)}")
+
+
+@command
+class Page:
+    """Write a web page that runs a model by itself: draw, noise, denoise, look inside.
+
+    It needs no network, no server and no installation: open it, or send it to somebody.
+
+    Example: nanoldm page --out digits.html
+
+    Your own model: nanoldm page runs/ten --out ten.html
+    """
+
+    model: ModelName = DEFAULT_MODEL
+    # The page.
+    out: Annotated[Path, arg(metavar="FILE")] = Path("page.html")
+
+    def run(self) -> None:
+        from nanoldm.experiments.model_card import facts
+        from nanoldm.page import write_page
+        from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+        from nanoldm.utils.paths import check_target
+
+        check_target(self.out, ".html")
+        write_page(LatentDiffusion.from_pretrained(self.model), self.out, facts(self.model))
+        print(f"wrote {self.out}, {self.out.stat().st_size / 1e6:.1f} MB: open it in a browser: "
+              f"{self.out.resolve().as_uri()}")

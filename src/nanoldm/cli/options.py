@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, dataclass_transform
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.ranges import parse_numbers, seed_list, seed_range
 
 if TYPE_CHECKING:
     import torch
 
     from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 
-IMAGES, IMAGES_PER_LABEL = 64, 8  # by default
 LONGEST = 1000 * 3600  # seconds of a budget
 
 # An empty help_behavior_hint omits "(default: None)".
@@ -147,12 +145,3 @@ def parse_interval(text: str | None) -> tuple[int, int] | None:
         raise InputError(f"guidance_interval {text}: give the lowest and the highest timestep, "
                          "such as 20-80")
     return int(match[1]), int(match[2])
-
-
-def parse_seeds(n: int | None, seed: int | None, seeds: str | None, default: int) -> list[int]:
-    """Seeds by number (n, seed) or by name ("3,7,20-29"). Raises InputError if both are given."""
-    if seeds is None:
-        return list(seed_range(default if n is None else n, seed or 0))
-    if n is not None or seed is not None:
-        raise InputError("--seeds names every image: leave out --n and --seed")
-    return seed_list(parse_numbers("seeds", seeds, "3,7,20-29"))

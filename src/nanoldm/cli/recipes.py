@@ -2,17 +2,17 @@
 
 import inspect
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from nanoldm.cli.options import command
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.recipes import RECIPES, find_recipe
 from nanoldm.utils.config import flat
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Recipes:
     """List the recipes, with the time and the score of each; or describe one.
 

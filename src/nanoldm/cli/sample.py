@@ -1,12 +1,9 @@
 """Commands that generate: sample and denoise."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoldm.cli.options import (
-    IMAGES,
-    IMAGES_PER_LABEL,
     Count,
     File,
     LabelText,
@@ -17,17 +14,18 @@ from nanoldm.cli.options import (
     Shared,
     Text,
     command,
-    parse_seeds,
 )
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.ranges import parse_numbers, seed_list, seed_range
 from nanoldm.utils.text import is_number
 
 if TYPE_CHECKING:
     from nanoldm.pipeline.latent_diffusion import LatentDiffusion
     from nanoldm.pipeline.settings import Sampling
 
-IMAGES_IN_GRID, IMAGES_IN_GIF = 1024, 64
+IMAGES, IMAGES_PER_LABEL = 64, 8  # by default
+IMAGES_IN_GRID, IMAGES_IN_GIF, COLUMNS = 1024, 64, 16
 
 
 @command
@@ -71,17 +69,14 @@ class Sample(SamplingOptions, Shared, ModelMachine):
         model = self.load(self.model)
         settings = choose(model, self.changes())
         given = in_turn(labels, len(seeds))
-        if given is None and model.classes:
-            given = model.draw_labels(seeds)
         images = model.generate_shared(seeds, given, settings=settings, progress=True)
         if not is_main():
             return
         used = model.conditioning(seeds, given, settings) if model.classes else None
         self.write(images, [model.class_names.get(row, str(row)) for row in rows], used)
         if self.trajectory:
-            count = min(len(seeds), IMAGES_IN_GIF)
-            part = None if given is None else given[:count]
-            self.write_trajectory(model, seeds[:count], part, settings)
+            part = seeds[:IMAGES_IN_GIF]
+            self.write_trajectory(model, part, in_turn(labels, len(part)), settings)
 
     def check_targets(self) -> None:
         from nanoldm.utils.images import FORMATS
@@ -154,7 +149,7 @@ class Denoise(SamplingOptions, ModelMachine):
         from nanoldm.utils.images import FORMATS, to_float
         from nanoldm.utils.paths import check_target
 
-        seeds = parse_seeds(self.n, self.seed, None, self.n)
+        seeds = list(seed_range(self.n, self.seed))
         check_target(self.out, *FORMATS)
         model = self.load(self.model)
         settings = choose(model, self.changes(), self.t)
@@ -178,9 +173,17 @@ def choose(model: "LatentDiffusion", changes: dict, start: int | None = None) ->
     return settings
 
 
-def save_rows(rows: dict, out: Path, columns: int = 16) -> None:
+def save_rows(rows: dict, out: Path) -> None:
     """Write {caption: images (N, C, S, S)} as rows of a picture."""
     from nanoldm.utils.images import captioned, grid, save
 
-    parts: Iterable = ((name, grid(part, min(columns, len(part)))) for name, part in rows.items())
-    save(captioned(parts), out)
+    save(captioned((name, grid(part, COLUMNS)) for name, part in rows.items()), out)
+
+
+def parse_seeds(n: int | None, seed: int | None, seeds: str | None, default: int) -> list[int]:
+    """Seeds by number (n, seed) or by name ("3,7,20-29"). Raises InputError if both are given."""
+    if seeds is None:
+        return list(seed_range(default if n is None else n, seed or 0))
+    if n is not None or seed is not None:
+        raise InputError("--seeds names every image: leave out --n and --seed")
+    return seed_list(parse_numbers("seeds", seeds, "3,7,20-29"))

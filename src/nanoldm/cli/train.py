@@ -2,7 +2,6 @@
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,7 +31,7 @@ SHORT = {"--epochs": "--training.epochs", "--steps": "--training.steps",
 LENGTHS = ("--budget", "--training.epochs", "--training.steps")
 
 
-@dataclass(frozen=True, kw_only=True)
+@command
 class Train(Shared, Machine):
     """Train an autoencoder and a denoiser; the same command resumes a stopped run.
 

@@ -12,7 +12,7 @@ from nanoldm.evaluation.candidates import DEFAULT_CANDIDATES, MOST_NFE, Candidat
 from nanoldm.evaluation.compare_report import chart, distance, metric_of, table
 from nanoldm.evaluation.intervals import BATCHES, check_count, with_intervals
 from nanoldm.evaluation.judge import Judge
-from nanoldm.evaluation.reference import DEFAULT_REFERENCE, Reference, load_model, results_folder
+from nanoldm.evaluation.reference import DEFAULT_REFERENCE, Reference, as_model, results_folder
 from nanoldm.evaluation.samples import SampleSet, seconds
 from nanoldm.pipeline.folders import BUNDLED, DEFAULT_MODEL, find_model
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
@@ -44,7 +44,7 @@ def compare(model: str | Path | LatentDiffusion = DEFAULT_MODEL,
     Returns the content of compare.json, a pure function of the arguments. Several processes share
     the generation (`utils.distributed`); rank 0 measures. Raises InputError.
     """
-    model = load_model(model)
+    model = as_model(model)
     out = results_folder("compare", model.name, out)
     check_count(n)
     if save:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nanoldm.data.image_file import on_page, open_rgba
 from nanoldm.evaluation import plots as charts
-from nanoldm.pipeline.folders import METRICS, RunFolder, find_model, read_metrics
+from nanoldm.pipeline.folders import METRICS_FILE, RunFolder, find_model, read_metrics
 from nanoldm.utils import images as pictures
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import check_apart, check_target
@@ -21,7 +21,7 @@ def training_records(run: str | Path) -> list[dict[str, Any]]:
     Raises InputError if there is none.
     """
     file = RunFolder(run).metrics
-    file = file if file.is_file() else find_model(run) / METRICS
+    file = file if file.is_file() else find_model(run) / METRICS_FILE
     if records := read_metrics(file):
         return records
     raise InputError(f"{run} has no training history ({file} is missing or empty): give a run "

@@ -11,7 +11,7 @@ from torch import Tensor
 from nanoldm.diffusion import PREDICTIONS, corrupt
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation import plots as charts
-from nanoldm.evaluation.reference import DEFAULT_REFERENCE, Reference, load_model, results_folder
+from nanoldm.evaluation.reference import DEFAULT_REFERENCE, Reference, as_model, results_folder
 from nanoldm.pipeline.labels import known_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import default_settings
@@ -50,7 +50,7 @@ CAUSES = {
 
 @dataclass(frozen=True)
 class Check:
-    """limit: "at most" threshold for an error, "at least" threshold for coverage."""
+    """Passes if `value` is `limit` ("at most" or "at least") `threshold`."""
 
     name: str
     metric: str
@@ -80,7 +80,7 @@ def examine(model: str | Path | LatentDiffusion, reference: Reference = DEFAULT_
     Writes doctor.png and doctor.json to `out` (default: doctor/NAME).
     Raises InputError for a model, images or networks that cannot be loaded or do not fit.
     """
-    model = load_model(model)
+    model = as_model(model)
     out = results_folder("doctor", model.name, out)
     real = reference.load(model.name)
     test = to_float(real.test.images[:LATENTS])

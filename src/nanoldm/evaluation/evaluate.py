@@ -18,13 +18,13 @@ from nanoldm.evaluation.reference import (
     DEFAULT_REFERENCE,
     RealImages,
     Reference,
-    load_model,
+    as_model,
     results_folder,
 )
 from nanoldm.evaluation.report import EQUAL, table, write_html
 from nanoldm.evaluation.samples import SampleFile, SampleSet
 from nanoldm.pipeline.denoising_error import model_denoising_error
-from nanoldm.pipeline.folders import DEFAULT_MODEL, METRICS, find_model, read_metrics
+from nanoldm.pipeline.folders import DEFAULT_MODEL, METRICS_FILE, find_model, read_metrics
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.distributed import from_main
@@ -53,7 +53,7 @@ def evaluate(model: str | Path | LatentDiffusion | None = None,
     """
     if model is None and samples is None:
         model = DEFAULT_MODEL
-    model = None if model is None else load_model(model)
+    model = None if model is None else as_model(model)
     name = model and model.name
     out = results_folder("evaluation", samples.stem if samples else name, out)
     seeds, real = seed_range(n, seed), reference.load(name)
@@ -87,7 +87,7 @@ def write_report(out: Path, real: RealImages, source: SampleFile | SampleSet, im
     judge = real.judge()
     observed = judge.observe(images.images)
     name = model and model.name
-    records = read_metrics(find_model(name) / METRICS) if name else []
+    records = read_metrics(find_model(name) / METRICS_FILE) if name else []
     columns, found = comparisons(judge, observed, seed), {}
     if model:
         columns["reconstructions"], found = measure_model(judge, model, records)
@@ -99,7 +99,7 @@ def write_report(out: Path, real: RealImages, source: SampleFile | SampleSet, im
               "data": real.data.model_dump(), "features": real.features.facts, "batches": BATCHES,
               "counts": {name: count for name, (count, _) in columns.items()},
               "class_names": real.train.class_names, "metrics": tabulate(judge, observed, columns),
-              **histograms(samples=observed, test_set=judge.test), **found}
+              **histograms({"samples": observed, "test set": judge.test}), **found}
     write_json(out / "report.json", report)
     write_html(out, report, images.images, judge, observed, records)
     return report
@@ -146,8 +146,8 @@ def raw(records: list[dict[str, Any]]) -> dict[str, list[float]]:
     return {"raw weights": logged[-1]} if known else {}
 
 
-def histograms(**observed: Observed) -> dict[str, Any]:
+def histograms(observed: dict[str, Observed]) -> dict[str, Any]:
     """{"histogram": {name: share of each class}}; {} without a classifier."""
-    found = {name.replace("_", " "): metrics.histogram(seen.probabilities["classifier"]).tolist()
+    found = {name: metrics.histogram(seen.probabilities["classifier"]).tolist()
              for name, seen in observed.items() if "classifier" in seen.probabilities}
     return {"histogram": found} if found else {}

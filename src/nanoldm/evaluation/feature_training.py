@@ -27,8 +27,8 @@ from nanoldm.utils.files import (
     write_json,
 )
 from nanoldm.utils.images import to_float
-from nanoldm.utils.limits import LARGEST_SEED, short, within
 from nanoldm.utils.paths import check_folder, is_system_file
+from nanoldm.utils.ranges import seed_range
 from nanoldm.utils.seeding import Stream, generator, seeded
 from nanoldm.utils.text import shell
 
@@ -71,10 +71,6 @@ def training_batches(data: ImageSet, task: str, seed: int,
         yield {"image": augment(image, stream), "label": label}
 
 
-def class_count(data: ImageSet, task: str) -> int:
-    return 4 if task == "rotation" else int(data.labels.max()) + 1
-
-
 def new_network(data: ImageSet, classes: int, width: int = 32, seed: int = 0) -> FeatureNet:
     """An untrained network for the images of `data`."""
     with seeded(seed, Stream.FEATURE_WEIGHTS):
@@ -82,8 +78,8 @@ def new_network(data: ImageSet, classes: int, width: int = 32, seed: int = 0) ->
 
 
 def train_network(network: FeatureNet, data: ImageSet, task: str = "classifier", *, epochs: float,
-                  seed: int = 0, caption: str | None = None) -> FeatureNet:
-    """Train `network` on `data` on its device -> the network with its last weights.
+                  seed: int = 0, caption: str | None = None) -> None:
+    """Train `network` on `data`, on the device of the network.
 
     AdamW with warm-up, annealed to 0. caption: of the progress bar (default: the task).
     """
@@ -100,7 +96,6 @@ def train_network(network: FeatureNet, data: ImageSet, task: str = "classifier",
     run = fit(loss, batches, [optimizer], steps=steps, learning_rate=learning_rate, seed=seed)
     for _ in tqdm(run, desc=caption or f"{task} network", total=steps, unit="step", delay=1):
         pass
-    return network.eval()
 
 
 def accuracy(network: FeatureNet, data: ImageSet, task: str = "classifier") -> float:
@@ -133,7 +128,8 @@ def train_features(data: Data, out: Path, *, epochs: float | None = None, seed: 
         networks = {}
         for task in tasks:
             file = out / f"{task}.safetensors"
-            network = new_network(train, class_count(train, task), seed=seed).to(device)
+            classes = 4 if task == "rotation" else int(train.labels.max()) + 1
+            network = new_network(train, classes, seed=seed).to(device)
             if not finished(network, file, task, made_by):
                 train_network(network, train, task, epochs=epochs, seed=seed)
                 save_tensors(file, network.state_dict(), made_by=made_by)
@@ -161,9 +157,7 @@ def check_request(out: Path, epochs: float | None, seed: int) -> None:
     check_folder(out)
     if epochs is not None and not 0 < epochs <= MOST_EPOCHS:
         raise InputError(f"epochs {epochs:g}: choose more than 0 and at most {MOST_EPOCHS:,}")
-    if seed < 0:
-        raise InputError(f"seed {short(seed)}: seeds count from 0")
-    within("seed", seed, 0, LARGEST_SEED)
+    seed_range(1, seed)
 
 
 def is_ours(file: Path) -> bool:
@@ -202,6 +196,5 @@ def finished(network: FeatureNet, file: Path, task: str, made_by: str) -> bool:
         raise InputError(f"{file} was trained on other images, or with other epochs or seed: give "
                          "the name of a new folder as out")
     load_module(network, file)
-    network.eval()
     print(f"{task}: finished before, read from {file}")
     return True

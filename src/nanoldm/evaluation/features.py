@@ -78,7 +78,10 @@ def load_network(folder: Path, task: str, facts: dict[str, Any]) -> FeatureNet:
 
 
 def find_weak(networks: dict[str, dict[str, Any]]) -> str | None:
-    """The first network that is too often wrong, as a message. networks: as in features.json."""
+    """A message about the first network that is wrong too often; None if there is none.
+
+    networks: as in features.json.
+    """
     for task, network in networks.items():
         chance = 1 / network["classes"]
         least = chance + ENOUGH * (1 - chance)

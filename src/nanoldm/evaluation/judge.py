@@ -75,20 +75,20 @@ class Observed:
 class Judge:
     """The features of the real images; `summarise` compares other images with them.
 
-    progress: show progress bars. Features of real images are kept in the cache folder.
+    Features of real images are kept in the cache folder.
     """
 
-    def __init__(self, features: Features, train: ImageSet, test: ImageSet, progress: bool = False):
-        self.networks, self.progress = features.networks, progress
+    def __init__(self, features: Features, train: ImageSet, test: ImageSet):
+        self.networks = features.networks
         self.train_set, self.test_set = train, test
         check_fit(features, train.images)
-        least = {"training": FEWEST_REAL, "test": metrics.NEIGHBOURS + 1}
-        for (name, count), images in zip(least.items(), (train, test), strict=True):
+        for name, images, count in (("training", train, FEWEST_REAL),
+                                    ("test", test, metrics.NEIGHBOURS + 1)):
             if len(images) < count:
                 raise InputError(f"the {name} set has {len(images)} images, and {count} are "
                                  "needed: add images")
         self.main = next(iter(self.networks))  # the classifier, if there is one
-        self.prefixes = {self.main: "", "rotation": "rotation_"}
+        self.prefixes = {task: "rotation_" if task == "rotation" else "" for task in self.networks}
         self.train = self._observe_real(train, "training images")
         self.test = self._observe_real(test, "test images")
         self.train_moments, self.test_moments = self.train.moments(), self.test.moments()
@@ -99,22 +99,15 @@ class Judge:
     def observe(self, images: Tensor, name: str = "samples", nearest: bool = True) -> Observed:
         """images: (N, C, S, S) uint8. nearest: search for copies, the slowest part."""
         check_images(images)
-        features, probabilities = self._extract(images, name)
-        found = self._nearest(images, name) if nearest else (torch.empty(len(images), 0),) * 2
-        return Observed(features, probabilities, *found)
-
-    def _extract(self, images: Tensor, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         features, probabilities = {}, {}
         for task, network in self.networks.items():
-            caption = f"{task} network, {name}" if self.progress else None
-            features[task], probabilities[task] = metrics.extract(network, images, caption)
-        return features, probabilities
-
-    def _nearest(self, images: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """The two nearest training images, in pixels."""
-        flat, real = (to_float(p.flatten(1)) for p in (images, self.train_set.images))
-        caption = f"nearest training images, {name}" if self.progress else None
-        return metrics.nearest(flat, real, 2, caption)
+            features[task], probabilities[task] = metrics.extract(network, images,
+                                                                  f"{task} network, {name}")
+        found = (torch.empty(len(images), 0),) * 2
+        if nearest:
+            flat, real = (to_float(part.flatten(1)) for part in (images, self.train_set.images))
+            found = metrics.nearest(flat, real, 2, f"nearest training images, {name}")
+        return Observed(features, probabilities, *found)
 
     def _observe_real(self, data: ImageSet, name: str) -> Observed:
         """Like `observe`, cached. Training images are not searched for copies."""
@@ -122,11 +115,10 @@ class Judge:
 
         def compute() -> dict[str, Tensor]:
             seen = self.observe(data.images, name, nearest=search)
-            features, probabilities = ({f"{kind}.{task}": rows
-                                        for task, rows in getattr(seen, kind).items()}
-                                       for kind in ("features", "probabilities"))
-            found = {"distances": seen.distances, "neighbours": seen.neighbours}
-            return features | found | probabilities
+            parts = {"features": seen.features, "probabilities": seen.probabilities}
+            rows = {f"{kind}.{task}": found for kind, tasks in parts.items()
+                    for task, found in tasks.items()}
+            return rows | {"distances": seen.distances, "neighbours": seen.neighbours}
 
         images = {"images": data.images, "train": self.train_set.images}
         searched = {} if search else {"neighbours": "none"}  # a test set may hold the same images
@@ -136,7 +128,7 @@ class Judge:
                         found["distances"], found["neighbours"])
 
     def summarise(self, observed: Observed) -> dict[str, float]:
-        """METRICS by name, except those that need a classifier or a search that there is not."""
+        """{metric: value}. Those of a classifier or a search that there was not are missing."""
         return ordered(self.to_train(observed, self.train_moments) | self.to_test(observed)
                        | observed.classification() | self.copying(observed))
 

@@ -23,7 +23,7 @@ class RealImages:
     test: ImageSet
 
     def judge(self) -> Judge:
-        return Judge(self.features, self.train, self.test, progress=True)
+        return Judge(self.features, self.train, self.test)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_origin(features: Features, data: Data, train: ImageSet, asked: bool) -
                          f"{name} were trained on them: {fix}")
 
 
-def load_model(model: str | Path | LatentDiffusion) -> LatentDiffusion:
+def as_model(model: str | Path | LatentDiffusion) -> LatentDiffusion:
     """A model by name or path; a loaded model as it is."""
     if isinstance(model, LatentDiffusion):
         return model

@@ -23,7 +23,8 @@ from nanoldm.utils.images import to_bytes
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.text import duration
 
-STREAMS = "128 bits"  # of noise: images from other random streams are not reused
+# Version of the random numbers: samples of another version are generated again.
+STREAMS = "128 bits"
 SAVE_EVERY = 256  # images, or up to four times as many, one batch of each thread
 
 

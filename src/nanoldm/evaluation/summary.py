@@ -8,7 +8,7 @@ from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import weights_digest, write_json
 
-METRICS = ("frechet_test", "coverage", "confidence")
+SUMMARY = ("frechet_test", "coverage", "confidence")
 
 
 def save_summary(model: LatentDiffusion, report: dict[str, Any]) -> Path:
@@ -21,7 +21,7 @@ def save_summary(model: LatentDiffusion, report: dict[str, Any]) -> Path:
     summary = {"network_sha256": weights_digest(model.denoiser.network),
                **{name: judged[name] for name in ("images", "sampler", "steps", "spacing")},
                "guidance": judged["guidance"],
-               "metrics": {name: found[name] for name in METRICS if name in found}}
+               "metrics": {name: found[name] for name in SUMMARY if name in found}}
     try:
         write_json(path, summary)
     except OSError as error:

@@ -9,7 +9,14 @@ from nanoldm import __version__
 from nanoldm.experiments.plan import read_plan
 from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.experiments.stages import parameter_count
-from nanoldm.pipeline.folders import EVALUATION, METRICS, PLAN, RECIPE, find_model, read_metrics
+from nanoldm.pipeline.folders import (
+    EVALUATION,
+    METRICS_FILE,
+    PLAN,
+    RECIPE,
+    find_model,
+    read_metrics,
+)
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.saving import is_student
@@ -39,7 +46,7 @@ def facts(model: str | Path) -> dict[str, str]:
     if (folder / EVALUATION).is_file():
         with refusing(folder / EVALUATION):
             found |= evaluated(read_json(folder / EVALUATION), denoiser.network)
-    records = read_metrics(folder / METRICS)
+    records = read_metrics(folder / METRICS_FILE)
     for stage in ("autoencoder", "denoiser"):
         if part := [record for record in records if record["stage"] == stage]:
             found[f"{stage} training"] = history(part)

@@ -15,7 +15,8 @@ from nanoldm.utils.paths import user_path
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "models"
 DEFAULT_MODEL = "mnist-fast-conditional"
-INDEX, RECIPE, PLAN, METRICS = "model_index.json", "recipe.json", "plan.json", "metrics.jsonl"
+INDEX, RECIPE, PLAN = "model_index.json", "recipe.json", "plan.json"
+METRICS_FILE = "metrics.jsonl"
 EVALUATION = "evaluation.json"  # of `evaluate --save`
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler_config.json"
@@ -37,7 +38,7 @@ class RunFolder:
     def __init__(self, path: str | Path):
         self.path = user_path(path)
         self.recipe, self.plan = self.path / RECIPE, self.path / PLAN
-        self.metrics, self.model = self.path / METRICS, self.path / "model"
+        self.metrics, self.model = self.path / METRICS_FILE, self.path / "model"
         self.checkpoints, self.samples = self.path / "checkpoint", self.path / "samples"
 
     @contextmanager

@@ -1,1 +1,1 @@
-"""What all other rooms use: errors, files, paths, random streams, devices, images."""
+"""What all other packages use: errors, files, paths, random streams, devices, images."""

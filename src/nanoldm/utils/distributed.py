@@ -169,7 +169,7 @@ def disconnect() -> None:
 
 
 def first_of_machine(task: Callable[[], T]) -> T:
-    """task() in every process: first in one of each machine, whose downloads the others find."""
+    """task() in every process. One of each machine runs it first: the others find its downloads."""
     if not shared():
         return task()
     result = None

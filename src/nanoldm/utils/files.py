@@ -122,13 +122,10 @@ def cached(key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tens
     """The result of `compute`, cached on disk under `key`. A damaged file is ignored."""
     path = cache_folder() / "features" / f"{key}.safetensors"
     with suppress(InputError):
-        tensors, metadata = load_tensors(path)
-        finite = all(tensor.isfinite().all() for tensor in tensors.values())
-        if metadata.get("key", key) == key and finite:
-            return tensors
+        return load_tensors(path)[0]
     tensors = compute()
     with suppress(OSError):  # the cache is optional
-        save_tensors(path, tensors, key=key)
+        save_tensors(path, tensors)
     return tensors
 
 
