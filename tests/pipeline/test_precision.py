@@ -119,11 +119,9 @@ def recipe(digits):
 
 
 @pytest.mark.parametrize(("stored", "option", "compiled"),
-                         [(True, "auto", True), (True, "off", True), (False, "on", False),
-                          (None, "on", True), (None, "auto", False)])
+                         [(True, "auto", True), (True, "off", True), (False, "on", False)])
 def test_a_resumed_run_is_compiled_as_it_was(recipe, tmp_path, monkeypatch, capsys, stored, option,
                                              compiled):
-    """None: the plan of an older version."""
     run = Run(tmp_path / "run", recipe).train()
     plan = read_plan(run.folder.plan)
     content = plan.replace(finished=False, compiled=stored).model_dump()

@@ -88,6 +88,7 @@ class Page:
         from nanoldm.utils.paths import check_target
 
         check_target(self.out, ".html")
-        write_page(LatentDiffusion.from_pretrained(self.model), self.out, facts(self.model))
+        model = LatentDiffusion.from_pretrained(self.model)
+        write_page(model, self.out, facts(model))
         print(f"wrote {self.out}, {self.out.stat().st_size / 1e6:.1f} MB: open it in a browser: "
               f"{self.out.resolve().as_uri()}")

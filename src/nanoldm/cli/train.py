@@ -2,7 +2,6 @@
 
 import os
 import time
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
@@ -70,8 +69,7 @@ class Train(Shared, Machine):
         if launched_processes() == 1 and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
             print("note: accelerate launch --cpu has started one process: for more give nanoldm "
                   "--processes N, or start it with torchrun")
-        folder = self.out or Path("runs") / self.recipe.recipe
-        run = Run(folder, self.recipe.with_absolute_paths(), self.prepare(), compile=self.compile,
+        run = Run(self.out, self.recipe, self.prepare(), compile=self.compile,
                   accumulate=self.accumulate)
         run.began = began
         trackers = parse_names(self.log) if self.log else ()
@@ -116,7 +114,7 @@ class Distill(Shared, Machine):
         device = self.prepare()
         options = {name: getattr(self, name) for name in ("pairs", "steps", "guidance", "seed")}
         recipe = from_main(lambda: student_recipe(self.model, self.passes, **options))
-        run = Run(self.out or Path("runs") / recipe.recipe, recipe, device, compile=self.compile)
+        run = Run(self.out, recipe, device, compile=self.compile)
         forecast(run) if self.dry_run else run.train()
 
 

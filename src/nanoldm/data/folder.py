@@ -46,14 +46,15 @@ def load_folder(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
     found = layout.train + layout.test
     if len(found) < 2:
         raise InputError(f"{folder} holds 1 image: at least 2 are needed, to train and to test")
-    images, page_notes = flatten(read_images([file for file, _ in found], size or DEFAULT_SIZE))
+    images = read_images([file for file, _ in found], size or DEFAULT_SIZE)
+    images, page_notes = without_transparency(images)
     number = {name: k for k, name in enumerate(layout.classes)}
     labels = torch.tensor([number.get(name, -1) for _, name in found])
 
     whole, count = ImageSet(images, labels, tuple(layout.classes)), len(layout.train)
     train, test = ((whole.select(slice(count)), whole.select(slice(count, None)))
                    if layout.test else split_tenth(whole))
-    notes = (*layout.notes, *page_notes, *warnings(train.images))
+    notes = (*layout.notes, *page_notes, *warning_about(train.images))
     return replace(train, notes=notes), replace(test, notes=notes)
 
 
@@ -75,7 +76,7 @@ def read_images(files: Sequence[Path], size: int) -> Tensor:
     return images
 
 
-def flatten(images: Tensor) -> tuple[Tensor, list[str]]:
+def without_transparency(images: Tensor) -> tuple[Tensor, list[str]]:
     """Put transparent images (N, 4, S, S) on a page, in place -> ((N, C, S, S), a note about it).
 
     C is 1 if all images are grey, else 3.
@@ -128,7 +129,7 @@ def describe_classes(data: ImageSet) -> list[str]:
     return notes
 
 
-def warnings(images: Tensor) -> list[str]:
+def warning_about(images: Tensor) -> list[str]:
     """A warning about training images (N, C, S, S) that show nothing, are dark or are equal."""
     total = f"all {len(images):,} training images"
     spread = images.amax((2, 3)).int() - images.amin((2, 3)).int()

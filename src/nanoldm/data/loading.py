@@ -16,12 +16,8 @@ from nanoldm.utils.limits import LARGEST_SIZE, check_memory, within
 from nanoldm.utils.paths import user_path
 from nanoldm.utils.seeding import generator
 
-
-def load_archive(path: str, size: int | None) -> tuple[ImageSet, ImageSet]:
-    return load_sets(user_path(path))
-
-
-OWN = {"folder": load_folder, "npz": load_archive, "hf": load_hub}  # "KIND:PATH" -> its loader
+# "KIND:PATH" -> its loader
+OWN = {"folder": load_folder, "npz": lambda path, size: load_sets(user_path(path)), "hf": load_hub}
 
 
 def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet, ImageSet]:
@@ -34,11 +30,13 @@ def load(name: str, size: int | None = None, holdout: int = 0) -> tuple[ImageSet
         the last ones; random ones of your own images, which may be sorted by class.
     Raises InputError for an unknown name, unreadable files, or a wrong size or holdout.
     """
-    if size is not None and (size < 4 or size % 4):
-        raise InputError(f"size {size} is not a multiple of 4: try {max(4, round(size / 4) * 4)}")
-    within("size", size or 4, 4, LARGEST_SIZE)
-    kind, _, path = name.partition(":")
-    is_own = kind in OWN and kind != name
+    if size is not None:
+        if size < 4 or size % 4:
+            fix = max(4, round(size / 4) * 4)
+            raise InputError(f"size {size} is not a multiple of 4: try {fix}")
+        within("size", size, 4, LARGEST_SIZE)
+    kind, colon, path = name.partition(":")
+    is_own = bool(colon) and kind in OWN
     if is_own:
         train, test = OWN[kind](path, size)
     else:

@@ -31,9 +31,13 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     rows = (x.flatten(1).cpu().double() for x in (a, b))  # Apple GPUs have no float64
     angle = F.cosine_similarity(*rows, dim=1).clamp(-1, 1).acos()
     straight = angle.sin() < 1e-6
-    weights = (torch.where(straight, part, (part * angle).sin() / angle.sin())
-               for part in (1 - share, share))
-    return sum(expand(weight.to(x), x) * x for weight, x in zip(weights, (a, b), strict=True))
+
+    def weight(part: float) -> Tensor:
+        """sin(part angle) / sin(angle), or its limit where the angle is 0."""
+        found = torch.where(straight, part, (part * angle).sin() / angle.sin())
+        return expand(found.to(a), a)
+
+    return weight(1 - share) * a + weight(share) * b
 
 
 def interpolate(model: LatentDiffusion, ends: Sequence[int] | Tensor, frames: int = 9,

@@ -12,9 +12,9 @@ from pydantic import Field, field_validator, model_serializer, model_validator
 from tyro.conf import Suppress
 
 from nanoldm.data.source import Data, absolute
+from nanoldm.pipeline.folders import absolute_model
 from nanoldm.utils.config import Config
 from nanoldm.utils.limits import LARGEST_SEED, MOST_IMAGES, MOST_TIMESTEPS
-from nanoldm.utils.paths import user_path
 
 Length = Annotated[int, Field(gt=0, le=10**9)]  # of a training
 Width = Annotated[int, Field(gt=0, le=16_384)]  # of a layer
@@ -207,13 +207,13 @@ class Recipe(Config):
     @model_validator(mode="after")
     def check_student(self):
         own = self.sampling
-        if self.distillation and (own.sampler != "ddim" or not 1 <= own.steps <= MOST_PASSES):
+        if self.distillation and (own.sampler != "ddim"
+                                  or own.steps not in range(1, MOST_PASSES + 1)):
             raise ValueError(f"a student samples with 1 to {MOST_PASSES} steps of ddim")
         return self
 
     def with_absolute_paths(self) -> "Recipe":
         """The recipe with the absolute paths of images and of another run."""
         source = self.autoencoder_from
-        if source and user_path(source).exists():
-            source = str(user_path(source).resolve())
-        return self.replace(data={"name": absolute(self.data.name)}, autoencoder_from=source)
+        return self.replace(data={"name": absolute(self.data.name)},
+                            autoencoder_from=source and absolute_model(source))

@@ -2,8 +2,6 @@
 
 from contextlib import suppress
 
-from torch import Tensor
-
 from nanoldm.data import ImageSet
 from nanoldm.diffusion import Denoiser
 from nanoldm.experiments.config import Recipe
@@ -28,32 +26,33 @@ def train_denoiser(folder: RunFolder, recipe: Recipe, data: tuple[ImageSet, Imag
     """Encode the images, then train on their latents. data: training and test set."""
     train_set, test_set = data[0], data[1].select(slice(TEST_IMAGES))
     autoencoder, stage = stages.autoencoder.averaged.autoencoder.eval(), stages.denoiser
-    kept, origin = folder.checkpoint, {"autoencoder": weights_digest(autoencoder)}
-    latents = load_or_encode(kept("latents"), autoencoder, train_set.images, **origin)
+    origin = {"autoencoder": weights_digest(autoencoder)}
+    latents = load_or_encode(folder.checkpoint("latents"), autoencoder, train_set.images, **origin)
     held_out = autoencoder.normalise(raw_tokens(autoencoder, test_set.images))
     labels = train_set.labels
     if recipe.diffusion.clusters:
         count = stage.loss_module.denoiser.labels
-        labels = from_main(lambda: load_or_make_clusters(kept("clusters"), latents, count,
-                                                         **origin))
+        labels = from_main(lambda: load_or_make_clusters(folder.checkpoint("clusters"), latents,
+                                                         count, **origin))
     give_latents(stage, recipe, latents, labels)
-    models = {name: model_of(recipe, autoencoder, loss.denoiser, latents, train_set) for name, loss
-              in {"weights": stage.loss_module, "EMA weights": stage.averaged}.items()}
-    preview = denoiser_preview(folder, recipe, stage, models, held_out, test_set.labels)
+    limit = latents.abs().max().item()
+    raw, averaged = (model_of(recipe, autoencoder, loss.denoiser, limit, train_set)
+                     for loss in (stage.loss_module, stage.averaged))
+    preview = denoiser_preview(folder, recipe, stage, raw, averaged, held_out, test_set.labels)
     gates = getattr(stage.loss_module.denoiser.network, "gates", None)
     watch = (lambda: {"gates": gates(recipe.diffusion.timesteps)}) if gates else dict
-    steps = (plan.denoiser_steps, plan.preview_every)
-    if not run_stage(folder, stage, steps, preview, trackers, watch, **origin):
-        from_main(lambda: save_again(folder, models["EMA weights"]))
+    if not run_stage(folder, stage, plan.denoiser_steps, plan.preview_every, preview, trackers,
+                     watch, **origin):
+        from_main(lambda: save_again(folder, averaged))
 
 
-def model_of(recipe: Recipe, autoencoder: ConvAE, denoiser: Denoiser, latents: Tensor,
+def model_of(recipe: Recipe, autoencoder: ConvAE, denoiser: Denoiser, limit: float,
              train_set: ImageSet) -> LatentDiffusion:
-    """The model that a run trains. latents: of the training set."""
+    """The model that a run trains. limit: of its clamp."""
     clusters = bool(recipe.diffusion.clusters)
     names = train_set.names() if denoiser.labels and not clusters else None
     settings = sampling_settings(recipe, denoiser.schedule)
-    return LatentDiffusion(autoencoder, denoiser, latents.abs().max().item(), settings=settings,
+    return LatentDiffusion(autoencoder, denoiser, limit, settings=settings,
                            class_names=names, pseudo_labels=clusters and denoiser.labels > 0)
 
 

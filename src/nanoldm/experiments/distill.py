@@ -15,14 +15,12 @@ from nanoldm.experiments.config import (
 from nanoldm.experiments.run import Run
 from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.experiments.train import train
-from nanoldm.pipeline.folders import RECIPE, find_model
+from nanoldm.pipeline.folders import RECIPE, absolute_model, find_model
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import quick_settings
-from nanoldm.utils.device import prepare_torch
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import weights_digest
 from nanoldm.utils.limits import within
-from nanoldm.utils.paths import user_path
 
 TRAINING = {"optimizer": "Muon", "learning_rate": 2e-3, "annealing": "cosine", "batch_size": 256,
             "gradient_clip": 1.0, "ema_decay": None, "ema_power": 6.94}
@@ -39,9 +37,8 @@ def distill(model: str | Path, passes: int = 2, out: str | Path | None = None, *
     device, compile: of `train`. options: of `student_recipe`.
     Raises InputError for a model that cannot have students.
     """
-    place = prepare_torch(device)
     recipe = student_recipe(model, passes, **options)
-    return train(recipe, out, device=str(place), compile=compile)
+    return train(recipe, out, device=device, compile=compile)
 
 
 def student_recipe(model: str | Path, passes: int = 2, *, pairs: int = PAIRS,
@@ -67,9 +64,7 @@ def student_recipe(model: str | Path, passes: int = 2, *, pairs: int = PAIRS,
     if teacher.denoiser.prediction == "epsilon":
         raise InputError(f"{model} predicts epsilon, which hardly determines x0 in the first pass: "
                          "distill a model with v-prediction, such as mnist-fast")
-    path = user_path(model).resolve()
-    given = str(path) if folder.resolve().is_relative_to(path) else str(model)
-    own = teacher.settings
+    given, own = absolute_model(model), teacher.settings
     if own.sampler in ANCESTRAL:  # whose result depends on more than x_T
         own = quick_settings(teacher.denoiser.schedule)
     teacher.conditioning([0], None, teacher.choose(own, guidance=guidance))  # checks guidance

@@ -19,29 +19,27 @@ from nanoldm.pipeline.folders import (
 )
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.pipeline.saving import is_student
 from nanoldm.utils.config import flat
 from nanoldm.utils.files import digest, read_json, refusing, weights_digest
 from nanoldm.utils.text import code, duration, markdown, plain, python, shell
 
 
-def facts(model: str | Path) -> dict[str, str]:
-    """Parameters, settings, digest and history of a model, as name -> text."""
-    folder = find_model(model)
-    loaded = LatentDiffusion.from_pretrained(folder)
-    denoiser, autoencoder, own = loaded.denoiser, loaded.autoencoder, loaded.settings
-    channels, side, _ = loaded.image_shape
+def facts(model: LatentDiffusion) -> dict[str, str]:
+    """Parameters, settings, digest and history of a model from disk, as name -> text."""
+    folder = find_model(model.name)
+    denoiser, autoencoder, own = model.denoiser, model.autoencoder, model.settings
+    channels, side, _ = model.image_shape
     sizes = [f"{parameter_count(part):,} parameters" for part in (denoiser.network, autoencoder)]
     found = {"denoiser": f"{type(denoiser.network).__name__}, {sizes[0]}",
              "autoencoder": f"ConvAE, {sizes[1]}, {side}x{side}x{channels} -> "
              f"{autoencoder.tokens} tokens x {autoencoder.latent_channels}",
              "schedule": f"{denoiser.schedule.kind}, {denoiser.schedule.timesteps} timesteps, "
              f"{denoiser.prediction}-prediction, "
-             + ("x0 not clamped" if loaded.student
-                else f"x0 clamped to +-{loaded.clip_sample_range:.2f}"),
-             "labels": label_text(loaded),
+             + ("x0 not clamped" if model.student
+                else f"x0 clamped to +-{model.clip_sample_range:.2f}"),
+             "labels": label_text(model),
              "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
-             f"{own.spacing} spacing" + ", no others (a student)" * loaded.student,
+             f"{own.spacing} spacing" + ", no others (a student)" * model.student,
              "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)"}
     if (folder / EVALUATION).is_file():
         with refusing(folder / EVALUATION):
@@ -87,7 +85,7 @@ def history(records: list[dict[str, Any]]) -> str:
 def describe(model: str | Path) -> str:
     """Facts and recipe of a model as aligned lines."""
     folder = find_model(model)
-    rows = {"model": str(folder), **facts(folder)}
+    rows = {"model": str(folder), **facts(LatentDiffusion.from_pretrained(folder))}
     if (folder / RECIPE).exists():
         recipe = flat(read_recipe(folder / RECIPE).model_dump())
         rows |= {name: str(value) for name, value in recipe.items()}
@@ -95,7 +93,7 @@ def describe(model: str | Path) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
-def origin(folder: Path) -> str:
+def trained_by(folder: Path) -> str:
     """How a model was trained, in two sentences; a model saved from Python has no recipe."""
     if not (folder / RECIPE).exists():
         return f"A latent diffusion model of nanoldm {__version__}, saved without a recipe."
@@ -116,7 +114,8 @@ def origin(folder: Path) -> str:
 
 def model_card(folder: Path, name: str) -> str:
     """README.md for the model in `folder`, to be called `name`."""
-    lines = "\n".join(f"- {fact}: {plain(value)}" for fact, value in facts(folder).items())
+    model = LatentDiffusion.from_pretrained(folder)
+    lines = "\n".join(f"- {fact}: {plain(value)}" for fact, value in facts(model).items())
     return f"""---
 library_name: diffusers
 pipeline_tag: unconditional-image-generation
@@ -125,14 +124,14 @@ tags: [nanoldm, latent-diffusion]
 
 # {markdown(name)}
 
-{origin(folder)}
+{trained_by(folder)}
 
 {lines}
 
     nanoldm sample {shell(name)}
     model = LatentDiffusion.from_pretrained({python(name)})
     images = model.generate(64)
-{"" if is_student(folder) else with_diffusers(name)}"""
+{"" if model.student else with_diffusers(name)}"""
 
 
 def with_diffusers(name: str) -> str:

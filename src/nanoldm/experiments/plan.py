@@ -46,8 +46,8 @@ class Plan(Config):
     autoencoder_steps: Annotated[int, Field(ge=0)]  # 0: of another run
     denoiser_steps: Length
     preview_every: Length  # steps between two sample grids
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the denoiser
-    compiled: bool | None = None  # the denoiser's training step; None: of an older version
+    precision: Literal["fp32", "tf32", "bf16"]  # of the denoiser
+    compiled: bool  # the denoiser's training step
     images: ImageDigests
     finished: bool = False
     model_sha256: dict[str, str] | None = None  # of a finished run: each file of its model
@@ -65,7 +65,7 @@ def read_plan(file: Path) -> Plan:
 
 
 class Paces(NamedTuple):
-    """Measured on this machine: how both stages take their steps, and the seconds of each part."""
+    """Seconds of each part of a run, measured on this machine."""
 
     autoencoder: float  # a step
     denoiser: Pace
@@ -92,7 +92,7 @@ def measure_paces(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: 
         give_latents(second, recipe, made_up, labels)
         preparing = seconds_to_encode(first, train_set.images)
     step = 0.0 if recipe.autoencoder_from else first.seconds_per_step(probe)
-    steps = second.length(len(train_set))
+    steps = second.length(count)
     share = (1 - AUTOENCODER_SHARE) * (recipe.budget or 0)
     pace = fastest_pace(second, recipe.precision, compile, probe,
                         lambda seconds: share or steps * seconds)
@@ -108,7 +108,8 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
     Raises InputError for a short budget.
     """
     paces = measure_paces(recipe, stages, train_set, compile)
-    steps = [stage.length(len(train_set)) for stage in stages]
+    images = len(train_set)
+    steps = [stages.autoencoder.length(images), stages.denoiser.length(recipe.examples(images))]
     return from_main(lambda: plan_of(recipe, paces, steps, (train_set, test_set), began))
 
 

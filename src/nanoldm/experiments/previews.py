@@ -1,5 +1,7 @@
 """What a run shows while it trains: sample grids, the model so far, test metrics."""
 
+from collections.abc import Callable
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -9,7 +11,7 @@ from nanoldm.diffusion.timesteps import random_timesteps
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.log import Values
 from nanoldm.experiments.run_checks import copy_records
-from nanoldm.experiments.run_stage import Preview, mean_loss
+from nanoldm.experiments.run_stage import Preview
 from nanoldm.experiments.stage import Stage
 from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
@@ -20,6 +22,7 @@ from nanoldm.utils.seeding import Stream, generator
 
 SEEDS = range(16)
 TEST_IMAGES = 2000  # for the test loss
+Sheets = list[tuple[str, Image.Image]]  # (caption, picture)
 
 
 def autoencoder_preview(folder: RunFolder, stage: Stage, test_set: ImageSet) -> Preview:
@@ -37,35 +40,55 @@ def autoencoder_preview(folder: RunFolder, stage: Stage, test_set: ImageSet) -> 
     return preview
 
 
-def denoiser_preview(folder: RunFolder, recipe: Recipe, stage: Stage,
-                     models: dict[str, LatentDiffusion], latents: Tensor,
-                     labels: Tensor) -> Preview:
-    """Writes samples/step-NNNNNN.png and the model.
-
-    models: {"weights": raw, "EMA weights": averaged}. latents, labels: of test images.
-    """
+def denoiser_preview(folder: RunFolder, recipe: Recipe, stage: Stage, raw: LatentDiffusion,
+                     averaged: LatentDiffusion, latents: Tensor, labels: Tensor) -> Preview:
+    """`sample_preview` of raw and EMA weights. latents, labels: of test images."""
     # Uniform timesteps for every recipe: test losses are comparable.
     stream = generator(recipe.seed, Stream.TEST_LOSS)
     test = {"t": random_timesteps(len(latents), recipe.diffusion.timesteps, stream),
             "eps": torch.randn(latents.shape, generator=stream)}
-    raw, averaged = models.values()
     if raw.classes:
         test["label"] = known_labels(labels, raw.classes)
     test = {"x0": latents} | {name: value.to(latents.device) for name, value in test.items()}
 
+    def sheets(step: int) -> Sheets:
+        return [(f"weights, step {step}", grid(raw.generate(SEEDS))),
+                (f"EMA weights, step {step}", grid(averaged.generate(SEEDS)))]
+
+    def errors() -> Values:
+        return {"denoising_error": model_denoising_error(raw, latents, labels),
+                "denoising_error_ema": model_denoising_error(averaged, latents, labels)}
+
+    return sample_preview(folder, stage, averaged, test, sheets, errors)
+
+
+def sample_preview(folder: RunFolder, stage: Stage, model: LatentDiffusion,
+                   held_out: dict[str, Tensor], sheets: Callable[[int], Sheets],
+                   more: Callable[[], Values] = dict) -> Preview:
+    """Writes samples/step-NNNNNN.png and the model.
+
+    held_out: a batch for the test loss. sheets(step): grids of images with captions.
+    more(): other metrics.
+    """
+
     def preview(step: int) -> tuple[Image.Image, Values]:
         stage.loss_module.eval()
-        sheets = [(f"{name}, step {step}", grid(model.generate(SEEDS)))
-                  for name, model in models.items()]
-        sheet = captioned(sheets, across=True)
+        sheet = captioned(sheets(step), across=True)
         save(sheet, folder.samples / f"step-{step:06d}.png")
         copy_records(folder)  # before model_index.json, which marks a complete model
-        averaged.save_pretrained(folder.model)
-        values = {"test_loss": mean_loss(stage.loss_module, test),
-                  "test_loss_ema": mean_loss(stage.averaged, test),
-                  "denoising_error": model_denoising_error(raw, latents, labels),
-                  "denoising_error_ema": model_denoising_error(averaged, latents, labels)}
+        model.save_pretrained(folder.model)
+        values = {"test_loss": mean_loss(stage.loss_module, held_out),
+                  "test_loss_ema": mean_loss(stage.averaged, held_out), **more()}
         stage.loss_module.train()
         return sheet, values
 
     return preview
+
+
+@torch.inference_mode()
+def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor]) -> float:
+    """The mean loss over a large batch, in parts."""
+    parts = zip(*(tensor.split(250) for tensor in batch.values()), strict=True)
+    total = sum(loss_module(**dict(zip(batch, part, strict=True))).item() * len(part[0])
+                for part in parts)
+    return total / len(next(iter(batch.values())))

@@ -56,6 +56,7 @@ MOST_PARTS = 1024
 class Run:
     """A training run of a recipe in a folder.
 
+    folder: default: runs/RECIPE.
     compile: train the denoiser through torch.compile: "on", "off", or "auto", if that pays. A
         run that was compiled is compiled again when it is resumed, to give the same weights.
     accumulate: compute each batch in so many parts, one after the other, which takes less memory.
@@ -67,16 +68,18 @@ class Run:
     began: an attribute, time.monotonic() at the start of the recipe's budget.
     """
 
-    def __init__(self, folder: str | Path, recipe: Recipe, device: torch.device | str = "cpu",
-                 *, compile: str = "auto", accumulate: int = 1, data: Any = None):
-        self.folder, self.recipe, self.device = RunFolder(folder), recipe, device
-        self.load = recipe.data.load
+    def __init__(self, folder: str | Path | None, recipe: Recipe,
+                 device: torch.device | str = "cpu", *, compile: str = "auto",
+                 accumulate: int = 1, data: Any = None):
+        self.folder = RunFolder(Path("runs") / recipe.recipe if folder is None else folder)
+        self.recipe, self.device = recipe.with_absolute_paths(), device
+        self.load = self.recipe.data.load
         if data is not None:
-            self.recipe = recipe.replace(data={"name": GIVEN, "holdout": 0})
+            self.recipe = self.recipe.replace(data={"name": GIVEN, "holdout": 0})
             self.load = partial(image_sets, data, recipe.data.size)
         check_choice("compile", compile, COMPILE)
         self.compile, self.accumulate = compile, within("accumulate", accumulate, 1, MOST_PARTS)
-        self.began, self.trackers = time.monotonic(), Trackers()
+        self.began = time.monotonic()
         self.data: tuple[ImageSet, ImageSet]
 
     def train(self, trackers: Sequence[str] = (), only: str | None = None) -> "Run":
@@ -129,7 +132,7 @@ class Run:
                     locks.callback(self.trackers.finish)
             self.train_autoencoder(stages.autoencoder, plan)
             if only == "autoencoder":
-                from_main(lambda: self.save_autoencoder(stages.autoencoder))
+                from_main(lambda: self.finish_autoencoder(stages.autoencoder))
                 return
             if self.recipe.distillation:
                 train_student(self.folder, self.recipe, self.teacher, stages.denoiser, plan,
@@ -138,7 +141,7 @@ class Run:
                 train_denoiser(self.folder, self.recipe, self.data, stages, plan, self.trackers)
             from_main(lambda: self.finish(plan))
 
-    def save_autoencoder(self, stage: Stage) -> None:
+    def finish_autoencoder(self, stage: Stage) -> None:
         """Write the autoencoder alone, unless there is a model, which has it."""
         place = self.folder.model / "autoencoder"
         if not (self.folder.model / INDEX).exists():
@@ -156,14 +159,13 @@ class Run:
 
     def continue_as(self, plan: Plan, stage: Stage) -> None:
         """Set precision and compilation of a resumed run as they were. Raises InputError."""
-        compiled = self.compile == "on" if plan.compiled is None else plan.compiled
-        if self.compile != "auto" and compiled != (self.compile == "on"):
+        if self.compile != "auto" and plan.compiled != (self.compile == "on"):
             print(f"note: compile {self.compile} has no effect: a resumed run stays as it is")
-        if compiled:
+        if plan.compiled:
             with agreed():
                 check_compiler(self.device)
         stage.use_precision(plan.precision)
-        stage.use_compiler(compiled)
+        stage.use_compiler(plan.compiled)
 
     def prepare(self) -> None:
         """Check what can be checked before any work, and load the images."""
@@ -188,13 +190,11 @@ class Run:
         else:
             labels = label_count(recipe, self.train_set)
             second = denoiser_stage(recipe, first.loss_module.autoencoder, labels)
-        stages = Stages(first, second)
-        for stage, name in zip(stages, ("autoencoder_training", "training"), strict=True):
-            if stage is second or not recipe.autoencoder_from:
-                images = len(self.train_set)
-                count = recipe.examples(images) if stage is second else images
-                stage.parts = parts_of_batch(stage.training, name, count, self.accumulate)
-        return stages
+        images, parts = len(self.train_set), self.accumulate
+        if not recipe.autoencoder_from:
+            first.parts = parts_of_batch(first.training, "autoencoder_training", images, parts)
+        second.parts = parts_of_batch(second.training, "training", recipe.examples(images), parts)
+        return Stages(first, second)
 
     def resumed_plan(self, record: bool = True) -> Plan | None:
         """The plan of the run in the folder; None for a new run. Raises InputError."""
@@ -231,4 +231,4 @@ class Run:
         if not steps:  # of another run
             return
         preview = autoencoder_preview(self.folder, stage, self.test_set)
-        run_stage(self.folder, stage, (steps, steps), preview, self.trackers)
+        run_stage(self.folder, stage, steps, steps, preview, self.trackers)

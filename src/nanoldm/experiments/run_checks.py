@@ -42,13 +42,16 @@ def check_run(folder: RunFolder, recipe: Recipe) -> None:
 
 
 def in_place_of(there: Recipe, recipe: Recipe) -> Recipe:
-    """`recipe` with the image files of `there`, if both have some: a digest compares the images."""
+    """`recipe` with the image path of `there`, if both read files: images may move.
+
+    plan.json has their digest.
+    """
     own = all(data.name.partition(":")[0] in FILE_KINDS for data in (there.data, recipe.data))
     return recipe.replace(data={"name": there.data.name}) if own else recipe
 
 
 def left_by_a_start(file: Path) -> bool:
-    """Whether a start that was killed before it wrote recipe.json, or the system, left `file`."""
+    """Whether `file` is no work of anyone: a lock, a temporary file, a file of the system."""
     return file.name == LOCK or is_temporary(file.name) or is_system_file(file.name)
 
 
@@ -75,7 +78,7 @@ def note_place(folder: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
         # The run's own recipe last: if this is killed before, the same command repeats it.
         if plan.model_sha256 and copy.is_file():
             write_json(copy, recipe.model_dump())
-            sha = {copy.name: model_files(folder)[copy.name]}
+            sha = {copy.name: file_digest(copy)}
             plan = plan.replace(model_sha256=plan.model_sha256 | sha)
             write_json(folder.plan, plan.model_dump())
         write_json(folder.recipe, recipe.model_dump())

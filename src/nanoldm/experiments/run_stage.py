@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 from PIL import Image
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.experiments.log import Interruption, Metrics, Values, checked_mean
@@ -20,27 +19,18 @@ LOG_EVERY = 10  # steps
 CHECKPOINT_SHARE = 0.01  # of the time for checkpoints: a killed run loses a few seconds
 
 
-@torch.inference_mode()
-def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor], size: int = 250) -> float:
-    """The mean loss over a large batch, in parts."""
-    parts = zip(*(tensor.split(size) for tensor in batch.values()), strict=True)
-    total = sum(loss_module(**dict(zip(batch, part, strict=True))).item() * len(part[0])
-                for part in parts)
-    return total / len(next(iter(batch.values())))
-
-
-def run_stage(folder: RunFolder, stage: Stage, lengths: tuple[int, int], preview: Preview,
+def run_stage(folder: RunFolder, stage: Stage, steps: int, every: int, preview: Preview,
               trackers: Trackers, watch: Callable[[], Values] = dict, **origin: str) -> bool:
     """Train a stage from its checkpoint to its end -> whether there was a step to take.
 
-    lengths: (steps, steps between two previews).
+    steps: of the whole training. every: steps between two previews.
     preview(step): a picture and metrics, also at the end. watch(): metrics for every line of the
         log, cheap ones.
     origin: digests for the checkpoint.
 
     Of several processes, rank 0 previews and writes; all see the same losses and interrupts.
     """
-    (steps, every), path, start = lengths, folder.checkpoint(stage.name), 0
+    path, start = folder.checkpoint(stage.name), 0
     if from_main(path.exists):
         start = load_checkpoint(path, stage.loss_module, stage.optimizers, stage.ema, steps,
                                 **origin)

@@ -4,27 +4,25 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.denoiser import save_again
-from nanoldm.experiments.log import Values
 from nanoldm.experiments.plan import Plan
-from nanoldm.experiments.previews import SEEDS
-from nanoldm.experiments.run_checks import copy_records
-from nanoldm.experiments.run_stage import Preview, mean_loss, run_stage
+from nanoldm.experiments.previews import SEEDS, Sheets, sample_preview
+from nanoldm.experiments.run_stage import run_stage
 from nanoldm.experiments.stage import Stage
 from nanoldm.experiments.stages import as_pairs, give_pairs, sampling_settings, teacher_settings
 from nanoldm.experiments.timing import PORTION
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.distributed import from_main, gather_rows
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import load_tensors, save_tensors, weights_digest
-from nanoldm.utils.images import captioned, grid, save
+from nanoldm.utils.images import grid
 
 FIRST_SEED = 10**9  # of the teacher's images: those that people look at begin at 0
 HELD_OUT = 1000  # of them, for the test loss
@@ -42,14 +40,19 @@ def load_teacher(recipe: Recipe, device: torch.device | str) -> LatentDiffusion:
 def train_student(folder: RunFolder, recipe: Recipe, teacher: LatentDiffusion, stage: Stage,
                   plan: Plan, trackers: Trackers) -> None:
     """Record the images of the teacher, then train the student on them."""
-    pairs = load_or_record(folder.checkpoint("pairs"), recipe, teacher)
+    settings = teacher_settings(recipe, teacher.denoiser.schedule)
+    pairs = load_or_record(folder.checkpoint("pairs"), recipe, teacher, settings)
     pairs = as_pairs(stage, **pairs)
     give_pairs(stage, {name: values[:-HELD_OUT] for name, values in pairs.items()})
     student = student_of(recipe, teacher, stage)
     held_out = {name: values[-HELD_OUT:] for name, values in pairs.items()}
-    preview = student_preview(folder, stage, teacher, student, held_out)
-    steps = (plan.denoiser_steps, plan.preview_every)
-    if not run_stage(folder, stage, steps, preview, trackers,
+    theirs = grid(teacher.generate(SEEDS, settings=settings))
+
+    def sheets(step: int) -> Sheets:
+        return [("teacher", theirs), (f"student, step {step}", grid(student.generate(SEEDS)))]
+
+    preview = sample_preview(folder, stage, student, held_out, sheets)
+    if not run_stage(folder, stage, plan.denoiser_steps, plan.preview_every, preview, trackers,
                      teacher=recipe.distillation.network_sha256):
         from_main(lambda: save_again(folder, student))
 
@@ -64,7 +67,8 @@ def student_of(recipe: Recipe, teacher: LatentDiffusion, stage: Stage) -> Latent
     return model
 
 
-def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion) -> dict[str, Tensor]:
+def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion,
+                   settings: Sampling) -> dict[str, Tensor]:
     """`record`, kept in a file: a resumed run generates nothing. A damaged file is replaced."""
     origin = {"teacher": recipe.distillation.network_sha256}
 
@@ -80,7 +84,7 @@ def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion) -> dict
     labels = teacher.draw_labels(seeds)
     if labels is not None:  # some without a label, as the teacher has learnt
         labels[:: max(2, round(1 / recipe.diffusion.label_dropout))] = -1
-    x0 = gather_rows(lambda rows: record(recipe, teacher, seeds[rows],
+    x0 = gather_rows(lambda rows: record(teacher, settings, seeds[rows],
                                          None if labels is None else labels[rows]), len(seeds))
     pairs = {"x_T": teacher.noise(seeds), "x0": x0,
              "labels": torch.full((len(seeds),), -1) if labels is None else labels}
@@ -88,10 +92,10 @@ def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion) -> dict
     return pairs
 
 
-def record(recipe: Recipe, teacher: LatentDiffusion, seeds: range,
+def record(teacher: LatentDiffusion, settings: Sampling, seeds: range,
            labels: Tensor | None) -> Tensor:
     """The latents that the teacher makes of the noise of `seeds` (N, tokens, channels)."""
-    settings = teacher.choose(teacher_settings(recipe, teacher.denoiser.schedule))
+    settings = teacher.choose(settings)
     found = []
     with tqdm(desc="images of the teacher", total=len(seeds), unit="image", delay=1) as bar:
         for k in range(0, len(seeds), PORTION):
@@ -101,23 +105,3 @@ def record(recipe: Recipe, teacher: LatentDiffusion, seeds: range,
             found.append(x)
             bar.update(len(x))
     return torch.cat(found)
-
-
-def student_preview(folder: RunFolder, stage: Stage, teacher: LatentDiffusion,
-                    student: LatentDiffusion, held_out: dict[str, Tensor]) -> Preview:
-    """Writes samples/step-NNNNNN.png, the same seeds of teacher and student, and the model."""
-    theirs = grid(teacher.generate(SEEDS))
-
-    def preview(step: int) -> tuple[Image.Image, Values]:
-        stage.loss_module.eval()
-        sheet = captioned([("teacher", theirs),
-                           (f"student, step {step}", grid(student.generate(SEEDS)))], across=True)
-        save(sheet, folder.samples / f"step-{step:06d}.png")
-        copy_records(folder)  # before model_index.json, which marks a complete model
-        student.save_pretrained(folder.model)
-        values = {"test_loss": mean_loss(stage.loss_module, held_out),
-                  "test_loss_ema": mean_loss(stage.averaged, held_out)}
-        stage.loss_module.train()
-        return sheet, values
-
-    return preview

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nanoldm.diffusion import LOG_SNRS
+from nanoldm.diffusion import LOG_SNRS, Denoiser
 from nanoldm.experiments.latents import raw_tokens
 from nanoldm.experiments.stage import Stage
 from nanoldm.pipeline.denoising_error import LATENTS
@@ -23,7 +23,7 @@ COMPILE_FROM = 240.0  # seconds of training of the denoiser; compiling takes abo
 
 
 class Pace(NamedTuple):
-    """How a stage takes its steps, and the seconds of one."""
+    """Precision and compilation of the denoiser, and the seconds of one step."""
 
     precision: str
     compiled: bool
@@ -64,30 +64,26 @@ def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
 
 
 @torch.inference_mode()
-def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> float:
-    """Two grids of 16 samples, two test losses over 2,000 latents, two denoising errors."""
-    denoiser = stage.loss_module.denoiser.eval()
-
-    def forward(count: int) -> float:
-        x = latents[:1].repeat(count, 1, 1)
-        t = torch.zeros(count, dtype=torch.long, device=x.device)
-        began = time.perf_counter()
-        for _ in range(3):
-            denoiser(x, t).x0.sum().item()
-        return (time.perf_counter() - began) / 3
-
-    nfe = settings.nfe(denoiser.schedule)
-    return 2 * (nfe * forward(16) + 8 * forward(250) + 2 * len(LOG_SNRS) * forward(LATENTS))
-
-
-@torch.inference_mode()
-def seconds_to_record(stage: Stage, pairs: dict[str, Tensor], nfe: int) -> float:
-    """`pairs` of a teacher that needs so many network evaluations for an image."""
-    denoiser, x = stage.loss_module.denoiser.eval(), pairs["x0"][:PORTION].to(stage.device)
+def seconds_per_evaluation(denoiser: Denoiser, x: Tensor) -> float:
     t, began = torch.zeros(1, dtype=torch.long, device=x.device), time.perf_counter()
     for _ in range(3):
         denoiser(x, t).x0.sum().item()  # waits for a GPU
-    return (time.perf_counter() - began) / 3 * nfe * len(pairs["x0"]) / len(x)
+    return (time.perf_counter() - began) / 3
+
+
+def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> float:
+    """Two grids of 16 samples, two test losses over 2,000 latents, two denoising errors."""
+    denoiser = stage.loss_module.denoiser.eval()
+    samples, part, test = (seconds_per_evaluation(denoiser, latents[:1].repeat(count, 1, 1))
+                           for count in (16, 250, LATENTS))
+    return 2 * (settings.nfe(denoiser.schedule) * samples + 8 * part + 2 * len(LOG_SNRS) * test)
+
+
+def seconds_to_record(stage: Stage, pairs: dict[str, Tensor], nfe: int) -> float:
+    """`pairs` of a teacher that needs so many network evaluations for an image."""
+    x0, denoiser = pairs["x0"], stage.loss_module.denoiser.eval()
+    x = x0[:PORTION].to(stage.device)
+    return seconds_per_evaluation(denoiser, x) * nfe * len(x0) / len(x)
 
 
 def seconds_to_encode(stage: Stage, images: Tensor) -> float:

@@ -21,7 +21,5 @@ def train(recipe: Recipe | str | Path, out: str | Path | None = None, *, data: A
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    folder = Path("runs") / recipe.recipe if out is None else out
-    place = prepare_torch(device)
-    run = Run(folder, recipe.with_absolute_paths(), place, data=data, **options)
+    run = Run(out, recipe, prepare_torch(device), data=data, **options)
     return run.train(trackers, only)

@@ -1,5 +1,6 @@
 """What the page knows of a model: its networks, its sampling, its names and sizes."""
 
+import math
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,16 +47,12 @@ def tapes_of(model: LatentDiffusion) -> dict[str, Tape]:
 
 def boxes_of(model: LatentDiffusion) -> list[list[int]]:
     """The pixels that each token depends on: [top, bottom, left, right], the ends not included."""
-    size, tokens = model.image_shape[1], model.autoencoder.tokens
-    marks = torch.eye(size, dtype=torch.bool)
-    found = []
-    for lines in (marks[:, None, :, None].expand(-1, 1, -1, size),
-                  marks[:, None, None, :].expand(-1, 1, size, -1)):
-        covered = model.autoencoder.tokens_covering(lines)[..., 0]    # (size, tokens)
-        for token in range(tokens):
-            marked = covered[:, token].nonzero()[:, 0].tolist()
-            found.append([min(marked), max(marked) + 1])
-    return [[*found[token], *found[tokens + token]] for token in range(tokens)]
+    size, side = model.image_shape[1], math.isqrt(model.autoencoder.tokens)
+    rows = torch.eye(size, dtype=torch.bool)[:, None, :, None].expand(-1, 1, -1, size)
+    covered = model.autoencoder.tokens_covering(rows)[..., 0]         # (size, tokens)
+    marked = [covered[:, token].nonzero()[:, 0].tolist() for token in range(0, side**2, side)]
+    spans = [(min(lines), max(lines) + 1) for lines in marked]        # of columns, too
+    return [[*spans[row], *spans[column]] for row in range(side) for column in range(side)]
 
 
 def label_option(number: int, names: Mapping[int, str]) -> str | None:
@@ -68,7 +65,7 @@ def label_option(number: int, names: Mapping[int, str]) -> str | None:
     return None
 
 
-def check_memory(tapes: Mapping[str, Tape]) -> None:
+def check_page_size(tapes: Mapping[str, Tape]) -> None:
     """Raise InputError for a model that is too large for a browser."""
     stored = 2 * sum(weight.numel() for tape in tapes.values() for weight in tape.weights.values())
     used = 4 * max(tape.most_elements(IMAGES) for tape in tapes.values())
@@ -79,7 +76,7 @@ def check_memory(tapes: Mapping[str, Tape]) -> None:
                              "fewer tokens (network.patch, autoencoder.levels)")
 
 
-def check_images(model: LatentDiffusion) -> None:
+def check_image_size(model: LatentDiffusion) -> None:
     """Raise InputError for images that the page cannot show."""
     channels, size, _ = model.image_shape
     if size > LARGEST_IMAGE or channels not in (1, 3):
@@ -104,9 +101,9 @@ def describe(model: LatentDiffusion, name: str,
     name: of the model, for a command. facts: what the foot of the page says. The model moves to
     the CPU. Raises InputError for a model that the page cannot run.
     """
-    check_images(model)
+    check_image_size(model)
     tapes = tapes_of(model.to("cpu"))
-    check_memory(tapes)
+    check_page_size(tapes)
     (channels, size, _), (tokens, width) = model.image_shape, model.latent_shape
     parameters = sum(part.numel() for part in model.denoiser.network.parameters())
     page = {

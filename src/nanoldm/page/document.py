@@ -44,7 +44,7 @@ def document(page: dict, weights: list[Tensor], title: str) -> str:
     """The HTML."""
     style, script = read("style.css"), joined(SCRIPT)
     policy = POLICY.format(script=source_hash(script), style=source_hash(style))
-    parts = {"policy": escape(policy, quote=True).replace("&#x27;", "'"), "title": escape(title),
+    parts = {"policy": policy, "title": escape(title),
              "style": style, "page": json_text(page), "weights": encoded(pack(weights)),
              "kernels": encoded((STATIC / "kernels.wasm").read_bytes()), "worker": joined(WORKER),
              "script": script}

@@ -10,7 +10,7 @@ sampler, and one that is new here works there.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from nanoldm.diffusion import Estimate
 from nanoldm.diffusion.inversion import invert
 from nanoldm.diffusion.prediction import PREDICTIONS
+from nanoldm.diffusion.samplers import evaluations
 from nanoldm.diffusion.schedule import NoiseSchedule
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.errors import InputError
@@ -83,17 +84,8 @@ class Probe:
 
 def rows_of(settings: Sampling, schedule: NoiseSchedule) -> list[Row]:
     """The rows of resolved settings. Raises InputError for a sampler that is not linear."""
-    run, calls = settings.function(), [0, 0]
-
-    def count(kind: int, made: Any) -> Any:
-        calls[kind] += 1
-        return made
-
-    zero = torch.zeros(1)
-    for _ in run(lambda x, t: count(0, Estimate(zero, zero)), zero.clone(), schedule,
-                 settings.timesteps, lambda: count(1, zero)):
-        pass
-    probe, results = Probe(1 + 3 * calls[0] + calls[1]), {}
+    run, nfe = settings.function(), len(evaluations(settings.name, settings.timesteps))
+    probe, results = Probe(1 + 5 * nfe), {}  # an evaluation: a point, x0, eps, at most 2 draws
     for x, estimate in run(probe.denoise, probe.unit(), schedule, settings.timesteps, probe.noise):
         back = next(k for k, own in enumerate(reversed(probe.estimates), 1) if own is estimate)
         results[len(probe.points)] = back, x.clone()

@@ -98,7 +98,7 @@ class Components:
         return 0 if self.pseudo_labels else self.denoiser.labels
 
     def usual(self, settings: Sampling) -> Sampling:
-        """`settings`, the default of a task; of a student its own, as it knows no others."""
+        """`settings`, the default of a task. A student uses its own: it knows no others."""
         return self.settings if self.student else settings
 
     def to(self, device: torch.device | str) -> Self:

@@ -1,7 +1,6 @@
 """Models and runs on disk: run folders, exported folders, bundled models, and their files."""
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ SCHEDULER = "scheduler_config.json"
 FILES = (INDEX,
          *(f"{part}/{name}" for part in ("autoencoder", "network") for name in (CONFIG, WEIGHTS)),
          f"scheduler/{SCHEDULER}")
-LOCK, LOCK_SECONDS = ".lock", 1.0  # another process may check for a run for so long
+LOCK, LOCK_SECONDS = ".lock", 1.0  # how long to wait: another process may hold it shortly
 
 
 class RunFolder:
@@ -85,13 +84,20 @@ def find_model(model: str | Path) -> Path:
                      "a run folder or an exported folder")
 
 
+def absolute_model(model: str | Path) -> str:
+    """The absolute path of a model on disk; other names (bundled, of the hub) as they are."""
+    path = user_path(model).resolve()
+    on_disk = any((path / part / "autoencoder" / CONFIG).is_file() for part in ("model", ""))
+    return str(path) if on_disk else str(model)
+
+
 def find_autoencoder(model: str | Path) -> Path:
     """The folder of the autoencoder of a model, or of a run that has trained only that.
 
     Raises InputError if there is none.
     """
     path = user_path(model) / "model" / "autoencoder"
-    return path if (path / "config.json").is_file() else find_model(model) / "autoencoder"
+    return path if (path / CONFIG).is_file() else find_model(model) / "autoencoder"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -117,12 +123,6 @@ def parsed(line: bytes) -> Any:
 
 
 def is_record(record: Any) -> bool:
-    """Whether `record` has a stage, a step, seconds, and finite metrics, each one or a list."""
-    if not isinstance(record, dict) or not isinstance(record.get("stage"), str):
-        return False
-    values = [value for name, value in record.items() if name != "stage"]
-    numbers = [n for v in values for n in (v if isinstance(v, list) and v else [v])]
-    plausible = all(type(n) in (int, float) and not 1e30 < abs(n) < math.inf for n in numbers)
-    step, seconds = record.get("step"), record.get("seconds")
-    counted = type(step) is int and type(seconds) in (int, float)
-    return plausible and counted and step >= 0 and 0 <= seconds < 1e12
+    """Whether `record` has a stage, a step and seconds."""
+    return (isinstance(record, dict) and isinstance(record.get("stage"), str)
+            and type(record.get("step")) is int and type(record.get("seconds")) in (int, float))

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,6 @@ from nanoldm.pipeline.folders import INDEX, find_model
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, refusing
 from nanoldm.utils.limits import LARGEST_SEED, within
-from nanoldm.utils.noise import torch_choice
 from nanoldm.utils.ranges import parse_numbers
 from nanoldm.utils.text import is_number, listing
 
@@ -90,15 +89,6 @@ def listed(names: Mapping[int, str]) -> str:
                     for number, own in sorted(names.items())])
 
 
-def random_labels(choices: Sequence[int], seeds: Sequence[int],
-                  choice: Callable[[int, int], int] = torch_choice) -> Tensor:
-    """One of `choices` for each seed, uniformly. -> (N,)
-
-    choice: (seed, count) -> 0 ... count - 1.
-    """
-    return torch.tensor([choices[choice(seed, len(choices))] for seed in seeds])
-
-
 def label_tensor(given: Labels, count: int, classes: int, names: Mapping[int, str]) -> Tensor:
     """Labels as a user gives them -> (count,) integers, -1 for none.
 
@@ -128,9 +118,11 @@ def as_integers(given: Labels, names: Mapping[int, str]) -> Tensor:
         given = [class_number(label, names) if isinstance(label, str) else label for label in given]
     try:
         labels = torch.as_tensor(given)
+        whole = not (labels.is_floating_point() or labels.is_complex()
+                     or labels.dtype == torch.bool)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # torch has several
-        labels = torch.tensor(0.5)
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        whole = False
+    if not whole:
         raise InputError("labels are whole numbers: 0 for the first class, -1 for none")
     return labels
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from nanoldm.diffusion import Clamped, Guided, corrupt
 from nanoldm.diffusion.samplers.transition import Trajectory
 from nanoldm.pipeline.components import Components, Seeds
-from nanoldm.pipeline.labels import Labels, label_tensor, random_labels
+from nanoldm.pipeline.labels import Labels, label_tensor
 from nanoldm.pipeline.precision import keep_casts
 from nanoldm.pipeline.settings import Sampling, capped, student_settings
 from nanoldm.pipeline.threads import Stopped, even_batches, map_batches
@@ -125,7 +125,8 @@ class LatentDiffusion(Components):
         if not self.denoiser.labels:
             return None
         _, choice = GENERATORS[self.rng]
-        return random_labels(self.label_choices, seed_list(seeds), choice)
+        choices = self.label_choices
+        return torch.tensor([choices[choice(seed, len(choices))] for seed in seed_list(seeds)])
 
     @property
     def label_choices(self) -> list[int]:

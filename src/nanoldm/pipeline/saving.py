@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,9 @@ class Saved:
     autoencoder: ConvAE
     denoiser: Denoiser
     clip_sample_range: float
-    class_names: Mapping[int, str] = field(default_factory=dict)
-    pseudo_labels: bool = False
-    student: bool = False
+    class_names: Mapping[int, str]
+    pseudo_labels: bool  # its labels are clusters
+    student: bool  # of `nanoldm distill`
 
 
 def save_component(folder: Path, name: str, module: nn.Module, **origin: str) -> None:
@@ -210,11 +210,6 @@ def load_autoencoder(folder: Path) -> ConvAE:
     return load_component(folder, {"ConvAE": ConvAE}.__getitem__)
 
 
-def is_student(folder: Path) -> bool:
-    """Whether `nanoldm distill` has trained the model in `folder`."""
-    return bool(read_json(folder / INDEX).get("student"))
-
-
 def load_model(folder: Path) -> Saved:
     """The model in `folder`. Raises InputError for missing, damaged, foreign and mixed files."""
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
@@ -229,8 +224,9 @@ def load_model(folder: Path) -> Saved:
     if not (autoencoder.latent_std > 0).all():
         raise InputError(f"{folder / 'autoencoder'} has a latent_std that is not positive: {AGAIN}")
     denoiser, names = Denoiser(network, schedule, prediction), read_class_names(folder)
-    pseudo_labels = bool(read_json(folder / INDEX).get("pseudo_labels"))
+    index = read_json(folder / INDEX)
+    pseudo_labels, student = bool(index.get("pseudo_labels")), bool(index.get("student"))
     if max(names, default=-1) >= (0 if pseudo_labels else denoiser.labels):
         raise InputError(f"{folder / INDEX} names class {max(names)}, the network has "
                          f"{denoiser.labels}: {AGAIN}")
-    return Saved(autoencoder, denoiser, clip_sample_range, names, pseudo_labels, is_student(folder))
+    return Saved(autoencoder, denoiser, clip_sample_range, names, pseudo_labels, student)

@@ -135,7 +135,7 @@ class Sampling:
 
 def student_settings(own: Sampling, settings: Sampling, changes: dict[str, Any],
                      start: int | None) -> Sampling:
-    """`settings` of a student with `changes`: guidance is free, the passes are not.
+    """`settings` with `changes`, for a student. Guidance may change; sampler and timesteps not.
 
     There is no clamp: before the last pass, x0 of a student is no estimate of an image.
     own: the student's resolved settings. start: the first timestep (default: the noisiest).

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -51,7 +50,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[Optimizer
             if metadata.get(name, value) != value:
                 raise ValueError(f"it was trained with another {name}")
         states = part(tensors, "optimizer")
-        found = [optimizer_state(part(states, str(k)), optimizer, step)
+        found = [optimizer_state(part(states, str(k)), optimizer)
                  for k, optimizer in enumerate(optimizers)]
         fill(model, part(tensors, "model"))
         if ema:
@@ -65,34 +64,21 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[Optimizer
         raise InputError(f"{path} is not a checkpoint of this run ({reason}): {FIX}") from None
 
 
-def optimizer_state(tensors: dict[str, Tensor], optimizer: Optimizer,
-                    step: int) -> dict[int, dict[str, Tensor]]:
+def optimizer_state(tensors: dict[str, Tensor],
+                    optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
     """{"0.exp_avg": tensor, ...} -> {0: {"exp_avg": tensor, ...}, ...}.
 
-    Raises ValueError unless it is the complete state of `optimizer` after `step` steps.
+    Raises ValueError unless it is the state of `optimizer`: its names, for all its parameters.
     """
-    state: dict[int, dict[str, Tensor]] = {}
     names = ("momentum",) if isinstance(optimizer, Muon) else ("step", "exp_avg", "exp_avg_sq")
-    for index, parameter in enumerate(p for group in optimizer.param_groups
-                                      for p in group["params"]):
-        state[index] = {name: tensors.pop(f"{index}.{name}", torch.empty(0)) for name in names}
-        for name, tensor in state[index].items():
-            if not fits(name, tensor, parameter, step):
-                raise ValueError(f"the optimiser's {name} of parameter {index} is missing or wrong")
-    if tensors:
-        raise ValueError(f"it contains {next(iter(tensors))} of another optimiser")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {k: {name: tensors.pop(f"{k}.{name}") for name in names}
+             for k in range(len(parameters))}
+    fit = all(tensor.shape == parameter.shape for k, parameter in enumerate(parameters)
+              for name, tensor in state[k].items() if name != "step")
+    if tensors or not fit:
+        raise ValueError("it is the state of another optimiser")
     return state
-
-
-def fits(name: str, tensor: Tensor, parameter: Tensor, step: int) -> bool:
-    """Whether `tensor` can be the optimiser's `name` of `parameter` after `step` steps."""
-    if tensor.dtype != torch.float32 or not tensor.isfinite().all():
-        return False
-    if name == "step":
-        return tensor.numel() == 1 and tensor.item() == step
-    if name == "exp_avg_sq" and (tensor < 0).any():
-        return False
-    return tensor.shape == parameter.shape
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
