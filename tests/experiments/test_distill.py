@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from PIL import Image
 
 from nanoldm import LatentDiffusion, distill
 from nanoldm.data.npz import read_npz
@@ -13,12 +14,16 @@ from nanoldm.diffusion import DistillationLoss
 from nanoldm.evaluation.samples import SampleSet, seconds
 from nanoldm.experiments import student
 from nanoldm.experiments.distill import TRAINING
+from nanoldm.experiments.previews import SEEDS
+from nanoldm.experiments.run import Run
 from nanoldm.experiments.run_checks import read_recipe
+from nanoldm.experiments.stages import teacher_settings
 from nanoldm.page.describe import describe
 from nanoldm.page.tables import tables_of
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import file_digest, load_tensors
+from nanoldm.utils.images import grid
 
 PASSES, STEPS, HELD_OUT = 2, 60, 32
 
@@ -183,9 +188,25 @@ def test_a_teacher_whose_own_sampler_adds_noise_generates_without(run, teacher):
 
 def test_a_recipe_of_a_student_has_few_steps_of_ddim(run):
     recipe = read_recipe(RunFolder(run).recipe)
-    for wrong in ({"sampler": "ab3"}, {"steps": 9}):
+    for wrong in ({"sampler": "ab3"}, {"steps": 9}, {"steps": None}):
         with pytest.raises(InputError, match="a student samples with 1 to 8 steps of ddim"):
             recipe.replace(sampling=wrong)
+
+
+def test_an_epoch_of_a_student_is_all_its_pairs(run, tmp_path):
+    epochs = {"steps": None, "epochs": 3, "batch_size": 64}
+    started = Run(tmp_path / "run", read_recipe(RunFolder(run).recipe).replace(training=epochs))
+    started.prepare()
+    assert started.new_plan(started.build_stages()).denoiser_steps == 3 * 256 // 64
+
+
+def test_previews_compare_images_of_the_same_noise(run, teacher):
+    """The teacher's grid shows the images that the student learns: ab3, not the teacher's ddpm."""
+    recipe, model = read_recipe(RunFolder(run).recipe), LatentDiffusion.from_pretrained(teacher)
+    settings = teacher_settings(recipe, model.denoiser.schedule)
+    theirs = grid(model.generate(SEEDS, settings=settings)).convert("L")
+    sheet = Image.open(max(RunFolder(run).samples.glob("step-*.png"))).convert("L")
+    assert sheet.crop((0, 24, theirs.width, 24 + theirs.height)).tobytes() == theirs.tobytes()
 
 
 def test_the_page_of_a_student_offers_what_it_knows(nanoldm, run, model):

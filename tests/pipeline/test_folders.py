@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nanoldm.diffusion import Denoiser, NoiseSchedule
+from nanoldm.pipeline.folders import absolute_model
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.own_images import data_of
 from nanoldm.utils.errors import InputError
@@ -32,6 +33,13 @@ def test_a_bundled_model_is_found_by_its_name(tiny_pipeline, bundled):
 def test_an_unknown_name_is_an_error_with_the_bundled_ones(bundled):
     with pytest.raises(InputError, match=r"unknown model 'digit'.*\(digits, fashion\)"):
         LatentDiffusion.from_pretrained("digit")
+
+
+def test_only_the_path_of_a_model_becomes_absolute(tiny_pipeline, bundled):
+    Path("digits").mkdir()  # the user's images, not a model
+    assert absolute_model("digits") == "digits"
+    tiny_pipeline.save_pretrained("run/model")
+    assert absolute_model("run") == str(Path("run").resolve())
 
 
 def test_an_existing_path_wins_over_a_bundled_name(tiny_pipeline, bundled):
