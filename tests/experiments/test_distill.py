@@ -131,9 +131,8 @@ def test_other_settings_and_starts_need_the_teacher(nanoldm, run, model):
         done = nanoldm("sample", run, *wrong)
         assert done.returncode == 2
         assert "this model is a student: it knows ddim at the timesteps 99, 86" in done.stderr
-    for command in ("denoise", "invert"):
-        more = ["test:0"] if command == "invert" else []
-        done = nanoldm(command, run, *more)
+    for command in (["denoise", run], ["invert", run, "test:0"]):
+        done = nanoldm(*command)
         assert (done.returncode, "teacher" in done.stderr) == (2, True), done.stderr
     assert model.choose(start=86).timesteps == (86,)
     assert model.choose(guidance=2, clamp=True).timesteps == (99, 86)
@@ -144,8 +143,7 @@ def test_other_settings_and_starts_need_the_teacher(nanoldm, run, model):
 
 @pytest.mark.slow
 def test_commands_take_a_student(nanoldm, run, tiny_features):
-    assert "2 steps of ddim, shifted spacing, no others (a student)" in nanoldm(
-        "info", run).stdout
+    assert "2 steps of ddim, shifted spacing, no others (a student)" in nanoldm("info", run).stdout
     found = nanoldm("sample", run, "--n", 4, "--label", "3", "--npz", "four.npz")
     assert found.returncode == 0, found.stderr
     assert read_npz(nanoldm.folder / "four.npz", "images", "labels")["labels"].tolist() == [3] * 4
@@ -174,8 +172,8 @@ def test_edits_take_the_passes_of_a_student(nanoldm, run):
                     ["interpolate", run, "--seeds", "3,7", "--frames", 3]):
         done = nanoldm(*command, "--out", "edited.png")
         assert done.returncode == 0, done.stderr
-    for command in (["vary", run, "test:0"], ["invert", run, "test:0", "--steps", 2, "--spacing",
-                                              "shifted"]):
+    for command in (["vary", run, "test:0"],
+                    ["invert", run, "test:0", "--steps", 2, "--spacing", "shifted"]):
         done = nanoldm(*command)
         assert (done.returncode, "use its teacher" in done.stderr) == (2, True), done.stderr
 
@@ -201,7 +199,6 @@ def test_an_epoch_of_a_student_is_all_its_pairs(run, tmp_path):
 
 
 def test_previews_compare_images_of_the_same_noise(run, teacher):
-    """The teacher's grid shows the images that the student learns: ab3, not the teacher's ddpm."""
     recipe, model = read_recipe(RunFolder(run).recipe), LatentDiffusion.from_pretrained(teacher)
     settings = teacher_settings(recipe, model.denoiser.schedule)
     theirs = grid(model.generate(SEEDS, settings=settings)).convert("L")
