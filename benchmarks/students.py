@@ -35,7 +35,7 @@ from nanoldm.experiments.batches import Batches, latent_batches, pair_batches
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.run_checks import read_recipe
 from nanoldm.experiments.stage import Stage
-from nanoldm.experiments.student import HELD_OUT, load_teacher
+from nanoldm.experiments.train_student import HELD_OUT, load_teacher
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.training.batches import batch_indices

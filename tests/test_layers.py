@@ -15,7 +15,7 @@ import nanoldm
 TESTS = Path(__file__).parent
 SOURCE = Path(nanoldm.__file__).parent
 FILES = sorted(f for f in SOURCE.rglob("*.py") if "bundled" not in f.parts)  # models are data
-FLOORS = (("cli",), ("evaluation", "editing", "experiments", "page"), ("pipeline",),
+LAYERS = (("cli",), ("evaluation", "editing", "experiments", "page"), ("pipeline",),
           ("models", "diffusion", "data", "training"), ("utils",))
 
 
@@ -50,8 +50,8 @@ def theirs(file: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(file)} - {"nanoldm"} - sys.stdlib_module_names
 
 
-def room(name: str) -> str:
-    """nanoldm.data.mnist -> data; the package itself, which holds names alone, is no room."""
+def package(name: str) -> str:
+    """nanoldm.data.mnist -> data; the package itself, which holds names alone, is none."""
     return ".".join(name.split(".")[1:2])
 
 
@@ -60,10 +60,10 @@ def below(package: str) -> list[Path]:
 
 
 def arrows() -> set[tuple[str, str]]:
-    """(module, module of another room that it imports)."""
+    """(module, module of another package that it imports)."""
     pairs = {(name, other) for name, file in MODULES.items() for other in ours(file)}
-    return {(name, other)
-            for name, other in pairs if room(name) and room(other) and room(name) != room(other)}
+    return {(name, other) for name, other in pairs
+            if package(name) and package(other) and package(name) != package(other)}
 
 
 def test_the_reader_of_imports_sees_them_all():
@@ -76,15 +76,16 @@ def test_the_reader_of_imports_sees_them_all():
     assert {"nanoldm", "nanoldm.cli.main", "nanoldm.data", "nanoldm.data.mnist"} <= MODULES.keys()
 
 
-def test_every_module_has_a_room():
-    rooms = {room(name) for name in MODULES} - {""}
-    assert rooms - {"__main__"} == {name for floor in FLOORS for name in floor}
+def test_every_module_is_in_a_known_package():
+    packages = {package(name) for name in MODULES} - {""}
+    assert packages - {"__main__"} == {name for layer in LAYERS for name in layer}
 
 
-def test_imports_go_down_and_rooms_of_one_floor_never_import_each_other():
-    floor = {name: number
-             for number, names in enumerate(FLOORS) for name in names} | {"__main__": -1}
-    wrong = {(name, other) for name, other in arrows() if floor[room(other)] <= floor[room(name)]}
+def test_imports_go_down_and_packages_of_one_layer_never_import_each_other():
+    layer = {name: number
+             for number, names in enumerate(LAYERS) for name in names} | {"__main__": -1}
+    wrong = {(name, other) for name, other in arrows()
+             if layer[package(other)] <= layer[package(name)]}
     assert wrong == set()
 
 

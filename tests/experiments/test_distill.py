@@ -12,7 +12,7 @@ from nanoldm import LatentDiffusion, distill
 from nanoldm.data.npz import read_npz
 from nanoldm.diffusion import DistillationLoss
 from nanoldm.evaluation.samples import SampleSet, seconds
-from nanoldm.experiments import student
+from nanoldm.experiments import train_student
 from nanoldm.experiments.distill import TRAINING
 from nanoldm.experiments.previews import SEEDS
 from nanoldm.experiments.run import Run
@@ -32,7 +32,7 @@ PASSES, STEPS, HELD_OUT = 2, 60, 32
 def small():
     """Few images to test on, and a learning rate for a network that learns in few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(student, "HELD_OUT", HELD_OUT)
+        patch.setattr(train_student, "HELD_OUT", HELD_OUT)
         patch.setitem(TRAINING, "learning_rate", 2e-2)
         yield
 
@@ -92,7 +92,7 @@ def test_a_stopped_run_is_continued_to_the_same_weights(nanoldm, options, run, t
     with monkeypatch.context() as patch:
         patch.setattr("nanoldm.experiments.run_stage.Interruption", Stop)
         assert nanoldm(*options, "--out", tmp_path / "run").returncode == 130
-    monkeypatch.setattr(student, "record", None)  # the images of the teacher are there
+    monkeypatch.setattr(train_student, "record", None)  # the images of the teacher are there
     done = nanoldm(*options, "--out", tmp_path / "run")
     assert "continuing from step 1" in done.stdout, done.stderr
     files = [RunFolder(folder).checkpoint("denoiser") for folder in (run, tmp_path / "run")]

@@ -1,7 +1,7 @@
 """What a run would do: nanoldm train --dry-run."""
 
 from nanoldm.experiments.plan import describe, make_plan
-from nanoldm.experiments.room import memory
+from nanoldm.experiments.requirements import memory
 from nanoldm.experiments.run import Run
 from nanoldm.experiments.run_checks import find_damage
 from nanoldm.experiments.stages import parameter_count

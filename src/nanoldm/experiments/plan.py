@@ -19,8 +19,8 @@ from nanoldm.experiments.stages import (
     teacher_settings,
 )
 from nanoldm.experiments.timing import (
-    Pace,
-    fastest_pace,
+    StepTiming,
+    choose_fastest,
     seconds_per_preview,
     seconds_to_encode,
     seconds_to_record,
@@ -64,19 +64,19 @@ def read_plan(file: Path) -> Plan:
         return Plan.model_validate(read_json(file))
 
 
-class Paces(NamedTuple):
+class Timings(NamedTuple):
     """Seconds of each part of a run, measured on this machine."""
 
     autoencoder: float  # a step
-    denoiser: Pace
+    denoiser: StepTiming
     preview: float
     preparing: float  # all latents, or the images of a teacher
 
 
-def measure_paces(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: str) -> Paces:
+def measure(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: str) -> Timings:
     """Time a few steps of both stages, and choose the fastest form of the denoiser.
 
-    compile: of `fastest_pace`.
+    compile: of `choose_fastest`.
     """
     probe = (recipe.budget or 0) * 0.015 + PROBE
     first, second = stages
@@ -94,29 +94,29 @@ def measure_paces(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: 
     step = 0.0 if recipe.autoencoder_from else first.seconds_per_step(probe)
     steps = second.length(count)
     share = (1 - AUTOENCODER_SHARE) * (recipe.budget or 0)
-    pace = fastest_pace(second, recipe.precision, compile, probe,
-                        lambda seconds: share or steps * seconds)
+    chosen = choose_fastest(second, recipe.precision, compile, probe,
+                            lambda seconds: share or steps * seconds)
     preview = seconds_per_preview(second, sampling_settings(recipe, schedule), made_up)
-    return Paces(step, pace, preview, preparing)
+    return Timings(step, chosen, preview, preparing)
 
 
 def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: ImageSet,
               began: float, compile: str = "auto") -> tuple[Plan, float]:
     """(plan, expected seconds from now), the same in all processes.
 
-    began: time.monotonic() at the start of the budget. compile: of `fastest_pace`.
+    began: time.monotonic() at the start of the budget. compile: of `choose_fastest`.
     Raises InputError for a short budget.
     """
-    paces = measure_paces(recipe, stages, train_set, compile)
+    timings = measure(recipe, stages, train_set, compile)
     images = len(train_set)
     steps = [stages.autoencoder.length(images), stages.denoiser.length(recipe.examples(images))]
-    return from_main(lambda: plan_of(recipe, paces, steps, (train_set, test_set), began))
+    return from_main(lambda: plan_of(recipe, timings, steps, (train_set, test_set), began))
 
 
-def plan_of(recipe: Recipe, paces: Paces, steps: list[int], sets: tuple[ImageSet, ImageSet],
+def plan_of(recipe: Recipe, timings: Timings, steps: list[int], sets: tuple[ImageSet, ImageSet],
             began: float) -> tuple[Plan, float]:
-    """Like `make_plan`, from measured paces. steps: of both stages, without a budget."""
-    step_1, (precision, compiled, step_2), preview, preparing = paces
+    """Like `make_plan`, from measured timings. steps: of both stages, without a budget."""
+    step_1, (precision, compiled, step_2), preview, preparing = timings
     steps_1, steps_2 = steps
     if recipe.autoencoder_from:
         steps_1 = 0

@@ -13,10 +13,9 @@ from nanoldm.data import ImageSet
 from nanoldm.data.given import image_sets
 from nanoldm.data.source import GIVEN
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.denoiser import train_denoiser
 from nanoldm.experiments.plan import Plan, Stages, describe, make_plan, read_plan
 from nanoldm.experiments.previews import autoencoder_preview
-from nanoldm.experiments.room import check_room
+from nanoldm.experiments.requirements import check_requirements
 from nanoldm.experiments.run_checks import (
     check_run,
     check_same_images,
@@ -28,9 +27,10 @@ from nanoldm.experiments.run_checks import (
 from nanoldm.experiments.run_stage import run_stage
 from nanoldm.experiments.stage import Stage, parts_of_batch
 from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, label_count, student_stage
-from nanoldm.experiments.student import load_teacher, train_student
 from nanoldm.experiments.timing import COMPILE
 from nanoldm.experiments.trackers import Trackers
+from nanoldm.experiments.train_denoiser import train_denoiser
+from nanoldm.experiments.train_student import load_teacher, train_student
 from nanoldm.pipeline.folders import INDEX, RunFolder
 from nanoldm.pipeline.saving import save_autoencoder
 from nanoldm.utils.device import check_compiler, use_tf32
@@ -182,7 +182,7 @@ class Run:
 
     def build_stages(self) -> Stages:
         recipe = self.recipe
-        check_room(recipe, self.train_set, self.device, self.accumulate)
+        check_requirements(recipe, self.train_set, self.device, self.accumulate)
         first = autoencoder_stage(recipe, self.train_set.images, self.device)
         if recipe.distillation:
             self.teacher = load_teacher(recipe, self.device)

@@ -22,7 +22,7 @@ PORTION = 500  # images that a teacher makes at a time
 COMPILE_FROM = 240.0  # seconds of training of the denoiser; compiling takes about 30
 
 
-class Pace(NamedTuple):
+class StepTiming(NamedTuple):
     """Precision and compilation of the denoiser, and the seconds of one step."""
 
     precision: str
@@ -30,8 +30,8 @@ class Pace(NamedTuple):
     seconds: float
 
 
-def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
-                 duration: Callable[[float], float]) -> Pace:
+def choose_fastest(stage: Stage, precision: str, compile: str, probe: float,
+                 duration: Callable[[float], float]) -> StepTiming:
     """Find and set the precision of the denoiser, and whether its step is compiled.
 
     precision: of the recipe.
@@ -44,7 +44,7 @@ def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
                                        lambda name: stage.seconds_per_step(probe, name))
     stage.use_precision(precision)
     if compile == "off" or (compile == "auto" and duration(eager) < COMPILE_FROM):
-        return Pace(precision, False, eager)
+        return StepTiming(precision, False, eager)
     print("compiling the denoiser (about half a minute) ...", flush=True)
     try:
         with agreed():
@@ -58,9 +58,9 @@ def fastest_pace(stage: Stage, precision: str, compile: str, probe: float,
         print(f"note: the denoiser is not compiled ({one_line(error)})")
         compiled = float("inf")
     if compile == "on" or GAIN * compiled < eager:
-        return Pace(precision, True, compiled)
+        return StepTiming(precision, True, compiled)
     stage.use_compiler(False)
-    return Pace(precision, False, eager)
+    return StepTiming(precision, False, eager)
 
 
 @torch.inference_mode()

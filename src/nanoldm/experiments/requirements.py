@@ -33,7 +33,7 @@ def check_size(recipe: Recipe, size: int) -> None:
         f"{levels} times and cuts the tokens into patches of {patch}x{patch}: {fix}")
 
 
-def check_room(recipe: Recipe, train_set: ImageSet, device: torch.device | str,
+def check_requirements(recipe: Recipe, train_set: ImageSet, device: torch.device | str,
                accumulate: int) -> None:
     """Raise InputError if the size does not fit the recipe, or a CPU has too little memory."""
     check_size(recipe, train_set.images.shape[-1])

@@ -8,7 +8,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.experiments.config import Recipe
-from nanoldm.experiments.denoiser import save_again
 from nanoldm.experiments.plan import Plan
 from nanoldm.experiments.previews import SEEDS, Sheets, sample_preview
 from nanoldm.experiments.run_stage import run_stage
@@ -16,6 +15,7 @@ from nanoldm.experiments.stage import Stage
 from nanoldm.experiments.stages import as_pairs, give_pairs, sampling_settings, teacher_settings
 from nanoldm.experiments.timing import PORTION
 from nanoldm.experiments.trackers import Trackers
+from nanoldm.experiments.train_denoiser import save_again
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
