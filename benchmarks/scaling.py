@@ -87,7 +87,8 @@ def main() -> None:
         print(f"| {task.name} | {c.parameters / 1e6:.1f} M | {c.tokens} | {c.flops / 1e9:.2f} | "
               f"{4 * c.latent * task.images / 1e9:.2f} GB |")
     print(f"\nnoise: {rate / 1e6:.0f} million numbers a second (one thread)\n")
-    print("| task | GPUs | all-reduce | images per GPU for as long | batch | its noise |\n"
+    print("| task | GPUs | all-reduce | images per GPU at break-even | batch of all GPUs | "
+          "time to draw its noise |\n"
           "| --- | --- | --- | --- | --- | --- |")
     for task in TASKS:
         c = cost(task)

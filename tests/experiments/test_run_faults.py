@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nanoldm import LatentDiffusion
+from nanoldm.experiments.plan import read_plan
 from nanoldm.experiments.recipes import RECIPES
 from nanoldm.experiments.run import Run
 from nanoldm.pipeline.folders import BUNDLED, RunFolder
@@ -177,18 +178,28 @@ def test_a_start_that_was_killed_before_it_wrote_its_recipe_starts_again(recipe,
     assert read_json(run.plan)["finished"]
 
 
+def test_the_plan_of_an_older_version_is_of_fp32_and_not_compiled(run):
+    plan = read_json(run.plan)
+    write_json(run.plan, {name: plan[name] for name in plan.keys() - {"precision", "compiled"}})
+    old = read_plan(run.plan)
+    assert (old.precision, old.compiled) == ("fp32", False)
+
+
 @pytest.mark.slow
 def test_a_damaged_log_ends_neither_a_run_nor_its_model(run, recipe, nanoldm):
     lines = run.metrics.read_bytes().splitlines()
     damaged = b"\n".join([b"[1, 2]", b'{"stage": 3}', b"\xff\xfe",
-                          b'{"stage": "denoiser", "step": 1e400}', *lines, b'{"half'])
+                          b'{"stage": "denoiser", "step": 1e400}',
+                          b'{"stage": "denoiser", "step": 1, "seconds": Infinity}',
+                          b'{"stage": "denoiser", "step": 1, "seconds": 2, "loss": "bad"}',
+                          *lines, b'{"half'])
     run.metrics.write_bytes(damaged)
     (run.model / "metrics.jsonl").write_bytes(damaged)
     for command in (["info", run.path], ["export", run.path, run.path.parent / "exported"],
                     ["curves", run.path]):
         done = nanoldm(*command)
         assert (done.returncode, done.stderr) == (0, "")
-        assert "damaged in line 1 and 4 others" in done.stdout
+        assert "damaged in line 1 and 6 others" in done.stdout
     unfinish(run)
     train(recipe, run.path)
     assert len(run.metrics.read_bytes().splitlines()) == len(lines)

@@ -46,8 +46,8 @@ class Plan(Config):
     autoencoder_steps: Annotated[int, Field(ge=0)]  # 0: of another run
     denoiser_steps: Length
     preview_every: Length  # steps between two sample grids
-    precision: Literal["fp32", "tf32", "bf16"]  # of the denoiser
-    compiled: bool  # the denoiser's training step
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the denoiser
+    compiled: bool = False  # the denoiser's training step
     images: ImageDigests
     finished: bool = False
     model_sha256: dict[str, str] | None = None  # of a finished run: each file of its model

@@ -123,6 +123,10 @@ def parsed(line: bytes) -> Any:
 
 
 def is_record(record: Any) -> bool:
-    """Whether `record` has a stage, a step and seconds."""
-    return (isinstance(record, dict) and isinstance(record.get("stage"), str)
-            and type(record.get("step")) is int and type(record.get("seconds")) in (int, float))
+    """Whether `record` has a stage, a step, seconds, and finite metrics, each one or a list."""
+    if not isinstance(record, dict) or not isinstance(record.get("stage"), str):
+        return False
+    values = [value for name, value in record.items() if name != "stage"]
+    numbers = [n for v in values for n in (v if isinstance(v, list) else [v])]
+    return (type(record.get("step")) is int and type(record.get("seconds")) in (int, float)
+            and all(type(n) in (int, float) and abs(n) < 1e30 for n in numbers))  # no nan either

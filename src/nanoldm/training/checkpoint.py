@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -72,13 +73,11 @@ def optimizer_state(tensors: dict[str, Tensor],
     """
     names = ("momentum",) if isinstance(optimizer, Muon) else ("step", "exp_avg", "exp_avg_sq")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {k: {name: tensors.pop(f"{k}.{name}") for name in names}
-             for k in range(len(parameters))}
-    fit = all(tensor.shape == parameter.shape for k, parameter in enumerate(parameters)
-              for name, tensor in state[k].items() if name != "step")
-    if tensors or not fit:
+    shapes = {f"{k}.{name}": parameter.shape if name != "step" else torch.Size([])
+              for k, parameter in enumerate(parameters) for name in names}
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise ValueError("it is the state of another optimiser")
-    return state
+    return {k: {name: tensors[f"{k}.{name}"] for name in names} for k in range(len(parameters))}
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
