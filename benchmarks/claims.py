@@ -25,6 +25,7 @@ from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import Judge
 from nanoldm.utils.device import prepare_torch
 from nanoldm.utils.errors import TrainingError
+from nanoldm.utils.files import write_text
 
 
 def jobs(study: Study, tier: int, arms: tuple[str, ...],
@@ -82,11 +83,15 @@ def status() -> None:
         print(f"tier {arm.tier}  {name:26}{values}")
 
 
-def page() -> None:
-    """Write docs/claims.md and its pictures from claims.jsonl."""
-    from claims_page import write_page
+def page(results: Path = RESULTS, docs: Path = HERE.parent / "docs") -> None:
+    """Write DOCS/claims.md and its pictures from the results."""
+    from claims_page import Page, text
+    from claims_pictures import draw
 
-    write_page(load_study(), load_results(), HERE.parent / "docs")
+    found = Page(load_study(), load_results(results))
+    draw(found, docs / "claims")
+    write_text(docs / "claims.md", text(found))
+    print(f"wrote {docs / 'claims.md'}: {len(found.results)} runs")
 
 
 if __name__ == "__main__":

@@ -105,10 +105,11 @@ class Study(Config):
         """How a reader trains an arm."""
         arm = self.settings_of(name)
         if arm.latents != Latents() or arm.autoencoder != "plain" or arm.table != "own":
-            return f"python benchmarks/claims.py run FOLDER --arms {name} --results my.jsonl"
+            return (f"python benchmarks/claims.py run FOLDER --arms {name} --seeds 0 "
+                    "--results my.jsonl")
         words = "".join(f" --{key} {value}" for key, value in arm.fields.items())
         path = "PYTHONPATH=benchmarks " if "claims_networks" in words else ""
-        return f"{path}nanoldm train benchmarks/{self.setting.recipe}{words}"
+        return f"{path}nanoldm train benchmarks/{self.setting.recipe}{words} --out runs/{name}"
 
 
 def load_study(path: Path = STUDY) -> Study:

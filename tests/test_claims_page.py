@@ -10,9 +10,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from claims_measures import encoded
-from claims_page import write_page
-from claims_study import Study, load_study
+from claims_page import Page, text
+from claims_pictures import draw
+from claims_study import Study, load_results, load_study
 
+ROOT = Path(__file__).parents[1]
 VARIANTS = ("", "raw", "ddpm", "raw-ddpm", "short", "raw-short")
 
 
@@ -26,7 +28,8 @@ def made_up(arm: str, seed: int) -> dict:
             "clipped": 0.25, "parameters": 1_353_734, "denoising_error": [value] * 12,
             "probe": [0.1, 0.9, 0.8, 0.7, 0.6], "first_loss": 1.001, "psnr": {"0.3": 20.0},
             "digits": digits, "steps": 2000, "diagnostic": {str(t): seen for t in (50, 75, 91)},
-            "tracks": {str(step): {"raw": 9.0, "ema": 8.0} for step in (500, 1000, 1500)}}
+            "tracks": {str(step): {"raw": 9.0, "ema": 8.0} for step in (500, 1000, 1500)}
+            | {"0.999": 12.0}}
 
 
 @pytest.fixture
@@ -42,8 +45,9 @@ def first_tier(study: Study) -> dict:
 def test_the_page_has_every_claim_its_pictures_and_what_was_not_run(tmp_path, study):
     results = first_tier(study)
     results["axial", 2] = {"diverged": "axial diverged at step 3"}
-    write_page(study, results, tmp_path)
-    page = (tmp_path / "claims.md").read_text()
+    found = Page(study, results)
+    draw(found, tmp_path / "claims")
+    page = text(found)
     pictures = {path.name for path in (tmp_path / "claims").glob("*.png")}
     for name, claim in study.claims.items():
         assert f"## Claim {name}\n" in page
@@ -56,7 +60,16 @@ def test_the_page_has_every_claim_its_pictures_and_what_was_not_run(tmp_path, st
     assert not re.search(r"\bnan\b", page)
 
 
-def test_a_study_of_too_few_runs_is_refused_in_one_line(tmp_path, study):
+def test_the_page_and_readme_have_what_the_results_give(study):
+    found = text(Page(study, load_results()))
+    assert (ROOT / "docs" / "claims.md").read_text(encoding="utf-8") == found, (
+        "python benchmarks/claims.py page")
+    rows = re.findall(r"^\| \d \| .*$", found, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    shown = [line for line in readme if re.match(r"\| \d \| ", line)]
+    assert shown == [re.sub(r"\[([^]]*)\]\(#claim-\d\)", r"\1", row) for row in rows]
+
+
+def test_a_study_of_too_few_runs_is_refused_in_one_line(study):
     with pytest.raises(SystemExit, match="several seeds are needed: run more"):
-        write_page(study, {("reference", 0): made_up("reference", 0)}, tmp_path)
-    assert not list(tmp_path.iterdir())
+        Page(study, {("reference", 0): made_up("reference", 0)})
