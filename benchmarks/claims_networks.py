@@ -58,7 +58,10 @@ class RandomStart(DiffusionNet):
 
 
 def set_angles(network: DiffusionNet, theta: Tensor) -> None:
-    """Let every RoPE of a network rotate by theta (tokens, dim / 2)."""
+    """Let every RoPE of a network rotate by theta (tokens, dim / 2), which is on the CPU as theirs.
+
+    A network that is built to count its parameters has no other device.
+    """
     rotation = torch.stack((theta.cos(), theta.sin()), -1).float()
     for part in network.modules():
         if isinstance(part, RoPE):
@@ -72,8 +75,9 @@ class Axial(DiffusionNet):
         super().__init__(**options)
         s = self.shape
         side, pairs = math.isqrt(s.patches), s.width // s.heads // 2
-        frequency = 10000 ** (-torch.arange(pairs // 2, dtype=torch.float64) / (pairs // 2))
-        row, column = torch.arange(s.patches) // side, torch.arange(s.patches) % side
+        pair, token = (torch.arange(n, device="cpu") for n in (pairs // 2, s.patches))
+        frequency = 10000 ** (-pair.double() / (pairs // 2))
+        row, column = token // side, token % side
         set_angles(self, torch.cat([place[:, None] * frequency for place in (row, column)], dim=1))
 
 
@@ -82,7 +86,8 @@ class NoPosition(DiffusionNet):
 
     def __init__(self, **options):
         super().__init__(**options)
-        set_angles(self, torch.zeros(self.shape.patches, self.shape.width // self.shape.heads // 2))
+        pairs = self.shape.width // self.shape.heads // 2
+        set_angles(self, torch.zeros(self.shape.patches, pairs, device="cpu"))
 
 
 class Lifted(ConvAE):

@@ -98,6 +98,12 @@ def test_axial_attention_depends_only_on_the_differences_of_row_and_column():
     assert abs(scores[0, 3, 1, 0] - scores[0, 0, 0, 1]) > 1e-3        # unlike on one line
 
 
+@pytest.mark.parametrize("name", ["NoTime", "AddedOnceGated", "RandomStart", "Axial", "NoPosition"])
+def test_every_network_is_built_without_memory_as_a_dry_run_does(name):
+    with torch.device("meta"):
+        assert next(getattr(own, name)(**SMALL).parameters()).is_meta
+
+
 def test_a_network_without_positions_cannot_tell_tokens_apart():
     network, order = random_weights(own.NoPosition(**SMALL)), torch.randperm(16)
     x, t = torch.randn(2, 16, 3), torch.tensor([3, 60])
