@@ -12,8 +12,8 @@ from claims_statistics import (
     Results,
     Spread,
     Verdict,
-    bound_values,
     effect,
+    measured,
     spread,
     terms,
     verdicts,
@@ -113,9 +113,8 @@ class Page:
         return f"{mean(found):.2f}" if found else NOT_RUN
 
     def by_seed(self, arm: str, value: str) -> str:
-        """A measured value of each seed; of a probe, at the input of the last block."""
-        found = bound_values(Bound(text="", value=value, arm=arm, below=0), self.results)
-        return ", ".join(f"{each:.2f}" for each in found) or NOT_RUN
+        """A value that the statistics use, of each seed."""
+        return ", ".join(f"{each:.2f}" for each in measured(arm, value, self.results)) or NOT_RUN
 
     # Tables and commands
 

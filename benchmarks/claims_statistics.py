@@ -206,15 +206,15 @@ class Verdict:
 
 def bound_verdict(bound: Bound, results: Results) -> str:
     """of an explanation that is a bound of a measured value."""
-    values = bound_values(bound, results)
+    values = measured(bound.arm, bound.value, results)
     if not values or min(values) < bound.below <= max(values):
         return NOT_RESOLVED
     return HOLDS if max(values) < bound.below else DOES_NOT
 
 
-def bound_values(bound: Bound, results: Results) -> list[float]:
-    """By seed. Of a probe: at the input of the last block."""
-    found = [result[bound.value] for (arm, _), result in results.items() if arm == bound.arm]
+def measured(name: str, value: str, results: Results) -> list[float]:
+    """A value of an arm, by seed. Of a probe: at the input of the last block."""
+    found = [result[value] for (arm, _), result in results.items() if arm == name]
     return [value[-2] if isinstance(value, list) else value for value in found]
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import claims
 from claims_measures import encoded
 from claims_page import Page, text
 from claims_pictures import draw
@@ -70,6 +71,10 @@ def test_the_page_and_readme_have_what_the_results_give(study):
     assert shown == [re.sub(r"\[([^]]*)\]\(#claim-\d\)", r"\1", row) for row in rows]
 
 
-def test_a_study_of_too_few_runs_is_refused_in_one_line(study):
+def test_a_study_of_too_few_runs_is_refused_in_one_line(tmp_path):
+    results, docs = tmp_path / "claims.jsonl", tmp_path / "docs"
+    results.write_text(json.dumps(made_up("reference", 0) | {"arm": "reference", "seed": 0}))
+    docs.mkdir()
     with pytest.raises(SystemExit, match="several seeds are needed: run more"):
-        Page(study, {("reference", 0): made_up("reference", 0)})
+        claims.page(results, docs)
+    assert not list(docs.iterdir())

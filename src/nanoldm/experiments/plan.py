@@ -41,7 +41,10 @@ OPTIONS = {"autoencoder_training": ("the autoencoder", "--ae-epochs"),
 
 
 class Plan(Config):
-    """plan.json: what is fixed when a run starts. A resumed run reads it."""
+    """plan.json: what is fixed when a run starts. A resumed run reads it.
+
+    The defaults are those of runs that older versions started.
+    """
 
     autoencoder_steps: Annotated[int, Field(ge=0)]  # 0: of another run
     denoiser_steps: Length

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -73,7 +72,7 @@ def optimizer_state(tensors: dict[str, Tensor],
     """
     names = ("momentum",) if isinstance(optimizer, Muon) else ("step", "exp_avg", "exp_avg_sq")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    shapes = {f"{k}.{name}": parameter.shape if name != "step" else torch.Size([])
+    shapes = {f"{k}.{name}": parameter.shape if name != "step" else ()
               for k, parameter in enumerate(parameters) for name in names}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise ValueError("it is the state of another optimiser")
