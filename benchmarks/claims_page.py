@@ -7,18 +7,9 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from claims_statistics import (
-    Effect,
-    Results,
-    Spread,
-    Verdict,
-    effect,
-    measured,
-    spread,
-    terms,
-    verdicts,
-)
+from claims_statistics import Effect, Results, Spread, effect, measured, spread, terms
 from claims_study import HERE, Bound, Contrast, Study
+from claims_verdicts import Verdict, verdicts
 
 from nanoldm.diffusion import LOG_SNRS
 

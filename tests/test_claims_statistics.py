@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import claims_statistics as statistics
+import claims_verdicts
 from claims_study import Contrast, load_study
 
 
@@ -74,18 +75,18 @@ def effect(value: float, error: float = 0.03, seeds: int = 3) -> statistics.Effe
     (Contrast(worse="a", better="b", at_most=1.1), effect(0.09), "not resolved"),
 ])
 def test_the_words_of_a_verdict(contrast, found, word):
-    assert statistics.contrast_verdict(contrast, found) == word
+    assert claims_verdicts.contrast_verdict(contrast, found) == word
 
 
 def test_a_condition_removes_an_effect_if_it_is_small_without_it():
     whole = effect(1.0)
-    assert statistics.removes(whole, effect(0.0))
-    assert statistics.removes(whole, effect(0.3))                     # 70 % are gone
-    assert not statistics.removes(whole, effect(0.8))
-    assert not statistics.removes(whole, effect(0.3, 0.3, seeds=2))   # perhaps
-    assert not statistics.removes(whole, None)
-    assert statistics.removes(whole, effect(0.0, seeds=1))
-    assert not statistics.removes(effect(0.1), effect(0.0, seeds=1))
+    assert claims_verdicts.removes(whole, effect(0.0))
+    assert claims_verdicts.removes(whole, effect(0.3))                     # 70 % are gone
+    assert not claims_verdicts.removes(whole, effect(0.8))
+    assert not claims_verdicts.removes(whole, effect(0.3, 0.3, seeds=2))   # perhaps
+    assert not claims_verdicts.removes(whole, None)
+    assert claims_verdicts.removes(whole, effect(0.0, seeds=1))
+    assert not claims_verdicts.removes(effect(0.1), effect(0.0, seeds=1))
 
 
 def test_a_contrast_within_runs_has_the_error_of_its_own_values():
@@ -109,7 +110,7 @@ def test_a_clear_study_gets_clear_words():
         for variant in ("raw", "ddpm", "raw-ddpm", "short", "raw-short"):
             result["distances"][variant] = result["distances"][""] * math.exp(rng.normal(0, 0.01))
         result |= {"denoising_error": [1.0], "probe": [0.9, 0.8], "first_loss": 1.001}
-    found = statistics.verdicts(study, results)
+    found = claims_verdicts.verdicts(study, results)
     assert (found["1"].fact, found["1"].explanation) == ("holds only if", "does not hold")
     assert found["1"].condition == study.claims["1"].conditions[0].text
     assert [found[name].fact for name in "2345"] == ["does not hold"] * 4
