@@ -13,7 +13,6 @@ from torch import Tensor
 from nanoldm.diffusion.schedule import corrupt
 from nanoldm.diffusion.timesteps import sampling_timesteps
 from nanoldm.evaluation.judge import Judge
-from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.images import to_bytes, to_float
 
@@ -42,7 +41,7 @@ class Measures:
                           "short": self.distance(ema, SHORT),
                           "raw-short": self.distance(raw, SHORT)}
         test = ema.encode(self.held_out)
-        errors = model_denoising_error(ema, test, self.judge.test_set.labels)
+        errors = ema.denoising_error(test, self.judge.test_set.labels)
         return {"distances": distances, **metrics, "digits": encoded(images[:DIGITS]),
                 "denoising_error": [round(error, 6) for error in errors]}
 

@@ -33,7 +33,6 @@ from nanoldm.experiments.recipes import find_recipe, mnist
 from nanoldm.experiments.stage import Stage
 from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, give_latents, label_count
 from nanoldm.models import ConvAE
-from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.device import prepare_torch
@@ -100,7 +99,7 @@ def screen(recipe: Recipe, judge: Judge, folder: Path, seconds: float, name: str
     took = run(stage, steps, name)
     test = averaged.encode(to_float(held_out.images[:1000]))
     errors = {
-        f"denoising_error_{kind}": round(mean(model_denoising_error(model, test, held_out.labels)),
+        f"denoising_error_{kind}": round(mean(model.denoising_error(test, held_out.labels)),
                                          5) for kind, model in (("raw", raw), ("ema", averaged))
     }
     facts = {"steps": steps, "batch": stage.training.batch_size, "seconds": round(took, 1)}

@@ -64,6 +64,14 @@ def test_an_interrupted_generation_continues(tiny_pipeline, tmp_path, monkeypatc
         assert made("s.npz", other).missing == list(range(10))
 
 
+def test_samples_of_portable_noise_are_generated_apart(tmp_path):
+    model = LatentDiffusion.from_pretrained("mnist-conditional")
+    SampleSet(model, tmp_path / "samples.npz", range(3), TWO).images()
+    portable = SampleSet(model.use_rng("portable"), tmp_path / "samples.npz", range(3), TWO)
+    assert portable.missing == [0, 1, 2]
+    assert portable.facts()["rng"] == "portable"
+
+
 def test_samples_of_other_random_streams_are_generated_again(tiny_pipeline, tmp_path, monkeypatch):
     def made() -> SampleSet:
         return SampleSet(tiny_pipeline, tmp_path / "samples.npz", range(3), TWO)

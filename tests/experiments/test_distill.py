@@ -92,7 +92,7 @@ def test_a_stopped_run_is_continued_to_the_same_weights(nanoldm, options, run, t
     with monkeypatch.context() as patch:
         patch.setattr("nanoldm.experiments.run_stage.Interruption", Stop)
         assert nanoldm(*options, "--out", tmp_path / "run").returncode == 130
-    monkeypatch.setattr(train_student, "record", None)  # the images of the teacher are there
+    monkeypatch.setattr(train_student, "make_pairs", None)  # the images of the teacher are there
     done = nanoldm(*options, "--out", tmp_path / "run")
     assert "continuing from step 1" in done.stdout, done.stderr
     files = [RunFolder(folder).checkpoint("denoiser") for folder in (run, tmp_path / "run")]

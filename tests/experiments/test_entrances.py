@@ -5,14 +5,12 @@ import json
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 import nanoldm
 from nanoldm.experiments.latents import load_or_encode
 from nanoldm.experiments.recipes import RECIPES, load_recipe
-from nanoldm.experiments.stages import denoiser_stage
 from nanoldm.experiments.trackers import Trackers
-from nanoldm.models import ConvAE, DiffusionNet, find_network, network_name
+from nanoldm.models import ConvAE
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.errors import InputError
@@ -40,6 +38,17 @@ def test_a_program_trains_on_its_tensors_and_the_same_call_continues(images, tmp
     assert "finished: nothing to do" in capsys.readouterr().out
     with pytest.raises(InputError, match="training images or their labels of given have changed"):
         nanoldm.train(recipe, tmp_path / "run", data=((1 - x, y), (x[:9], y[:9])), device="cpu")
+
+
+def test_a_student_of_given_images_gets_them_again(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("nanoldm.experiments.train_student.HELD_OUT", 8)
+    x, options = images[0], {"pairs": 16, "steps": 2, "device": "cpu"}
+    teacher = tmp_path / "teacher"
+    nanoldm.train(RECIPES["mnist-v"]().replace(**TINY), teacher, data=(x, x[:9]), device="cpu")
+    with pytest.raises(InputError, match="give them there again"):
+        nanoldm.distill(teacher, 2, tmp_path / "student", **options)
+    nanoldm.distill(teacher, 2, tmp_path / "student", data=(x, x[:9]), **options)
+    assert LatentDiffusion.from_pretrained(tmp_path / "student").student
 
 
 def test_a_run_takes_the_autoencoder_that_another_one_has_trained_alone(images, tmp_path):
@@ -110,68 +119,6 @@ def test_the_command_takes_a_recipe_file(nanoldm, tiny_options, tmp_path):
     saved = read_json(RunFolder(nanoldm.folder / "runs" / "short").recipe)
     assert (saved["recipe"], saved["training"]["batch_size"]) == ("short", 8)
     assert nanoldm("train", "no.json").stderr.startswith("nanoldm: there is no recipe no.json")
-
-
-class Normalised(nn.Module):
-    """A network without our base class: no heads, no gates, BatchNorm with its buffers."""
-
-    def __init__(self, tokens, channels, labels, width, **unused):
-        super().__init__()
-        self.config = dict(tokens=tokens, channels=channels, labels=labels, width=width)
-        self.labels = labels
-        self.net = nn.Sequential(nn.Flatten(), nn.Linear(tokens * channels, width),
-                                 nn.BatchNorm1d(width), nn.ReLU(),
-                                 nn.Linear(width, tokens * channels))
-
-    def forward(self, x_t, t, label=None):
-        return self.net(x_t).view_as(x_t)
-
-
-class Careless(nn.Module):
-    """Does not keep its arguments."""
-
-    def __init__(self, **options):
-        super().__init__()
-
-
-def kind(network: type) -> str:
-    return f"{__name__}:{network.__name__}"
-
-
-def test_a_network_of_the_user_is_trained_saved_and_read_back(images, tmp_path):
-    x = images[0]
-    recipe = RECIPES["mnist-v"]().replace(**TINY).replace(network={"kind": kind(Normalised)})
-    nanoldm.train(recipe, tmp_path / "run", data=(x, x[:9]), device="cpu")
-    model = LatentDiffusion.from_pretrained(tmp_path / "run")
-    network = model.denoiser.network
-    assert isinstance(network, Normalised)
-    assert network.net[2].num_batches_tracked == 4      # EMA weights have BatchNorm's statistics
-    assert network.net[2].running_mean.any()
-    assert model.generate(2, steps=2).isfinite().all()
-
-
-def test_our_networks_have_plain_names():
-    assert network_name(DiffusionNet(width=16, depth=1, heads=2, hidden=16)) == "DiffusionNet"
-    assert find_network("DiffusionNet") is DiffusionNet
-    assert find_network(kind(Normalised)) is Normalised
-
-
-@pytest.mark.parametrize(("name", "message"), [
-    ("no_such_module:Net", "network no_such_module:Net cannot be imported .*PYTHONPATH"),
-    (f"{__name__}:Absent", "cannot be imported"), (f"{__name__}:kind", "is not a class of torch"),
-    ("__main__:Net", "is in the program itself"), ("Unet", "unknown network 'Unet'"),
-])
-def test_networks_that_cannot_be_found_are_errors(name, message):
-    with pytest.raises(InputError, match=message):
-        find_network(name)
-
-
-def test_a_network_that_forgets_its_arguments_is_an_error():
-    recipe = RECIPES["mnist"]().replace(network={"kind": kind(Careless)})
-    with pytest.raises(InputError, match=r"keeps its own arguments in self\.config"):
-        denoiser_stage(recipe, ConvAE(8), 0)
-    with pytest.raises(InputError, match="Unet: choose DiffusionNet, Transformer or package"):
-        recipe.replace(network={"kind": "Unet"})
 
 
 def test_tensorboard_gets_losses_and_previews(images, tmp_path):

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from nanoldm.data import ImageSet
+from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.evaluation.class_scores import class_count, labelled
 from nanoldm.experiments.batches import latent_batches
 from nanoldm.experiments.recipes import RECIPES
-from nanoldm.experiments.stages import denoiser_stage, give_latents, label_count
-from nanoldm.models import ConvAE
-from nanoldm.pipeline.labels import known_labels
+from nanoldm.experiments.stages import autoencoder_stage, denoiser_stage, give_latents, label_count
+from nanoldm.models import ConvAE, DiffusionNet
+from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.errors import InputError
 
 
@@ -63,7 +64,18 @@ def test_labels_are_learnt():
 
 
 def test_a_test_label_that_no_training_image_has_counts_as_none():
-    assert known_labels(torch.tensor([0, 3, 2, -1]), 3).tolist() == [0, -1, 2, -1]
+    network = DiffusionNet(width=16, depth=1, heads=2, hidden=16, labels=3)
+    model = LatentDiffusion(ConvAE(), Denoiser(network, NoiseSchedule()), 3.0,
+                            class_names={0: "cat", 2: "dog"})
+    assert model.known_labels(torch.tensor([0, 1, 3, 2, -1])).tolist() == [0, -1, -1, 2, -1]
+    model.pseudo_labels = True
+    assert model.known_labels(torch.tensor([0, 1])).tolist() == [-1, -1]
+
+
+def test_muon_needs_to_know_the_matrices():
+    recipe = RECIPES["mnist-fast"]().replace(autoencoder_training={"optimizer": "Muon"})
+    with pytest.raises(InputError, match="autoencoder has no method matrices"):
+        autoencoder_stage(recipe, torch.zeros(4, 1, 8, 8, dtype=torch.uint8))
 
 
 def test_without_dropout_there_would_be_no_network_without_label():

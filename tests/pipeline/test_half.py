@@ -44,6 +44,7 @@ def test_the_metrics_of_evaluate_travel_with_the_model(nanoldm, trained_run, tin
     assert re.search(rf"Frechet distance to the test set +{report:.3f} ± ", describe(folder))
     export(folder, tmp_path / "copy")
     assert "Frechet distance" in (tmp_path / "copy" / "README.md").read_text()
+    assert re.search(r"measured with +64 images of folder:.*, 100 steps of ddpm", describe(folder))
     summary = read_json(folder / EVALUATION)
     write_json(folder / EVALUATION, summary | {"network_sha256": "of other weights"})
     assert "Frechet distance" not in describe(folder)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from nanoldm.diffusion import Denoiser, NoiseSchedule, ddim
+from nanoldm.pipeline.folders import SAMPLING
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import (
-    FILE,
     Sampling,
     capped,
     default_settings,
@@ -32,19 +32,29 @@ def folder(tiny_pipeline, tmp_path):
 
 
 def test_a_model_without_the_file_has_the_default_settings(tiny_pipeline, folder):
-    (folder / FILE).unlink()
+    (folder / SAMPLING).unlink()
     model = LatentDiffusion.from_pretrained(folder)
     assert tiny_pipeline.settings == model.settings == Sampling() == default_settings(COSINE)
     assert default_settings(RECTIFIED) == Sampling("ddim")
 
 
 def test_stored_settings_come_back_and_are_kept_by_a_second_saving(folder, tmp_path):
-    assert save_settings(folder, OWN, images=40) == folder / FILE
-    assert read_json(folder / FILE) == STORED | {"images": 40}
+    assert save_settings(folder, OWN, images=40) == folder / SAMPLING
+    assert read_json(folder / SAMPLING) == STORED | {"images": 40}
     model = LatentDiffusion.from_pretrained(folder)
     assert model.settings == OWN
     model.save_pretrained(tmp_path / "again")
     assert LatentDiffusion.from_pretrained(tmp_path / "again").settings == OWN
+
+
+@pytest.mark.parametrize("settings", [Sampling("ddim", eta=1), Sampling(guidance=2),
+                                      Sampling(clamp=False), Sampling(timesteps=(9, 5)),
+                                      Sampling(ddim)])
+def test_settings_that_the_file_cannot_hold_are_errors(folder, settings):
+    before = (folder / SAMPLING).read_bytes() if (folder / SAMPLING).exists() else None
+    with pytest.raises(InputError, match="give the others to generate"):
+        save_settings(folder, settings)
+    assert before == ((folder / SAMPLING).read_bytes() if (folder / SAMPLING).exists() else None)
 
 
 def test_a_model_generates_with_its_own_settings(folder):
@@ -146,11 +156,11 @@ DAMAGED = ({"steps": 0}, {"steps": 101}, {"steps": 8.5}, {"steps": "8"}, {"sampl
                          ["{", "[]", "{}", '{"sampler": "ab2"}',
                           *(json.dumps(STORED | change) for change in DAMAGED)])
 def test_a_damaged_or_foreign_file_is_an_error_with_its_name(folder, content):
-    (folder / FILE).write_text(content)
+    (folder / SAMPLING).write_text(content)
     for read in (LatentDiffusion.from_pretrained, lambda path: load_settings(path, COSINE)):
         with pytest.raises(InputError) as raised:
             read(folder)
-        assert str(folder / FILE) in str(raised.value)
+        assert str(folder / SAMPLING) in str(raised.value)
         assert "\n" not in str(raised.value)
 
 

@@ -79,7 +79,7 @@ class Evaluate(SamplingOptions, Shared, ReferenceOptions):
 
     def run(self) -> None:
         from nanoldm.evaluation.evaluate import evaluate
-        from nanoldm.evaluation.summary import save_summary
+        from nanoldm.evaluation.summary import check_saving, save_summary
         from nanoldm.utils.distributed import is_main
 
         changed = self.changes() != SamplingOptions().changes() or self.precision != "fp32"
@@ -90,6 +90,8 @@ class Evaluate(SamplingOptions, Shared, ReferenceOptions):
         name = self.model or (None if self.samples else DEFAULT_MODEL)
         self.prepare()
         model = None if name is None else self.load(name)
+        if self.save:
+            check_saving(model)
         if self.compile == "on":
             model.compile()
         settings = None if self.samples else model.settings.changed(**self.changes())

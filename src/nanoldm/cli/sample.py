@@ -144,7 +144,6 @@ class Denoise(SamplingOptions, ModelMachine):
     out: Picture = Path("denoise.png")
 
     def run(self) -> None:
-        from nanoldm.pipeline.labels import known_labels
         from nanoldm.pipeline.own_images import own_test_set
         from nanoldm.utils.images import FORMATS, to_float
         from nanoldm.utils.paths import check_target
@@ -157,7 +156,7 @@ class Denoise(SamplingOptions, ModelMachine):
         images = to_float(test.images[: self.n])
         if len(images) < self.n:
             raise InputError(f"n {self.n}: the model has only {len(images)} test images")
-        labels = known_labels(test.labels[: self.n], model.classes)
+        labels = model.known_labels(test.labels[: self.n])
         noised, result = model.denoise_from(images, self.t, seeds, labels, settings=settings,
                                             progress=True)
         rows = {"test images": images, "reconstructed": model.reconstruct(images)}

@@ -24,7 +24,9 @@ def random_timesteps(count: int, timesteps: int, stream: torch.Generator,
         t = floor(timesteps sigmoid(z))        z ~ N(0, 1)
 
     stream: a CPU generator, so that every device gets the same values.
+    Raises InputError for another distribution.
     """
+    check_choice("timestep distribution", distribution, DISTRIBUTIONS)
     if distribution == "uniform":
         return torch.randint(timesteps, (count,), generator=stream)
     share = torch.randn(count, generator=stream).sigmoid()

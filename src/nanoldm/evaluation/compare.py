@@ -14,9 +14,9 @@ from nanoldm.evaluation.intervals import BATCHES, check_count, with_intervals
 from nanoldm.evaluation.judge import Judge
 from nanoldm.evaluation.reference import DEFAULT_REFERENCE, Reference, as_model, results_folder
 from nanoldm.evaluation.samples import SampleSet, seconds
-from nanoldm.pipeline.folders import BUNDLED, DEFAULT_MODEL, find_model
+from nanoldm.pipeline.folders import BUNDLED, DEFAULT_MODEL, SAMPLING, find_model
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.pipeline.settings import FILE, Sampling, default_settings, save_settings
+from nanoldm.pipeline.settings import Sampling, default_settings, save_settings
 from nanoldm.utils import images as pictures
 from nanoldm.utils.distributed import from_main
 from nanoldm.utils.errors import InputError
@@ -94,7 +94,7 @@ def check_saving(model: str | None, nfe: Sequence[int]) -> None:
     if min(nfe, default=0) > MOST_NFE:
         raise InputError(f"save needs candidates with {MOST_NFE} NFE or fewer: give nfe such a "
                          "number")
-    check_target(folder / FILE, ".json")
+    check_target(folder / SAMPLING, ".json")
 
 
 def sample_sets(model: LatentDiffusion, candidates: Candidates, seeds: range,

@@ -12,7 +12,6 @@ from nanoldm.diffusion import PREDICTIONS, corrupt
 from nanoldm.evaluation import metrics
 from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation.reference import DEFAULT_REFERENCE, Reference, as_model, results_folder
-from nanoldm.pipeline.labels import known_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import default_settings
 from nanoldm.utils import images as pictures
@@ -84,7 +83,7 @@ def examine(model: str | Path | LatentDiffusion, reference: Reference = DEFAULT_
     out = results_folder("doctor", model.name, out)
     real = reference.load(model.name)
     test = to_float(real.test.images[:LATENTS])
-    labels = known_labels(real.test.labels[:IMAGES], model.classes)
+    labels = model.known_labels(real.test.labels[:IMAGES])
     if len(test) < 2:
         raise InputError(f"{real.data.name} has {len(test)} test image, at least 2 are needed: add "
                          "images")

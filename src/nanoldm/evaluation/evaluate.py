@@ -23,7 +23,6 @@ from nanoldm.evaluation.reference import (
 )
 from nanoldm.evaluation.report import EQUAL, table, write_html
 from nanoldm.evaluation.samples import SampleFile, SampleSet
-from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import DEFAULT_MODEL, METRICS_FILE, find_model, read_metrics
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
@@ -134,7 +133,7 @@ def measure_model(judge: Judge, model: LatentDiffusion, records: list[dict[str, 
     found = {"reconstruction": errors}
     if not model.student:  # which knows few noise levels
         latents = model.encode(images[:LATENTS])
-        own = model_denoising_error(model, latents, labels)
+        own = model.denoising_error(latents, labels)
         found["denoising_error"] = {"log_snr": list(LOG_SNRS), "EMA weights": own} | raw(records)
     return (len(images), column), found
 

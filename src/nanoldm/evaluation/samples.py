@@ -23,7 +23,7 @@ from nanoldm.utils.images import to_bytes
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.text import duration
 
-# Version of the random numbers: samples of another version are generated again.
+# Version of torch's random numbers: samples of another version are generated again.
 STREAMS = "128 bits"
 SAVE_EVERY = 256  # images, or up to four times as many, one batch of each thread
 
@@ -85,7 +85,8 @@ class SampleSet:
             limit=str(model.clip_sample_range),
             sampler=settings.name, visits=str(evaluations(settings.name, settings.timesteps)),
             eta=str(float(settings.eta)), clamp=str(settings.clamp),
-            guidance=f"{float(settings.guidance)} {settings.guidance_interval}", streams=STREAMS
+            guidance=f"{float(settings.guidance)} {settings.guidance_interval}",
+            streams=STREAMS if model.rng == "torch" else model.rng
         )
 
     def _read(self) -> dict[int, Tensor]:
@@ -105,7 +106,8 @@ class SampleSet:
         return {"file": None, "first_seed": self.seeds[0], "sampler": self.settings.name,
                 "steps": len(self.settings.timesteps),
                 **{name: getattr(self.settings, name) for name in names}, "nfe": self.nfe,
-                "precision": self.model.denoiser.precision, "samples_key": self.key}
+                "precision": self.model.denoiser.precision, "rng": self.model.rng,
+                "samples_key": self.key}
 
     def announcement(self) -> list[str]:
         """What is reused, what will be replaced, and the estimated time."""

@@ -3,28 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from nanoldm.pipeline.folders import EVALUATION, find_model
+from nanoldm.pipeline.folders import EVALUATION, SUMMARY, find_model
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import weights_digest, write_json
+from nanoldm.utils.paths import check_target
 
-SUMMARY = ("frechet_test", "coverage", "confidence")
+
+def check_saving(model: LatentDiffusion) -> None:
+    """Raise InputError unless evaluation.json can be written."""
+    check_target(find_model(model.name) / EVALUATION, ".json")
 
 
 def save_summary(model: LatentDiffusion, report: dict[str, Any]) -> Path:
     """Write evaluation.json to the folder that `model` was loaded from -> its path.
 
-    report: of `evaluate`. Raises InputError for a folder that cannot be written to.
+    report: of `evaluate`.
     """
     path = find_model(model.name) / EVALUATION
     judged, found = report["judged"], report["metrics"]
     summary = {"network_sha256": weights_digest(model.denoiser.network),
                **{name: judged[name] for name in ("images", "sampler", "steps", "spacing")},
-               "guidance": judged["guidance"],
+               "guidance": judged["guidance"], "data": report["data"]["name"],
                "metrics": {name: found[name] for name in SUMMARY if name in found}}
-    try:
-        write_json(path, summary)
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror}): export the model to a folder "
-                         "of yours first") from None
+    write_json(path, summary)
     return path

@@ -27,18 +27,20 @@ TRAINING = {"optimizer": "Muon", "learning_rate": 2e-3, "annealing": "cosine", "
 
 
 def distill(model: str | Path, passes: int = 2, out: str | Path | None = None, *,
-            device: str = "auto", compile: str = "auto", **options: Any) -> Run:
+            data: Any = None, device: str = "auto", compile: str = "auto",
+            **options: Any) -> Run:
     """Train a student of `model` that generates an image in so many network passes -> its run.
 
     The same as `nanoldm distill`; the same call resumes. The student is a model like its teacher,
     with sampling settings of its own.
 
     out: the run folder (default: runs/RECIPE-PASSES-pass).
+    data: the images of the teacher's training, if a program gave them, as in `train`.
     device, compile: of `train`. options: of `student_recipe`.
     Raises InputError for a model that cannot have students.
     """
     recipe = student_recipe(model, passes, **options)
-    return train(recipe, out, device=device, compile=compile)
+    return train(recipe, out, data=data, device=device, compile=compile)
 
 
 def student_recipe(model: str | Path, passes: int = 2, *, pairs: int = PAIRS,

@@ -4,17 +4,24 @@ import tempfile
 from pathlib import Path
 
 from nanoldm.experiments.model_card import model_card
-from nanoldm.pipeline.folders import EVALUATION, FILES, METRICS_FILE, PLAN, RECIPE, find_model
+from nanoldm.pipeline.folders import (
+    EVALUATION,
+    FILES,
+    METRICS_FILE,
+    PLAN,
+    RECIPE,
+    SAMPLING,
+    find_model,
+)
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.saving import PIPELINE
-from nanoldm.pipeline.settings import FILE
 from nanoldm.utils.atomic import replacing_folder
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import write_bytes, write_text
 from nanoldm.utils.paths import check_folder, check_regular
 
 # Files of a model besides its weights and configuration
-OPTIONAL = (RECIPE, PLAN, METRICS_FILE, EVALUATION, FILE, PIPELINE)
+OPTIONAL = (RECIPE, PLAN, METRICS_FILE, EVALUATION, SAMPLING, PIPELINE)
 
 
 def export(run: str | Path, folder: Path, half: bool = False) -> bool:

@@ -1,5 +1,6 @@
-"""What the denoiser trains on: latents and clusters, made once and kept with the checkpoints."""
+"""What the denoiser trains on is made once and kept with the checkpoints."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,29 +35,37 @@ def normalised_latents(autoencoder: ConvAE, images: Tensor) -> Tensor:
     return autoencoder.normalise(tokens)
 
 
-def load_or_encode(file: Path, autoencoder: ConvAE, images: Tensor, /, **origin: str) -> Tensor:
-    """`normalised_latents`, kept in a file: a resumed run encodes nothing.
+def load_or_make(file: Path, make: Callable[[], dict[str, Tensor]], /,
+                 **origin: str) -> dict[str, Tensor]:
+    """The tensors of `make`, kept in a file: a resumed run makes nothing.
 
-    origin: digest of the autoencoder's weights. A file of another one, or a damaged one, is
-    replaced.
+    origin: digest of the weights that make them. A file of others, or a damaged one, is replaced.
     """
-    shape = (len(images), autoencoder.tokens, autoencoder.latent_channels)
 
-    def kept() -> dict[str, Tensor] | None:
-        with suppress(InputError, KeyError):
+    def read() -> dict[str, Tensor] | None:
+        with suppress(InputError):
             tensors, metadata = load_tensors(file)
-            if origin.items() <= metadata.items() and tensors["latents"].shape == shape:
-                return tensors
+            return tensors if origin.items() <= metadata.items() else None
         return None
 
-    if tensors := from_main(kept):
-        for name in STATISTICS:
-            getattr(autoencoder, name).copy_(tensors[name])
-        return tensors["latents"].to(autoencoder.latent_mean.device)
-    latents = normalised_latents(autoencoder, images)
-    own = {name: getattr(autoencoder, name) for name in STATISTICS}
-    from_main(lambda: save_tensors(file, {"latents": latents, **own}, **origin))
-    return latents
+    if tensors := from_main(read):
+        return tensors
+    tensors = make()
+    from_main(lambda: save_tensors(file, tensors, **origin))
+    return tensors
+
+
+def load_or_encode(file: Path, autoencoder: ConvAE, images: Tensor, /, **origin: str) -> Tensor:
+    """`normalised_latents`, by `load_or_make`."""
+
+    def encode() -> dict[str, Tensor]:
+        latents = normalised_latents(autoencoder, images)
+        return {"latents": latents} | {name: getattr(autoencoder, name) for name in STATISTICS}
+
+    tensors = load_or_make(file, encode, **origin)
+    for name in STATISTICS:
+        getattr(autoencoder, name).copy_(tensors[name])
+    return tensors["latents"].to(autoencoder.latent_mean.device)
 
 
 def load_or_make_clusters(file: Path, latents: Tensor, count: int, /, **origin: str) -> Tensor:

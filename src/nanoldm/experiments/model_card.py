@@ -14,13 +14,14 @@ from nanoldm.pipeline.folders import (
     METRICS_FILE,
     PLAN,
     RECIPE,
+    SUMMARY,
     find_model,
     read_metrics,
 )
 from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.config import flat
-from nanoldm.utils.files import digest, read_json, refusing, weights_digest
+from nanoldm.utils.files import read_json, refusing, weights_digest
 from nanoldm.utils.text import code, duration, markdown, plain, python, shell
 
 
@@ -40,7 +41,7 @@ def facts(model: LatentDiffusion) -> dict[str, str]:
              "labels": label_text(model),
              "sampling": f"{own.steps or denoiser.schedule.timesteps} steps of {own.name}, "
              f"{own.spacing} spacing" + ", no others (a student)" * model.student,
-             "weights SHA-256": f"{digest(denoiser.network.state_dict())} (denoiser)"}
+             "weights SHA-256": f"{weights_digest(denoiser.network)} (denoiser)"}
     if (folder / EVALUATION).is_file():
         with refusing(folder / EVALUATION):
             found |= evaluated(read_json(folder / EVALUATION), denoiser.network)
@@ -55,11 +56,12 @@ def evaluated(summary: dict[str, Any], network: nn.Module) -> dict[str, str]:
     """The metrics of `evaluate --save`; {} if the weights have changed since then."""
     if summary.get("network_sha256") != weights_digest(network):
         return {}
-    names = {"frechet_test": "Frechet distance to the test set", "coverage": "coverage",
-             "confidence": "classifier confidence"}
-    return {names[name]: f"{metric['value']:.3f} ± {metric['interval']:.3f} (real images "
-            f"{metric['real images']:.3f}; {summary['images']:,} images)"
-            for name, metric in summary["metrics"].items()}
+    found = {SUMMARY[name]: f"{metric['value']:.3f} ± {metric['interval']:.3f} (real images "
+             f"{metric['real images']:.3f})" for name, metric in summary["metrics"].items()}
+    on = f" of {summary['data']}" if "data" in summary else ""  # older files do not say
+    settings = (f"{summary['steps']} steps of {summary['sampler']}, {summary['spacing']} spacing, "
+                f"guidance {summary['guidance']:g}")
+    return found | {"measured with": f"{summary['images']:,} images{on}, {settings}"}
 
 
 def label_text(model: LatentDiffusion) -> str:

@@ -84,22 +84,22 @@ def measure(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: str) -
     probe = (recipe.budget or 0) * 0.015 + PROBE
     first, second = stages
     schedule, count = second.loss_module.denoiser.schedule, recipe.examples(len(train_set))
-    made_up = torch.randn(count, *first_shape(first)).to(second.device)
+    ones = torch.ones(count, *first_shape(first), device=second.device)
     labels = torch.zeros(count, dtype=torch.long)
     if recipe.distillation:
-        pairs = as_pairs(second, made_up, made_up, labels)
+        pairs = as_pairs(second, ones, ones, labels)
         give_pairs(second, pairs)
         nfe = teacher_settings(recipe, schedule).nfe(schedule)
         preparing = seconds_to_record(second, pairs, nfe)
     else:
-        give_latents(second, recipe, made_up, labels)
+        give_latents(second, recipe, ones, labels)
         preparing = seconds_to_encode(first, train_set.images)
     step = 0.0 if recipe.autoencoder_from else first.seconds_per_step(probe)
     steps = second.length(count)
     share = (1 - AUTOENCODER_SHARE) * (recipe.budget or 0)
     chosen = choose_fastest(second, recipe.precision, compile, probe,
                             lambda seconds: share or steps * seconds)
-    preview = seconds_per_preview(second, sampling_settings(recipe, schedule), made_up)
+    preview = seconds_per_preview(second, sampling_settings(recipe, schedule), ones)
     return Timings(step, chosen, preview, preparing)
 
 

@@ -13,9 +13,7 @@ from nanoldm.experiments.log import Values
 from nanoldm.experiments.run_checks import copy_records
 from nanoldm.experiments.run_stage import Preview
 from nanoldm.experiments.stage import Stage
-from nanoldm.pipeline.denoising_error import model_denoising_error
 from nanoldm.pipeline.folders import RunFolder
-from nanoldm.pipeline.labels import known_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.images import captioned, grid, save, to_float
 from nanoldm.utils.seeding import Stream, generator
@@ -48,7 +46,7 @@ def denoiser_preview(folder: RunFolder, recipe: Recipe, stage: Stage, raw: Laten
     test = {"t": random_timesteps(len(latents), recipe.diffusion.timesteps, stream),
             "eps": torch.randn(latents.shape, generator=stream)}
     if raw.classes:
-        test["label"] = known_labels(labels, raw.classes)
+        test["label"] = raw.known_labels(labels)
     test = {"x0": latents} | {name: value.to(latents.device) for name, value in test.items()}
 
     def sheets(step: int) -> Sheets:
@@ -56,8 +54,8 @@ def denoiser_preview(folder: RunFolder, recipe: Recipe, stage: Stage, raw: Laten
                 (f"EMA weights, step {step}", grid(averaged.generate(SEEDS)))]
 
     def errors() -> Values:
-        return {"denoising_error": model_denoising_error(raw, latents, labels),
-                "denoising_error_ema": model_denoising_error(averaged, latents, labels)}
+        return {"denoising_error": raw.denoising_error(latents, labels),
+                "denoising_error_ema": averaged.denoising_error(latents, labels)}
 
     return sample_preview(folder, stage, averaged, test, sheets, errors)
 

@@ -99,7 +99,7 @@ def model_files(folder: RunFolder) -> dict[str, str]:
 def find_damage(folder: RunFolder, plan: Plan) -> str | None:
     """The first file of a finished run's model that is missing or changed; None if none is."""
     found = model_files(folder)
-    changed = (name for name, sha in plan.model_sha256.items() if found.get(name) != sha)
+    changed = (name for name, sha in (plan.model_sha256 or {}).items() if found.get(name) != sha)
     name = next(changed, None)
     return None if name is None else str(folder.model / name)
 

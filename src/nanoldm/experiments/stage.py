@@ -29,11 +29,15 @@ class Stage:
     averaged: the same module with EMA weights; loss_module itself without EMA.
     batches(start): the batches from step `start` on, each as its `parts`.
     parts: the parts of each batch that this process computes, from `parts_of_batch`.
+    Raises InputError for Muon without matrices.
     """
 
     def __init__(self, name: str, loss_module: nn.Module, training: Training, seed: int,
                  matrices: list[nn.Parameter] | None = None):
         self.name, self.loss_module, self.training, self.seed = name, loss_module, training, seed
+        if training.optimizer == "Muon" and not matrices:
+            raise InputError(f"the {name} has no method matrices, which lists what Muon trains: "
+                             "choose AdamW and a learning rate for it, such as 5e-4")
         rate = training.learning_rate
         self.optimizers = make_optimizers(training.optimizer, loss_module, rate, matrices or [])
         averaging = training.ema_decay or training.ema_power

@@ -1,4 +1,4 @@
-"""The two trainings of a run: the autoencoder, then the denoiser on its latents."""
+"""The two trainings of a run: the autoencoder, then the denoiser on its latents, or a student."""
 
 import json
 from copy import deepcopy
@@ -99,10 +99,7 @@ def denoiser_stage(recipe: Recipe, autoencoder: ConvAE, labels: int) -> Stage:
     schedule = NoiseSchedule(recipe.diffusion.schedule, recipe.diffusion.timesteps)
     denoiser = Denoiser(network, schedule, recipe.diffusion.prediction)
     loss = DenoisingLoss(denoiser, recipe.diffusion.loss_weighting)
-    seed = generator(recipe.seed, Stream.DENOISER).initial_seed()
-    loss = loss.to(autoencoder.latent_mean.device)
-    matrices = getattr(network, "matrices", list)()
-    return Stage("denoiser", loss, recipe.training, seed, matrices)
+    return second_stage(recipe, loss.to(autoencoder.latent_mean.device))
 
 
 def student_stage(recipe: Recipe, teacher: Denoiser) -> Stage:
@@ -112,17 +109,20 @@ def student_stage(recipe: Recipe, teacher: Denoiser) -> Stage:
         if isinstance(part, Dropout):
             part.p = 0.0  # one image is right for each noise: there is nothing to regularise
     settings = sampling_settings(recipe, student.schedule).resolved(student.schedule)
+    return second_stage(recipe, DistillationLoss(student, settings.timesteps))
+
+
+def second_stage(recipe: Recipe, loss: DenoisingLoss | DistillationLoss) -> Stage:
     seed = generator(recipe.seed, Stream.DENOISER).initial_seed()
-    matrices = getattr(student.network, "matrices", list)()
-    return Stage("denoiser", DistillationLoss(student, settings.timesteps), recipe.training, seed,
-                 matrices)
+    matrices = getattr(loss.denoiser.network, "matrices", list)()
+    return Stage("denoiser", loss, recipe.training, seed, matrices)
 
 
 def as_pairs(stage: Stage, x_T: Tensor, x0: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
     """The training set of `student_stage`, with labels if its network has some."""
-    conditional = {"label": labels} if stage.loss_module.denoiser.labels else {}
-    return {"x_T": x_T, "x0": x0} | {name: value.to(x0.device)
-                                     for name, value in conditional.items()}
+    label = {"label": labels} if stage.loss_module.denoiser.labels else {}
+    pairs = {"x_T": x_T, "x0": x0} | label
+    return {name: values.to(stage.device) for name, values in pairs.items()}
 
 
 def give_pairs(stage: Stage, pairs: dict[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from nanoldm.diffusion import LOG_SNRS, Denoiser
 from nanoldm.experiments.latents import raw_tokens
 from nanoldm.experiments.stage import Stage
-from nanoldm.pipeline.denoising_error import LATENTS
+from nanoldm.pipeline.latent_diffusion import ERROR_LATENTS
 from nanoldm.pipeline.precision import GAIN, time_precisions
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.device import check_compiler
@@ -75,7 +75,7 @@ def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> fl
     """Two grids of 16 samples, two test losses over 2,000 latents, two denoising errors."""
     denoiser = stage.loss_module.denoiser.eval()
     samples, part, test = (seconds_per_evaluation(denoiser, latents[:1].repeat(count, 1, 1))
-                           for count in (16, 250, LATENTS))
+                           for count in (16, 250, ERROR_LATENTS))
     return 2 * (settings.nfe(denoiser.schedule) * samples + 8 * part + 2 * len(LOG_SNRS) * test)
 
 

@@ -13,9 +13,9 @@ from nanoldm.experiments.run_stage import run_stage
 from nanoldm.experiments.stages import give_latents, sampling_settings
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.models import ConvAE
-from nanoldm.pipeline.folders import RunFolder
+from nanoldm.pipeline.folders import SAMPLING, RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-from nanoldm.pipeline.settings import FILE, load_settings
+from nanoldm.pipeline.settings import load_settings
 from nanoldm.utils.distributed import from_main
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import weights_digest
@@ -60,6 +60,6 @@ def save_again(folder: RunFolder, model: LatentDiffusion) -> None:
     """Write the model of a stage that had no step left: it may be missing or damaged."""
     copy_records(folder)
     with suppress(InputError):  # settings stored by `compare --save` stay
-        if (folder.model / FILE).exists():
+        if (folder.model / SAMPLING).exists():
             model.settings = load_settings(folder.model, model.denoiser.schedule)
     model.save_pretrained(folder.model)

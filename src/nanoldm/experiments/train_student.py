@@ -1,13 +1,12 @@
 """The second stage of a student's run: its teacher makes images, and the student learns them."""
 
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.experiments.config import Recipe
+from nanoldm.experiments.latents import load_or_make
 from nanoldm.experiments.plan import Plan
 from nanoldm.experiments.previews import SEEDS, Sheets, sample_preview
 from nanoldm.experiments.run_stage import run_stage
@@ -21,10 +20,10 @@ from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.distributed import from_main, gather_rows
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.files import load_tensors, save_tensors, weights_digest
+from nanoldm.utils.files import weights_digest
 from nanoldm.utils.images import grid
 
-FIRST_SEED = 10**9  # of the teacher's images: those that people look at begin at 0
+FIRST_SEED = 10**9  # of the teacher's images; previews and samples use seeds from 0
 HELD_OUT = 1000  # of them, for the test loss
 
 
@@ -41,8 +40,9 @@ def train_student(folder: RunFolder, recipe: Recipe, teacher: LatentDiffusion, s
                   plan: Plan, trackers: Trackers) -> None:
     """Record the images of the teacher, then train the student on them."""
     settings = teacher_settings(recipe, teacher.denoiser.schedule)
-    pairs = load_or_record(folder.checkpoint("pairs"), recipe, teacher, settings)
-    pairs = as_pairs(stage, **pairs)
+    made = load_or_make(folder.checkpoint("pairs"), lambda: make_pairs(recipe, teacher, settings),
+                        teacher=recipe.distillation.network_sha256)
+    pairs = as_pairs(stage, **made)
     give_pairs(stage, {name: values[:-HELD_OUT] for name, values in pairs.items()})
     student = student_of(recipe, teacher, stage)
     held_out = {name: values[-HELD_OUT:] for name, values in pairs.items()}
@@ -67,33 +67,20 @@ def student_of(recipe: Recipe, teacher: LatentDiffusion, stage: Stage) -> Latent
     return model
 
 
-def load_or_record(file: Path, recipe: Recipe, teacher: LatentDiffusion,
-                   settings: Sampling) -> dict[str, Tensor]:
-    """`record`, kept in a file: a resumed run generates nothing. A damaged file is replaced."""
-    origin = {"teacher": recipe.distillation.network_sha256}
-
-    def kept() -> dict[str, Tensor] | None:
-        with suppress(InputError):
-            tensors, metadata = load_tensors(file)
-            return tensors if origin.items() <= metadata.items() else None
-        return None
-
-    if pairs := from_main(kept):
-        return {name: values.to(teacher.device) for name, values in pairs.items()}
+def make_pairs(recipe: Recipe, teacher: LatentDiffusion, settings: Sampling) -> dict[str, Tensor]:
+    """x_T, the latents x0 that the teacher makes of it, and the labels."""
     seeds = range(FIRST_SEED, FIRST_SEED + recipe.distillation.pairs + HELD_OUT)
     labels = teacher.draw_labels(seeds)
     if labels is not None:  # some without a label, as the teacher has learnt
         labels[:: max(2, round(1 / recipe.diffusion.label_dropout))] = -1
-    x0 = gather_rows(lambda rows: record(teacher, settings, seeds[rows],
-                                         None if labels is None else labels[rows]), len(seeds))
-    pairs = {"x_T": teacher.noise(seeds), "x0": x0,
-             "labels": torch.full((len(seeds),), -1) if labels is None else labels}
-    from_main(lambda: save_tensors(file, pairs, **origin))
-    return pairs
+    x0 = gather_rows(lambda rows: teacher_latents(
+        teacher, settings, seeds[rows], None if labels is None else labels[rows]), len(seeds))
+    return {"x_T": teacher.noise(seeds), "x0": x0,
+            "labels": torch.full((len(seeds),), -1) if labels is None else labels}
 
 
-def record(teacher: LatentDiffusion, settings: Sampling, seeds: range,
-           labels: Tensor | None) -> Tensor:
+def teacher_latents(teacher: LatentDiffusion, settings: Sampling, seeds: range,
+                    labels: Tensor | None) -> Tensor:
     """The latents that the teacher makes of the noise of `seeds` (N, tokens, channels)."""
     settings = teacher.choose(settings)
     found = []

@@ -16,7 +16,10 @@ BUNDLED = Path(__file__).parents[1] / "bundled" / "models"
 DEFAULT_MODEL = "mnist-fast-conditional"
 INDEX, RECIPE, PLAN = "model_index.json", "recipe.json", "plan.json"
 METRICS_FILE = "metrics.jsonl"
-EVALUATION = "evaluation.json"  # of `evaluate --save`
+EVALUATION = "evaluation.json"  # of `evaluate --save`, with these metrics:
+SUMMARY = {"frechet_test": "Frechet distance to the test set", "coverage": "coverage",
+           "confidence": "classifier confidence"}
+SAMPLING = "sampling.json"  # the model's own sampling settings
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler_config.json"
 # Files that every model has

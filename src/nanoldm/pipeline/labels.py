@@ -130,8 +130,3 @@ def as_integers(given: Labels, names: Mapping[int, str]) -> Tensor:
 def in_turn(labels: list[int] | None, count: int) -> list[int] | None:
     """[3, 5], 5 -> [3, 5, 3, 5, 3]: a label for each of `count` images."""
     return labels and [labels[k % len(labels)] for k in range(count)]
-
-
-def known_labels(labels: Tensor, classes: int) -> Tensor:
-    """Labels of test images, -1 for classes that the model does not have."""
-    return labels.where(labels < classes, -1)

@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nanoldm.diffusion import Clamped, Guided, corrupt
+from nanoldm.diffusion import Clamped, Guided, corrupt, denoising_error
 from nanoldm.diffusion.samplers.transition import Trajectory
 from nanoldm.pipeline.components import Components, Seeds
 from nanoldm.pipeline.labels import Labels, label_tensor
@@ -22,8 +22,10 @@ from nanoldm.utils.images import pictures
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.noise import GENERATORS
 from nanoldm.utils.ranges import seed_list
+from nanoldm.utils.seeding import Stream, generator
 
 Wrap = Callable[[nn.Module], nn.Module]
+ERROR_LATENTS = 128  # of the denoising error
 
 
 class LatentDiffusion(Components):
@@ -95,6 +97,21 @@ class LatentDiffusion(Components):
         x_t = corrupt(x0, self.noise(seeds), alpha, sigma)
         return self.decode(x_t), self._generate(seeds, labels, chosen, x_t, None, progress)
 
+    def denoising_error(self, latents: Tensor, labels: Tensor) -> list[float]:
+        """MSE of x0 at each of `diffusion.LOG_SNRS`, on the first ERROR_LATENTS of `latents`.
+
+        latents: (N, tokens, channels) normalised, held out. labels: (N,) of the latents, for a
+        model with classes. The noise is the same for every model.
+        """
+        x0 = latents[:ERROR_LATENTS]
+        stream = generator(0, Stream.TEST_LOSS, 1)
+        eps = torch.randn(x0.shape, generator=stream).to(x0.device)
+        denoiser: nn.Module = self.denoiser
+        if self.classes:
+            label = self.known_labels(labels[:ERROR_LATENTS]).to(x0.device)
+            denoiser = Guided(denoiser, label)
+        return denoising_error(denoiser, x0, eps, self.clip_sample_range)
+
     def trajectory(self, seeds: Seeds, labels: Labels = None,
                    **settings: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """The images of `generate` after each step: (decoded x_t, decoded estimate of x0)."""
@@ -147,6 +164,11 @@ class LatentDiffusion(Components):
             fix = "remove guidance" if found is None else "give labels, or remove guidance"
             raise InputError(f"guidance needs labels: {fix}")
         return found
+
+    def known_labels(self, labels: Tensor) -> Tensor:
+        """Labels of test images, -1 for classes that no training image has."""
+        known = self.label_choices if self.classes else []
+        return labels.where(torch.isin(labels, torch.tensor(known, dtype=torch.long)), -1)
 
     def no_labels(self, count: int) -> Tensor | None:
         """-1 for each of `count` images; None for a model without classes."""

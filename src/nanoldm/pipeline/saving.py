@@ -215,10 +215,9 @@ def load_model(folder: Path) -> Saved:
     schedule, prediction, clip_sample_range = load_scheduler(folder / "scheduler")
     autoencoder = load_autoencoder(folder / "autoencoder")
     config = read_json(folder / "network" / CONFIG)
-    ours = autoencoder.tokens, autoencoder.latent_channels
-    theirs = config.get("tokens"), config.get("channels")
-    if ours != theirs:
-        raise InputError(f"{folder} mixes two models (latents {ours} and {theirs}): {AGAIN}")
+    for name, ours in (("tokens", autoencoder.tokens), ("channels", autoencoder.latent_channels)):
+        if (theirs := config.get(name, ours)) != ours:  # a network of one's own may have neither
+            raise InputError(f"{folder} mixes two models ({name}: {ours} and {theirs}): {AGAIN}")
     origin = network_origin(autoencoder, schedule, prediction)
     network = load_component(folder / "network", find_network, **origin)
     if not (autoencoder.latent_std > 0).all():

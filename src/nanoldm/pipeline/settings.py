@@ -1,4 +1,4 @@
-"""Sampling settings. Every default of sampling is in this file."""
+"""Sampling settings, and the defaults of each task."""
 
 import itertools
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from typing import Any
 
 from nanoldm.diffusion import ANCESTRAL, SAMPLERS, NoiseSchedule, ddim, evaluations
 from nanoldm.diffusion.samplers.ddpm import check_signal
-from nanoldm.diffusion.timesteps import sampling_timesteps
+from nanoldm.diffusion.timesteps import SPACINGS, sampling_timesteps
+from nanoldm.pipeline.folders import SAMPLING
 from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.files import read_json, refusing, write_json
 from nanoldm.utils.text import listing
 
-FILE = "sampling.json"
 MOST_GUIDANCE = 1000
 INPAINTING_STEPS = 20
 
@@ -48,6 +48,7 @@ class Sampling:
             raise InputError(f"steps is {self.steps}: give a whole number")
         if not callable(self.sampler):
             check_choice("sampler", self.sampler, SAMPLERS)
+        check_choice("spacing", self.spacing, SPACINGS)
         if self.eta and self.sampler != "ddim":
             raise InputError("eta belongs to the sampler ddim: choose it, or leave eta out")
         if not 0 <= self.eta <= 1:
@@ -175,10 +176,17 @@ def inversion_settings() -> Sampling:
 
 
 def save_settings(folder: Path, settings: Sampling, **measured: Any) -> Path:
-    """Write sampler, steps and spacing to sampling.json, with the metrics that chose them."""
+    """Write sampler, steps and spacing to sampling.json, with the metrics that chose them.
+
+    Raises InputError for settings that the file cannot hold.
+    """
+    if callable(settings.sampler) or settings != Sampling(settings.sampler, settings.steps,
+                                                          settings.spacing):
+        raise InputError("a model's own settings are a sampler by name, steps and spacing: give "
+                         "the others to generate")
     stored = {name: getattr(settings, name) for name in ("sampler", "steps", "spacing")}
-    write_json(folder / FILE, stored | measured)
-    return folder / FILE
+    write_json(folder / SAMPLING, stored | measured)
+    return folder / SAMPLING
 
 
 def load_settings(folder: Path, schedule: NoiseSchedule) -> Sampling:
@@ -186,7 +194,7 @@ def load_settings(folder: Path, schedule: NoiseSchedule) -> Sampling:
 
     Raises InputError that names the file if it is damaged or does not fit `schedule`.
     """
-    path = folder / FILE
+    path = folder / SAMPLING
     if not path.exists():
         return default_settings(schedule)
     with refusing(path):

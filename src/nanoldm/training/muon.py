@@ -98,7 +98,7 @@ def make_optimizers(name: str, module: nn.Module, lr: float,
         return [getattr(torch.optim, name)(parameters, lr=lr, fused=True)]
     own = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in own]
-    optimizers: list[torch.optim.Optimizer] = [Muon(matrices, lr)] if matrices else []
+    optimizers: list[torch.optim.Optimizer] = [Muon(matrices, lr)]
     if others:
         adamw = torch.optim.AdamW(others, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
         optimizers.append(adamw)

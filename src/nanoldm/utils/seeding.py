@@ -32,6 +32,8 @@ class Stream:
     | (seed, AUGMENTATION, step)               | augmentation for the feature networks     |
     | (seed, 0, FLOORS), (.., SCORE_IMAGES)    | real images and noise of an evaluation    |
     | (0, 0, BATCHES), (.., EQUAL), (.., SCORE_SAMPLES) | order of the samples             |
+    | (0,)                                     | which images are held out (holdout)       |
+    | (0, timestep)                            | noise of `doctor`                         |
     """
 
     LABEL = 1
