@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from statistics import fmean as mean
 
 from torch import Tensor
 from tqdm import tqdm
@@ -26,7 +27,6 @@ from nanoldm.data import ImageSet, load
 from nanoldm.data.clusters import cluster_latents
 from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.judge import Judge
-from nanoldm.evaluation.plots import mean
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.latents import normalised_latents
 from nanoldm.experiments.recipes import find_recipe, mnist

@@ -108,7 +108,7 @@ def closure(name: str) -> set[str]:
 
 def test_no_feature_network_can_enter_a_training_loss():
     judges = ("nanoldm.evaluation",)
-    assert "nanoldm.evaluation.metrics.network" in closure("nanoldm.evaluation.evaluate")
+    assert "nanoldm.evaluation.metrics.feature_net" in closure("nanoldm.evaluation.evaluate")
     for module in ("nanoldm.experiments.train", "nanoldm.experiments.stages", "nanoldm.training",
                    "nanoldm.diffusion", "nanoldm.models"):
         assert not [name for name in closure(module) if name.startswith(judges)], module

@@ -50,7 +50,7 @@ def test_it_shows_every_setting_in_100_columns(again, report, folder):
     settings = [(row["sampler"], row["spacing"]) for row in report["rows"]]
     assert settings == [*product(("dpm++2m", "heun"), ("log-snr", "trailing"))] * 2
     rows = [line for line in text.splitlines() if re.match(r"\d+  +[a-z]", line)]
-    expected = [row["nfe"] for row in (*report["rows"], report["reference"])]
+    expected = [row["nfe"] for row in (*report["rows"], report["baseline"])]
     assert [int(line.split()[0]) for line in rows] == expected
     assert sum("best" in line for line in rows) == 2  # of at most 3 NFE, and of at most 12
     assert sum("chosen" in line for line in rows) == 1
@@ -58,13 +58,13 @@ def test_it_shows_every_setting_in_100_columns(again, report, folder):
     assert Image.open(folder / "compare.png").width > 500
 
 
-def test_the_reference_gets_the_values_of_evaluate(report, small_model, tiny_reference, tmp_path):
+def test_the_baseline_gets_the_values_of_evaluate(report, small_model, tiny_reference, tmp_path):
     model = LatentDiffusion.from_pretrained(small_model)
     settings = default_settings(model.denoiser.schedule)
     options = dict(n=40, seed=3, settings=settings, out=tmp_path)
     metrics = evaluate(model, tiny_reference, **options)["metrics"]
-    assert {"frechet_test", "kernel_test"} <= report["reference"]["metrics"].keys()
-    for name, found in report["reference"]["metrics"].items():
+    assert {"frechet_test", "kernel_test"} <= report["baseline"]["metrics"].keys()
+    for name, found in report["baseline"]["metrics"].items():
         assert found == {key: metrics[name][key] for key in ("value", "interval")}
         assert report["real images"][name] == metrics[name]["real images"]
 
@@ -99,7 +99,7 @@ def test_the_saved_choice_becomes_the_settings_of_the_model(report, again, small
     stored = read_json(tmp_path / "measured" / "sampling.json")
     assert all(stored[name] == chosen[name] for name in ("sampler", "steps", "spacing"))
     assert stored["measured"]["nfe"] == chosen["nfe"]
-    assert stored["measured"]["reference"] == report["reference"]["metrics"]["frechet_test"]
+    assert stored["measured"]["baseline"] == report["baseline"]["metrics"]["frechet_test"]
     settings = Sampling(chosen["sampler"], chosen["steps"], chosen["spacing"])
     assert LatentDiffusion.from_pretrained(tmp_path / "measured").settings == settings
 
@@ -163,7 +163,7 @@ def test_the_choice_follows_its_rule(rows, expected):
 
 
 def test_a_table_without_a_choice_states_that():
-    report = {"reference": row(100, 10), "rows": [row(32, 9)], "chosen": None, "nfe": [32],
+    report = {"baseline": row(100, 10), "rows": [row(32, 9)], "chosen": None, "nfe": [32],
               "metric": "frechet_test", "batches": 10,
               "real images": {"frechet_test": 1, "kernel_test": 0}, "images": 40, "real_count": 30,
               "model": "m", "first_seed": 0, "data": {"name": "d"}, "features": {"name": "f"}}

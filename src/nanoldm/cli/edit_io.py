@@ -106,7 +106,7 @@ def look_at(model: "LatentDiffusion") -> "Tensor":
     """Some images of a model, which show its polarity and its margins."""
     from nanoldm.pipeline.settings import quick_settings
 
-    settings = model.usual(quick_settings(model.denoiser.schedule))
+    settings = model.settings_for(quick_settings(model.denoiser.schedule))
     return model.generate(LOOK_AT, -1, settings=settings)
 
 

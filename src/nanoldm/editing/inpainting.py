@@ -50,7 +50,7 @@ def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Seeds, l
     """
     check_one(image)
     check_mask(mask, image)
-    chosen = model.usual(inpainting_settings(model.denoiser.schedule)).changed(**settings)
+    chosen = model.settings_for(inpainting_settings(model.denoiser.schedule)).changed(**settings)
     own = model.generate(seeds, labels, wrap=lambda denoise: Known(denoise, model, image, mask),
                          progress=progress, settings=chosen)
     images = torch.where(mask, own, image)

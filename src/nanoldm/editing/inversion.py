@@ -25,7 +25,7 @@ def deterministic_settings(model: LatentDiffusion, inverting: bool = True,
     Raises InputError for a sampler that adds noise, because one x_T must give one image; and for
     any sampler except ddim if `inverting`, because inversion reverses steps of ddim.
     """
-    chosen = model.usual(inversion_settings()).changed(**settings)
+    chosen = model.settings_for(inversion_settings()).changed(**settings)
     if chosen.sampler in ANCESTRAL or chosen.eta:
         raise InputError(f"{chosen.name} adds noise, and one x_T must give one image: choose ddim "
                          "(with eta 0), heun, dpm++2m or ab4")

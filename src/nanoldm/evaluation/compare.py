@@ -27,7 +27,7 @@ from nanoldm.utils.seeding import Stream, generator
 from nanoldm.utils.text import duration, shell
 
 RULE = (f"the fewest NFE, at most {MOST_NFE}, with a Frechet distance that is not above that of "
-        "the reference by more than its interval (of several, the nearest); if there are none, "
+        "the baseline by more than its interval (of several, the nearest); if there are none, "
         f"the nearest of at most {MOST_NFE} NFE")
 Row = dict[str, Any]
 
@@ -99,16 +99,16 @@ def check_saving(model: str | None, nfe: Sequence[int]) -> None:
 
 def sample_sets(model: LatentDiffusion, candidates: Candidates, seeds: range,
                 folder: Path) -> list[SampleSet]:
-    """The reference, then the candidates. Equal settings are one set."""
+    """The baseline, then the candidates. Equal settings are one set."""
     schedule, sets = model.denoiser.schedule, {}
-    chosen = {"reference": default_settings(schedule)} | candidates.settings(schedule)
+    chosen = {"baseline": default_settings(schedule)} | candidates.settings(schedule)
     for name, settings in chosen.items():
         each = SampleSet(model, folder / f"{name}.npz", seeds, settings)
         sets.setdefault(each.key, each)
     first, *others = sets.values()
     if not others:
         raise InputError(f"nothing to compare: the only candidate is {first.settings.name} with "
-                         f"{first.nfe} NFE, the reference")
+                         f"{first.nfe} NFE, the baseline")
     return [first, *others]
 
 
@@ -141,16 +141,16 @@ def summary(judge: Judge, rows: Sequence[Row], n: int, seed: int) -> dict[str, A
     first, *others = rows
     best = choose(first, others)
     names = ("sampler", "steps", "spacing")
-    return {"metric": metric_of(first), "reference": first, "rows": others,
+    return {"metric": metric_of(first), "baseline": first, "rows": others,
             "real images": judge.real_images(n, generator(seed, 0, Stream.FLOORS)),
             "real_count": judge.real_count(n), "rule": RULE,
             "chosen": best and {name: best[name] for name in ("nfe", *names)}}
 
 
-def choose(reference: Row, rows: Sequence[Row]) -> Row | None:
+def choose(baseline: Row, rows: Sequence[Row]) -> Row | None:
     """The row that RULE selects; None if all cost more than MOST_NFE."""
     cheap = [row for row in rows if row["nfe"] <= MOST_NFE]
-    most = distance(reference)["value"] + distance(reference)["interval"]
+    most = distance(baseline)["value"] + distance(baseline)["interval"]
     good = [row for row in cheap if distance(row)["value"] <= most]
     if good:
         return min(good, key=lambda row: (row["nfe"], distance(row)["value"]))
@@ -163,6 +163,6 @@ def save_choice(model: LatentDiffusion, report: dict[str, Any]) -> Path:
     row = next(row for row in report["rows"] if chosen.items() <= row.items())
     model.settings = Sampling(chosen["sampler"], chosen["steps"], chosen["spacing"])
     measured = {"nfe": row["nfe"], report["metric"]: distance(row),
-                "reference": distance(report["reference"]), "images": report["images"],
+                "baseline": distance(report["baseline"]), "images": report["images"],
                 "first_seed": report["first_seed"], "features": report["features"]["name"]}
     return save_settings(find_model(model.name), model.settings, measured=measured)

@@ -30,7 +30,7 @@ def chart(report: dict[str, Any]) -> Image.Image:
     for row in report["rows"]:
         point = (row["nfe"], distance(row)["value"], distance(row)["interval"])
         curves.setdefault((row["sampler"], row["spacing"]), []).append(point)
-    first, metric = report["reference"], report["metric"]
+    first, metric = report["baseline"], report["metric"]
     band = (f"{first['sampler']}, {first['nfe']} NFE", *distance(first).values())
     comparable = report["real_count"] == report["images"]  # values of equal N
     floor = report["real images"][metric] if comparable else None
@@ -38,11 +38,11 @@ def chart(report: dict[str, Any]) -> Image.Image:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report for the terminal: a section for each NFE, then the reference and real images."""
-    first, real, count = report["reference"], report["real images"], report["real_count"]
+    """The report for the terminal: a section for each NFE, then the baseline and real images."""
+    first, real, count = report["baseline"], report["real images"], report["real_count"]
     shown = (report["metric"], report["metric"].replace("frechet", "kernel"))
     titles = (METRICS[name].title.replace(", ", ",\n") for name in shown)
-    columns = ("NFE", "sampler", "spacing", "steps", *titles, "ratio to\nreference", "")
+    columns = ("NFE", "sampler", "spacing", "steps", *titles, "ratio to\nbaseline", "")
     head = f"{report['images']:,} images of {report['model']}, seeds from {report['first_seed']}"
     sheet = new_table(*columns, collapse_padding=True)
     for fewer, most in itertools.pairwise([0, *report["nfe"]]):
@@ -53,14 +53,14 @@ def table(report: dict[str, Any]) -> str:
             notes += ["chosen"] * is_chosen(row, report)
             sheet.add_row(*cells(row, first, shown), ", ".join(notes))
         sheet.add_section()
-    sheet.add_row(*cells(first, first, shown), "reference")
+    sheet.add_row(*cells(first, first, shown), "baseline")
     values = (number(real[name]) for name in shown)
     sheet.add_row("", "real images", "", "", *values, "", f"N = {count:,}")
     return f"{head}, {judged_by(report)}\n{printed(sheet, *notes_below(report))}"
 
 
-def cells(row: Row, reference: Row, shown: tuple[str, ...]) -> list[str]:
-    ratio = distance(row)["value"] / distance(reference)["value"]
+def cells(row: Row, baseline: Row, shown: tuple[str, ...]) -> list[str]:
+    ratio = distance(row)["value"] / distance(baseline)["value"]
     values = (with_half(row["metrics"][name]) for name in shown)
     settings = (str(row[name]) for name in ("nfe", "sampler", "spacing", "steps"))
     return [*settings, *values, f"{ratio:.2f}"]

@@ -36,8 +36,8 @@ CAUSES = {
     "set them from the training latents after the last step of the autoencoder",
     "clamp": "clip_sample_range is smaller than the latents: it must be the largest |normalised "
     "latent| of the training set",
-    "untrained": "the network removes no noise: untrained weights, or an EMA that never took in "
-    "the trained ones",
+    "untrained": "the network removes no noise: untrained weights, or an EMA that was never "
+    "updated",
     "schedule": "the network expects another noise schedule than the saved one: for noise of "
     "timestep {t} it is better with timestep {best} as input",
     "denoise": "the network is right about little noise and wrong about much: trained too short, "
@@ -136,9 +136,9 @@ def check_latents(model: LatentDiffusion, test: Tensor) -> Checked:
 
 def check_denoising(model: LatentDiffusion, images: Tensor, network: metrics.FeatureNet,
                     labels: Tensor | int) -> Checked:
-    """From ever noisier images, and from noise, by all steps of the default sampler.
+    """From images with more and more noise, then from pure noise.
 
-    Of a student only from noise, by its own steps.
+    By all steps of the default sampler; of a student only from pure noise, by its own steps.
     """
     real, count = metrics.extract(network, images)[0], len(images)
     k = min(metrics.NEIGHBOURS, count - 1)
@@ -152,7 +152,7 @@ def check_denoising(model: LatentDiffusion, images: Tensor, network: metrics.Fea
         return Check(name, "coverage", value, "at least", threshold), sheet
 
     schedule = model.denoiser.schedule
-    options = {"settings": model.usual(default_settings(schedule)), "progress": True}
+    options = {"settings": model.settings_for(default_settings(schedule)), "progress": True}
     for percent, threshold in ({} if model.student else DENOISING).items():
         t = min(percent * schedule.timesteps // 100, schedule.timesteps - 1)
         _, made = model.denoise_from(images, t, count, labels, **options)
@@ -187,7 +187,7 @@ def x0_errors(model: LatentDiffusion, x0: Tensor, t: int) -> tuple[dict[int, flo
     eps = torch.randn(x0.shape, generator=generator(0, t)).to(x0.device)
     x_t, errors = corrupt(x0, eps, alpha, sigma), {}
     for s in sorted({*range(0, T, max(1, T // 25)), t}):
-        output = denoiser.network(x_t, torch.tensor([s], device=x0.device))
+        output = denoiser.output(x_t, torch.tensor([s], device=x0.device))
         estimate = PREDICTIONS[denoiser.prediction].estimate(output, x_t, alpha, sigma)[0]
         errors[s] = (estimate.clamp(-limit, limit) - x0).square().mean().item()
     scale = (x_t * x0).mean() / x_t.square().mean()

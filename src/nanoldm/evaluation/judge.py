@@ -128,7 +128,7 @@ class Judge:
                         found["distances"], found["neighbours"])
 
     def summarise(self, observed: Observed) -> dict[str, float]:
-        """{metric: value}. Those of a classifier or a search that there was not are missing."""
+        """{metric: value}. Without a classifier or a search, their metrics are missing."""
         return ordered(self.to_train(observed, self.train_moments) | self.to_test(observed)
                        | observed.classification() | self.copying(observed))
 

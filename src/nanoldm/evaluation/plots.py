@@ -4,6 +4,7 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from statistics import fmean as mean
 from typing import Any
 
 import matplotlib
@@ -34,10 +35,6 @@ def picture(sheet: Figure) -> Image.Image:
         warnings.filterwarnings("ignore", "Glyph")  # characters that the font lacks become boxes
         sheet.savefig(content, format="png", dpi=110)
     return Image.open(content).convert("RGB")
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def column(records: Records, stage: str, name: str) -> tuple[list[int], list[float]]:

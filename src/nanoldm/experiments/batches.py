@@ -13,6 +13,7 @@ from nanoldm.diffusion.timesteps import random_timesteps
 from nanoldm.training.batches import batch_indices
 from nanoldm.utils.device import move
 from nanoldm.utils.distributed import WHOLE, Part
+from nanoldm.utils.images import to_float
 from nanoldm.utils.seeding import Stream, generator
 
 Batches = Iterator[dict[str, Tensor]]
@@ -27,7 +28,7 @@ def image_batches(images: Tensor, batch_size: int, seed: int, start: int = 0,
     for _, index in batch_indices(len(images), batch_size, seed, start):
         for part in parts:
             own = move(index[part.rows(len(index))], images.device)
-            yield {"image": images[own].float() / 255}
+            yield {"image": to_float(images[own])}
 
 
 def pair_batches(pairs: dict[str, Tensor], batch_size: int, seed: int, start: int = 0,

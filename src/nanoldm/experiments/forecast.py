@@ -37,7 +37,7 @@ def forecast(run: Run) -> None:
 
 def describe_existing(run: Run) -> None:
     """Print what the command would do with the run that its folder has."""
-    plan = run.resumed_plan(record=False)
+    plan = run.resumed_plan(note_moved=False)
     end = "do nothing: it is finished" if plan.finished else "continue it"
     if plan.finished and find_damage(run.folder, plan):
         end = "make its model again, which is damaged"

@@ -82,5 +82,5 @@ def load_or_make_clusters(file: Path, latents: Tensor, count: int, /, **origin: 
     fits = fits and found.min() >= 0 and found.max() < max(1, count)
     if not fits or any(metadata.get(name, value) != value for name, value in origin.items()):
         raise InputError(f"{file} is not of this run's latents: remove the run folder to start "
-                         "again, or choose another with --out")
+                         "again, or choose another (out)")
     return found

@@ -82,24 +82,24 @@ def measure(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: str) -
     compile: of `choose_fastest`.
     """
     probe = (recipe.budget or 0) * 0.015 + PROBE
-    first, second = stages
-    schedule, count = second.loss_module.denoiser.schedule, recipe.examples(len(train_set))
-    ones = torch.ones(count, *first_shape(first), device=second.device)
+    autoencoder, denoiser = stages
+    schedule, count = denoiser.loss_module.denoiser.schedule, recipe.examples(len(train_set))
+    ones = torch.ones(count, *first_shape(autoencoder), device=denoiser.device)
     labels = torch.zeros(count, dtype=torch.long)
     if recipe.distillation:
-        pairs = as_pairs(second, ones, ones, labels)
-        give_pairs(second, pairs)
+        pairs = as_pairs(denoiser, ones, ones, labels)
+        give_pairs(denoiser, pairs)
         nfe = teacher_settings(recipe, schedule).nfe(schedule)
-        preparing = seconds_to_record(second, pairs, nfe)
+        preparing = seconds_to_record(denoiser, pairs, nfe)
     else:
-        give_latents(second, recipe, ones, labels)
-        preparing = seconds_to_encode(first, train_set.images)
-    step = 0.0 if recipe.autoencoder_from else first.seconds_per_step(probe)
-    steps = second.length(count)
+        give_latents(denoiser, recipe, ones, labels)
+        preparing = seconds_to_encode(autoencoder, train_set.images)
+    step = 0.0 if recipe.autoencoder_from else autoencoder.seconds_per_step(probe)
+    steps = denoiser.length(count)
     share = (1 - AUTOENCODER_SHARE) * (recipe.budget or 0)
-    chosen = choose_fastest(second, recipe.precision, compile, probe,
+    chosen = choose_fastest(denoiser, recipe.precision, compile, probe,
                             lambda seconds: share or steps * seconds)
-    preview = seconds_per_preview(second, sampling_settings(recipe, schedule), ones)
+    preview = seconds_per_preview(denoiser, sampling_settings(recipe, schedule), ones)
     return Timings(step, chosen, preview, preparing)
 
 
@@ -119,29 +119,30 @@ def make_plan(recipe: Recipe, stages: Stages, train_set: ImageSet, test_set: Ima
 def plan_of(recipe: Recipe, timings: Timings, steps: list[int], sets: tuple[ImageSet, ImageSet],
             began: float) -> tuple[Plan, float]:
     """Like `make_plan`, from measured timings. steps: of both stages, without a budget."""
-    step_1, (precision, compiled, step_2), preview, preparing = timings
-    steps_1, steps_2 = steps
+    ae_seconds, (precision, compiled, denoiser_seconds), preview, preparing = timings
+    ae_steps, denoiser_steps = steps
     if recipe.autoencoder_from:
-        steps_1 = 0
+        ae_steps = 0
     if recipe.budget is None:
-        previews = previews_within(steps_2 * step_2, preview)
+        previews = previews_within(denoiser_steps * denoiser_seconds, preview)
     else:
         left = recipe.budget - (time.monotonic() - began) - preparing
         if not recipe.autoencoder_from:
-            most = int(AUTOENCODER_SHARE * left / step_1)
-            steps_1 = min(max(steps_1, least_steps(recipe)["autoencoder_training"]), most)
-        left -= steps_1 * step_1
+            most = int(AUTOENCODER_SHARE * left / ae_seconds)
+            ae_steps = min(max(ae_steps, least_steps(recipe)["autoencoder_training"]), most)
+        left -= ae_steps * ae_seconds
         previews = previews_within(left, preview)
-        steps_2 = int((left - previews * preview) / step_2)
-        if min(steps_1 or bool(recipe.autoencoder_from), steps_2) < 1:
+        denoiser_steps = int((left - previews * preview) / denoiser_seconds)
+        if min(ae_steps or bool(recipe.autoencoder_from), denoiser_steps) < 1:
             before = recipe.budget - left + previews * preview
             raise InputError(f"budget of {recipe.budget:g} s is too short: start, timing, encoding "
                              f"and previews take about {before:.0f} s here before the first step "
                              f"of each stage: give --budget {3 * before:.0f}s or more")
-    plan = Plan(autoencoder_steps=steps_1, denoiser_steps=steps_2,
-                preview_every=-(-steps_2 // previews), precision=precision, compiled=compiled,
-                images=ImageDigests.of(*sets, recipe.diffusion.uses_labels))
-    return plan, preparing + steps_1 * step_1 + steps_2 * step_2 + previews * preview
+    plan = Plan(autoencoder_steps=ae_steps, denoiser_steps=denoiser_steps,
+                preview_every=-(-denoiser_steps // previews), precision=precision,
+                compiled=compiled, images=ImageDigests.of(*sets, recipe.diffusion.uses_labels))
+    training = ae_steps * ae_seconds + denoiser_steps * denoiser_seconds
+    return plan, preparing + training + previews * preview
 
 
 def first_shape(stage: Stage) -> tuple[int, int]:

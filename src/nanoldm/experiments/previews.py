@@ -10,16 +10,16 @@ from nanoldm.data import ImageSet
 from nanoldm.diffusion.timesteps import random_timesteps
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.log import Values
-from nanoldm.experiments.run_checks import copy_records
+from nanoldm.experiments.run_checks import copy_history
 from nanoldm.experiments.run_stage import Preview
 from nanoldm.experiments.stage import Stage
+from nanoldm.experiments.timing import SHOWN, TEST_BATCH, TEST_IMAGES
 from nanoldm.pipeline.folders import RunFolder
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.images import captioned, grid, save, to_float
 from nanoldm.utils.seeding import Stream, generator
 
-SEEDS = range(16)
-TEST_IMAGES = 2000  # for the test loss
+SEEDS = range(SHOWN)
 Sheets = list[tuple[str, Image.Image]]  # (caption, picture)
 
 
@@ -29,9 +29,9 @@ def autoencoder_preview(folder: RunFolder, stage: Stage, test_set: ImageSet) -> 
 
     @torch.inference_mode()
     def preview(step: int) -> tuple[Image.Image, Values]:
-        copies = stage.averaged.autoencoder(test[:16]).sigmoid()
-        rows = {"test images": test[:16], "reconstructions": copies}
-        sheet = captioned((name, grid(part.cpu(), 16)) for name, part in rows.items())
+        copies = stage.averaged.autoencoder(test[:SHOWN]).sigmoid()
+        rows = {"test images": test[:SHOWN], "reconstructions": copies}
+        sheet = captioned((name, grid(part.cpu(), SHOWN)) for name, part in rows.items())
         save(sheet, folder.samples / "reconstructions.png")
         return sheet, {"test_loss": mean_loss(stage.averaged, {"image": test})}
 
@@ -73,7 +73,7 @@ def sample_preview(folder: RunFolder, stage: Stage, model: LatentDiffusion,
         stage.loss_module.eval()
         sheet = captioned(sheets(step), across=True)
         save(sheet, folder.samples / f"step-{step:06d}.png")
-        copy_records(folder)  # before model_index.json, which marks a complete model
+        copy_history(folder)  # before model_index.json, which marks a complete model
         model.save_pretrained(folder.model)
         values = {"test_loss": mean_loss(stage.loss_module, held_out),
                   "test_loss_ema": mean_loss(stage.averaged, held_out), **more()}
@@ -86,7 +86,7 @@ def sample_preview(folder: RunFolder, stage: Stage, model: LatentDiffusion,
 @torch.inference_mode()
 def mean_loss(loss_module: torch.nn.Module, batch: dict[str, Tensor]) -> float:
     """The mean loss over a large batch, in parts."""
-    parts = zip(*(tensor.split(250) for tensor in batch.values()), strict=True)
+    parts = zip(*(tensor.split(TEST_BATCH) for tensor in batch.values()), strict=True)
     total = sum(loss_module(**dict(zip(batch, part, strict=True))).item() * len(part[0])
                 for part in parts)
     return total / len(next(iter(batch.values())))

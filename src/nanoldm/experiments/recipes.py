@@ -13,6 +13,7 @@ from nanoldm.data.source import Data
 from nanoldm.experiments.config import Autoencoder, Diffusion, Network, Recipe, Training
 from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.paths import user_path
+from nanoldm.utils.text import one_line
 
 
 def mnist() -> Recipe:
@@ -213,9 +214,8 @@ def load_recipe(source: str | Path) -> Recipe:
         raise InputError(f"there is no recipe {path}: give a name of `nanoldm recipes`, or the "
                          "path of a JSON file") from None
     except (ValueError, RecursionError, LookupError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f'{path} is not a recipe ({reason}): write {{"recipe": NAME, ...}}, or '
-                         "copy the recipe.json of a run") from None
+        raise InputError(f"{path} is not a recipe ({one_line(error)}): write "
+                         '{"recipe": NAME, ...}, or copy the recipe.json of a run') from None
     name = base if path.stem == "recipe" else path.stem
     if not known and "training" not in content:
         raise InputError(f"{path} changes the recipe {base!r}, which does not exist: choose one of "

@@ -19,10 +19,10 @@ from nanoldm.experiments.requirements import check_requirements
 from nanoldm.experiments.run_checks import (
     check_run,
     check_same_images,
-    copy_records,
+    copy_history,
     find_damage,
     model_files,
-    note_place,
+    record_moved_images,
 )
 from nanoldm.experiments.run_stage import run_stage
 from nanoldm.experiments.stage import Stage, parts_of_batch
@@ -150,10 +150,10 @@ class Run:
 
     def finish(self, plan: Plan) -> None:
         folder = self.folder
-        copy_records(folder)
+        copy_history(folder)
         done = plan.replace(finished=True, model_sha256=model_files(folder))
         write_json(folder.plan, done.model_dump())
-        copy_records(folder)
+        copy_history(folder)
         print(f"finished: the model is in {folder.model}, pictures in {folder.samples}. Sample "
               f"from it with: nanoldm sample {shell(folder.path)}")
 
@@ -196,14 +196,14 @@ class Run:
         second.parts = parts_of_batch(second.training, "training", recipe.examples(images), parts)
         return Stages(first, second)
 
-    def resumed_plan(self, record: bool = True) -> Plan | None:
+    def resumed_plan(self, note_moved: bool = True) -> Plan | None:
         """The plan of the run in the folder; None for a new run. Raises InputError."""
         if not self.folder.plan.exists():
             return None
         plan = read_plan(self.folder.plan)
         check_same_images(self.folder, self.recipe, plan, *self.data)
-        if record:
-            plan = note_place(self.folder, self.recipe, plan)
+        if note_moved:
+            plan = record_moved_images(self.folder, self.recipe, plan)
             if not plan.finished:
                 print(f"resuming the run in {self.folder.path}")
         return plan
@@ -222,7 +222,7 @@ class Run:
         with folder.locked():
             if folder.plan.exists():  # written while this one was planned
                 raise InputError(f"another process has started a run in {folder.path}: choose "
-                                 "another folder with --out")
+                                 "another folder (out)")
             write_json(folder.recipe, self.recipe.model_dump())
             write_json(folder.plan, plan.model_dump())
 

@@ -24,24 +24,24 @@ def check_run(folder: RunFolder, recipe: Recipe) -> None:
     """Raise InputError unless the folder is new or has a run of the same recipe."""
     if not folder.recipe.exists():
         path = folder.path
-        if path.exists() and not (path.is_dir() and all(map(left_by_a_start, path.iterdir()))):
-            raise InputError(f"{path} exists and is not a run folder: choose another with --out")
+        if path.exists() and not (path.is_dir() and all(map(is_harmless, path.iterdir()))):
+            raise InputError(f"{path} exists and is not a run folder: choose another folder (out)")
         check_folder(path)
         return
     try:
         there = read_recipe(folder.recipe)
     except InputError:
         raise InputError(f"{folder.recipe} is not a recipe of this version: choose another folder "
-                         "with --out") from None
-    old, new = (flat(r.model_dump()) for r in (there, in_place_of(there, recipe)))
+                         "(out)") from None
+    old, new = (flat(r.model_dump()) for r in (there, with_image_path_of(there, recipe)))
     if changed := [f"{key} {old.get(key)!r} there, {new.get(key)!r} here" for key in old | new
                    if old.get(key) != new.get(key)]:
         raise InputError(
             f"{folder.path} has a run of another recipe ({'; '.join(changed)}): repeat the options "
-            "it was started with, or choose another folder with --out")
+            "it was started with, or choose another folder (out)")
 
 
-def in_place_of(there: Recipe, recipe: Recipe) -> Recipe:
+def with_image_path_of(there: Recipe, recipe: Recipe) -> Recipe:
     """`recipe` with the image path of `there`, if both read files: images may move.
 
     plan.json has their digest.
@@ -50,8 +50,8 @@ def in_place_of(there: Recipe, recipe: Recipe) -> Recipe:
     return recipe.replace(data={"name": there.data.name}) if own else recipe
 
 
-def left_by_a_start(file: Path) -> bool:
-    """Whether `file` is no work of anyone: a lock, a temporary file, a file of the system."""
+def is_harmless(file: Path) -> bool:
+    """Whether `file` is a lock, a temporary file or a file of the system."""
     return file.name == LOCK or is_temporary(file.name) or is_system_file(file.name)
 
 
@@ -65,10 +65,10 @@ def check_same_images(folder: RunFolder, recipe: Recipe, plan: Plan, train: Imag
         else:
             what = (f"{change} of {recipe.data.name} are not those of {there}, with which the run "
                     f"in {folder.path} started")
-        raise InputError(f"{what}: choose another folder with --out")
+        raise InputError(f"{what}: choose another folder (out)")
 
 
-def note_place(folder: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
+def record_moved_images(folder: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
     """Record the new place of a moved image folder -> the plan of the run."""
     there = read_recipe(folder.recipe)
     if there == recipe:
@@ -83,7 +83,7 @@ def note_place(folder: RunFolder, recipe: Recipe, plan: Plan) -> Plan:
             write_json(folder.plan, plan.model_dump())
         write_json(folder.recipe, recipe.model_dump())
         if copy.is_file():
-            copy_records(folder)
+            copy_history(folder)
     print(f"the images of this run have moved from {there.data.name} to {recipe.data.name}: "
           f"recorded in {folder.recipe}")
     return plan
@@ -104,7 +104,7 @@ def find_damage(folder: RunFolder, plan: Plan) -> str | None:
     return None if name is None else str(folder.model / name)
 
 
-def copy_records(folder: RunFolder) -> None:
+def copy_history(folder: RunFolder) -> None:
     """Copy recipe, plan and log to the model, so that it can be copied alone."""
     for file in (folder.recipe, folder.plan, folder.metrics):
         if file.is_file() and file.stat().st_size:

@@ -4,19 +4,19 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from nanoldm.diffusion import LOG_SNRS, Denoiser
+from nanoldm.diffusion import LOG_SNRS
 from nanoldm.experiments.latents import raw_tokens
 from nanoldm.experiments.stage import Stage
 from nanoldm.pipeline.latent_diffusion import ERROR_LATENTS
-from nanoldm.pipeline.precision import GAIN, time_precisions
+from nanoldm.pipeline.precision import GAIN, seconds_per_evaluation, time_precisions
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.device import check_compiler
 from nanoldm.utils.distributed import agreed
 from nanoldm.utils.text import one_line
 
+SHOWN, TEST_IMAGES, TEST_BATCH = 16, 2000, 250  # of a preview: samples, images of the test loss
 COMPILE = ("auto", "on", "off")
 PORTION = 500  # images that a teacher makes at a time
 COMPILE_FROM = 240.0  # seconds of training of the denoiser; compiling takes about 30
@@ -63,27 +63,21 @@ def choose_fastest(stage: Stage, precision: str, compile: str, probe: float,
     return StepTiming(precision, False, eager)
 
 
-@torch.inference_mode()
-def seconds_per_evaluation(denoiser: Denoiser, x: Tensor) -> float:
-    t, began = torch.zeros(1, dtype=torch.long, device=x.device), time.perf_counter()
-    for _ in range(3):
-        denoiser(x, t).x0.sum().item()  # waits for a GPU
-    return (time.perf_counter() - began) / 3
-
-
 def seconds_per_preview(stage: Stage, settings: Sampling, latents: Tensor) -> float:
-    """Two grids of 16 samples, two test losses over 2,000 latents, two denoising errors."""
+    """Two grids of samples, two test losses, two denoising errors."""
     denoiser = stage.loss_module.denoiser.eval()
-    samples, part, test = (seconds_per_evaluation(denoiser, latents[:1].repeat(count, 1, 1))
-                           for count in (16, 250, ERROR_LATENTS))
-    return 2 * (settings.nfe(denoiser.schedule) * samples + 8 * part + 2 * len(LOG_SNRS) * test)
+    samples, part, error = (
+        seconds_per_evaluation(denoiser, latents[:1].repeat(count, 1, 1), repeats=3)
+        for count in (SHOWN, TEST_BATCH, ERROR_LATENTS))
+    loss = part * TEST_IMAGES / TEST_BATCH
+    return 2 * (settings.nfe(denoiser.schedule) * samples + loss + 2 * len(LOG_SNRS) * error)
 
 
 def seconds_to_record(stage: Stage, pairs: dict[str, Tensor], nfe: int) -> float:
     """`pairs` of a teacher that needs so many network evaluations for an image."""
     x0, denoiser = pairs["x0"], stage.loss_module.denoiser.eval()
     x = x0[:PORTION].to(stage.device)
-    return seconds_per_evaluation(denoiser, x) * nfe * len(x0) / len(x)
+    return seconds_per_evaluation(denoiser, x, repeats=3) * nfe * len(x0) / len(x)
 
 
 def seconds_to_encode(stage: Stage, images: Tensor) -> float:

@@ -7,10 +7,11 @@ from nanoldm.diffusion import Denoiser
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.latents import load_or_encode, load_or_make_clusters, raw_tokens
 from nanoldm.experiments.plan import Plan, Stages
-from nanoldm.experiments.previews import TEST_IMAGES, denoiser_preview
-from nanoldm.experiments.run_checks import copy_records
+from nanoldm.experiments.previews import denoiser_preview
+from nanoldm.experiments.run_checks import copy_history
 from nanoldm.experiments.run_stage import run_stage
 from nanoldm.experiments.stages import give_latents, sampling_settings
+from nanoldm.experiments.timing import TEST_IMAGES
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.folders import SAMPLING, RunFolder
@@ -58,7 +59,7 @@ def model_of(recipe: Recipe, autoencoder: ConvAE, denoiser: Denoiser, limit: flo
 
 def save_again(folder: RunFolder, model: LatentDiffusion) -> None:
     """Write the model of a stage that had no step left: it may be missing or damaged."""
-    copy_records(folder)
+    copy_history(folder)
     with suppress(InputError):  # settings stored by `compare --save` stay
         if (folder.model / SAMPLING).exists():
             model.settings = load_settings(folder.model, model.denoiser.schedule)

@@ -32,7 +32,7 @@ def load_teacher(recipe: Recipe, device: torch.device | str) -> LatentDiffusion:
     teacher = LatentDiffusion.from_pretrained(recipe.distillation.teacher, device)
     if weights_digest(teacher.denoiser.network) != recipe.distillation.network_sha256:
         raise InputError(f"{recipe.distillation.teacher} has other weights than when this run "
-                         "started: choose another folder with --out")
+                         "started: choose another folder (out)")
     return teacher
 
 

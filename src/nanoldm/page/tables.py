@@ -80,11 +80,11 @@ def tables_of(model: LatentDiffusion) -> dict[str, Any]:
     """
     own, schedule = own_settings(model), model.denoiser.schedule
     steps = min(PATH_STEPS, schedule.timesteps)
-    path, inversion = model.usual(replace(inversion_settings(), steps=steps)), None
+    path, inversion = model.settings_for(replace(inversion_settings(), steps=steps)), None
     if not model.student:
         visited = model.choose(path).timesteps
         inversion = {"rows": inversion_rows(schedule, visited, ITERATIONS)}
     return {"own": {"sampler": own.name, "steps": own.steps},
             "samplers": samplers_of(model, own), "starts": starts_of(model, own),
-            "inpainting": table(model, model.usual(inpainting_settings(schedule))),
+            "inpainting": table(model, model.settings_for(inpainting_settings(schedule))),
             "path": table(model, path), "inversion": inversion}

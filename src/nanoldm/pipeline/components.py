@@ -1,6 +1,5 @@
 """The components of a model, on one device: encode, decode, load and save."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -12,7 +11,7 @@ from nanoldm.diffusion import Denoiser
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.folders import find_model
 from nanoldm.pipeline.half import rounded
-from nanoldm.pipeline.precision import CHOICES, keep_casts, time_precisions
+from nanoldm.pipeline.precision import CHOICES, seconds_per_evaluation, time_precisions
 from nanoldm.pipeline.saving import Saved, load_model, save_model
 from nanoldm.pipeline.settings import Sampling, default_settings, load_settings, save_settings
 from nanoldm.utils.device import check_compiler, use_tf32
@@ -97,9 +96,9 @@ class Components:
         """How many classes a user can choose from."""
         return 0 if self.pseudo_labels else self.denoiser.labels
 
-    def usual(self, settings: Sampling) -> Sampling:
-        """`settings`, the default of a task. A student uses its own: it knows no others."""
-        return self.settings if self.student else settings
+    def settings_for(self, default: Sampling) -> Sampling:
+        """The settings of a task: `default`. A student uses its own, because it knows no others."""
+        return self.settings if self.student else default
 
     def to(self, device: torch.device | str) -> Self:
         self.autoencoder.to(device)
@@ -140,18 +139,10 @@ class Components:
         self.rng = rng
         return self
 
-    @torch.no_grad()
     def _seconds_per_evaluation(self, precision: str) -> float:
-        """Of one batch of the network, the fastest of several."""
         self.denoiser.precision = precision
         x = torch.zeros(self.images_per_batch, *self.latent_shape, device=self.device)
-        t, times = torch.zeros(1, dtype=torch.long, device=self.device), []
-        with keep_casts(self.device):
-            for _ in range(6):
-                began = time.perf_counter()
-                self.denoiser(x, t).x0.sum().item()  # .item() waits for a GPU
-                times.append(time.perf_counter() - began)
-        return min(times)
+        return seconds_per_evaluation(self.denoiser, x)
 
     @property
     def images_per_batch(self) -> int:

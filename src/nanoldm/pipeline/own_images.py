@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nanoldm.data import ImageSet
 from nanoldm.data.source import Data, absolute
-from nanoldm.pipeline.folders import PLAN, RECIPE, find_model
+from nanoldm.pipeline.folders import CONFIG, PLAN, RECIPE, find_model
 from nanoldm.utils.config import Config
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import read_json, refusing
@@ -38,7 +38,7 @@ def data_of(model: str | Path) -> Data:
     """
     recipe = find_model(model) / RECIPE
     if not recipe.exists():
-        shape = read_json(recipe.parent / "autoencoder" / "config.json")
+        shape = read_json(recipe.parent / "autoencoder" / CONFIG)
         if (shape.get("image_size"), shape.get("image_channels")) != (28, 1):
             raise InputError(f"{recipe} is missing, which names the images that {model} was "
                              "trained on: copy it from the run (nanoldm export does)")
@@ -79,7 +79,7 @@ def other_images(model: str | Path, name: str) -> tuple[Data, ImageSet, ImageSet
 
     If it is the model's own data set in another place, the same test images are held out.
     """
-    config = read_json(find_model(model) / "autoencoder" / "config.json")
+    config = read_json(find_model(model) / "autoencoder" / CONFIG)
     data = Data(name=absolute(name), size=config.get("image_size"))
     train, test = data.load()
     channels, wanted = train.images.shape[1], config.get("image_channels")

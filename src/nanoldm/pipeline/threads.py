@@ -44,7 +44,7 @@ def map_batches(task: Callable[[slice, Stopped], Tensor], batches: Sequence[slic
     try:
         futures: list[Future] = [pool.submit(run, batch) for batch in batches]
         while not stop.is_set() and wait(futures, 0.2, FIRST_EXCEPTION).not_done:
-            pass  # short waits: Windows hears Ctrl-C only between them
+            pass  # short waits: Windows handles Ctrl-C only between them
         return [future.result() for future in futures]
     finally:
         stop.set()

@@ -66,7 +66,7 @@ def fit(loss_module: nn.Module, batches: Iterable[dict[str, Tensor]],
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
-    """All gradients of a module, 0 where a part of a batch has none: of one length everywhere."""
+    """All gradients of a module. A missing one becomes 0: all processes send equally many."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     for p in parameters:
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad

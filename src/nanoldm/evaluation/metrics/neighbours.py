@@ -45,7 +45,7 @@ def density_coverage(samples: Tensor, real: Tensor, radius: Tensor,
     Naeem et al. 2020, arXiv 2002.09797, eqs. 4 and 5. The ball of a real image reaches to its k-th
     nearest real neighbour: radius = radii(real, k).
     density: balls that contain a sample, on average, over k; 1 for real samples, 0 for noise, more
-        than 1 for samples that crowd where real images are densest.
+        than 1 for samples that are concentrated where real images are densest.
     coverage: share of the balls that contain a sample; 1 - 2^-k for N = M real samples.
     """
     inside, covered = 0, torch.zeros(len(real), dtype=torch.bool)
