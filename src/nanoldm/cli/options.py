@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, dataclass_transform
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.limits import LONGEST_BUDGET
 
 if TYPE_CHECKING:
     import torch
 
     from nanoldm.pipeline.latent_diffusion import LatentDiffusion
-
-LONGEST = 1000 * 3600  # seconds of a budget
 
 # An empty help_behavior_hint omits "(default: None)".
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
@@ -125,9 +124,9 @@ def parse_duration(name: str, text: str) -> float:
     match = re.fullmatch(pattern, text.strip(), re.ASCII)
     parts = zip(match.groups(), units, strict=True) if match else ()
     seconds = sum(float(part or 0) * seconds for part, (_, seconds) in parts)
-    if not 0 < seconds <= LONGEST:
+    if not 0 < seconds <= LONGEST_BUDGET:
         raise InputError(f"{name} {text}: give a time such as 90s, 20m or 1h30m, at most "
-                         f"{LONGEST // 3600}h")
+                         f"{LONGEST_BUDGET // 3600}h")
     return seconds
 
 

@@ -14,7 +14,7 @@ from nanoldm.data.image_file import open_rgba
 from nanoldm.data.imageset import ImageSet, split_tenth
 from nanoldm.data.layout import find_layout
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.images import images_at_a_time
+from nanoldm.utils.images import chunks
 from nanoldm.utils.limits import check_memory
 from nanoldm.utils.paths import user_path
 from nanoldm.utils.text import listing
@@ -84,7 +84,7 @@ def without_transparency(images: Tensor) -> tuple[Tensor, list[str]]:
     transparent, notes = (images[:, 3] < 255).flatten(1).any(1), []
     if count := int(transparent.sum()):
         page = choose_page(images[transparent])
-        for part in images.split(images_at_a_time(images)):
+        for part in chunks(images):
             opacity = part[:, 3:].float() / 255
             mixed = part[:, :3] * opacity + PAGES[page] * (1 - opacity)
             part[:, :3] = mixed.round().to(torch.uint8)
@@ -96,7 +96,7 @@ def without_transparency(images: Tensor) -> tuple[Tensor, list[str]]:
 
 def choose_page(images: Tensor) -> str:
     """The first of PAGES on which few of the images (N, 4, S, S) are faint, else the best one."""
-    parts = images.split(images_at_a_time(images))
+    parts = chunks(images)
     faint = {}
     for name, page in PAGES.items():
         faint[name] = sum(int(is_faint(part, page).sum()) for part in parts)

@@ -14,7 +14,13 @@ from tyro.conf import Suppress
 from nanoldm.data.source import Data, absolute
 from nanoldm.pipeline.folders import absolute_model
 from nanoldm.utils.config import Config
-from nanoldm.utils.limits import LARGEST_SEED, MOST_IMAGES, MOST_TIMESTEPS
+from nanoldm.utils.limits import (
+    LARGEST_SEED,
+    LONGEST_BUDGET,
+    MOST_GUIDANCE,
+    MOST_IMAGES,
+    MOST_TIMESTEPS,
+)
 
 Length = Annotated[int, Field(gt=0, le=10**9)]  # of a training
 Width = Annotated[int, Field(gt=0, le=16_384)]  # of a layer
@@ -153,7 +159,7 @@ class Distillation(Config):
     # How the teacher makes them.
     sampling: SamplingFields
     # Guidance scale of the teacher.
-    guidance: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    guidance: Annotated[float, Field(ge=0, le=MOST_GUIDANCE)] = 1.0
 
 
 class Recipe(Config):
@@ -164,7 +170,7 @@ class Recipe(Config):
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
     # Wall time of the whole run, in seconds or such as 10m or 1h30m: decides the steps of the
     # denoiser.
-    budget: Annotated[float, Field(gt=0, le=3.6e6)] | None
+    budget: Annotated[float, Field(gt=0, le=LONGEST_BUDGET)] | None
     # Of the denoiser: fp32; bf16 (matrix products in bfloat16, weights in float32); tf32 (for CUDA
     # GPUs); or auto, the faster of fp32 and bf16 on this machine, measured when the run starts.
     precision: Literal["fp32", "tf32", "bf16", "auto"] = "fp32"

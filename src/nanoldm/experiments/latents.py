@@ -12,7 +12,7 @@ from nanoldm.models import ConvAE
 from nanoldm.utils.distributed import from_main, gather_rows
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import load_tensors, save_tensors
-from nanoldm.utils.images import check_images, images_at_a_time, to_float
+from nanoldm.utils.images import check_images, chunks, to_float
 
 STATISTICS = ("latent_mean", "latent_std")  # buffers of the autoencoder
 
@@ -21,8 +21,9 @@ STATISTICS = ("latent_mean", "latent_std")  # buffers of the autoencoder
 def raw_tokens(autoencoder: ConvAE, images: Tensor) -> Tensor:
     """Images (N, C, S, S) uint8 -> tokens (N, tokens, channels) before normalisation."""
     check_images(images)
-    device, parts = autoencoder.latent_mean.device, images.split(images_at_a_time(images))
-    return torch.cat([autoencoder.encode_raw(to_float(part.to(device))) for part in parts])
+    device = autoencoder.latent_mean.device
+    return torch.cat([autoencoder.encode_raw(to_float(part.to(device)))
+                      for part in chunks(images)])
 
 
 def normalised_latents(autoencoder: ConvAE, images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from nanoldm.models import ConvAE
 from nanoldm.models.autoencoder import token_side
 from nanoldm.utils.distributed import world_size
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.images import images_at_a_time
+from nanoldm.utils.images import chunk_size
 from nanoldm.utils.launched import processes_here
 from nanoldm.utils.limits import LARGEST_SIZE, check_memory
 
@@ -54,7 +54,7 @@ def memory(recipe: Recipe, train_set: ImageSet, accumulate: int = 1) -> float:
         autoencoder = ConvAE(side, channels, **recipe.autoencoder.model_dump())
         denoiser = new_network(recipe, autoencoder, label_count(recipe, train_set))
     parameters = parameter_count(autoencoder, denoiser)
-    count = max(recipe.autoencoder_training.batch_size, images_at_a_time(train_set.images))
+    count = max(recipe.autoencoder_training.batch_size, chunk_size(train_set.images.shape[-1]))
     maps = count * side**2 * recipe.autoencoder.hidden_channels
     patches = autoencoder.tokens // network.patch**2
     tokens = batch * patches * (16 * network.width + 4 * network.hidden) * network.depth

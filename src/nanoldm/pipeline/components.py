@@ -16,7 +16,7 @@ from nanoldm.pipeline.saving import Saved, load_model, save_model
 from nanoldm.pipeline.settings import Sampling, default_settings, load_settings, save_settings
 from nanoldm.utils.device import check_compiler, use_tf32
 from nanoldm.utils.errors import InputError, check_choice
-from nanoldm.utils.images import check_floats, images_at_a_time
+from nanoldm.utils.images import check_floats, chunks
 from nanoldm.utils.noise import GENERATORS, Noise
 from nanoldm.utils.ranges import seed_list
 
@@ -173,8 +173,8 @@ class Components:
         Raises InputError for images of another shape, type or range.
         """
         check_floats(images, *self.image_shape[:2])
-        parts = images.split(images_at_a_time(images))
-        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in parts])
+        return torch.cat([self.autoencoder.encode(part.to(self.device))
+                          for part in chunks(images)])
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
@@ -183,8 +183,7 @@ class Components:
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images)): the loss of the autoencoder alone."""
-        parts = images.split(images_at_a_time(images))
-        return torch.cat([self.decode(self.encode(part)) for part in parts])
+        return torch.cat([self.decode(self.encode(part)) for part in chunks(images)])
 
     def noise(self, seeds: Seeds) -> Tensor:
         """The x_T of `generate`: (N, tokens, channels) from N(0, I)."""

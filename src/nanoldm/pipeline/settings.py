@@ -13,9 +13,9 @@ from nanoldm.diffusion.timesteps import SPACINGS, sampling_timesteps
 from nanoldm.pipeline.folders import SAMPLING
 from nanoldm.utils.errors import InputError, check_choice
 from nanoldm.utils.files import read_json, refusing, write_json
+from nanoldm.utils.limits import MOST_GUIDANCE
 from nanoldm.utils.text import listing
 
-MOST_GUIDANCE = 1000
 INPAINTING_STEPS = 20
 
 

@@ -44,9 +44,14 @@ def check_floats(images: Tensor, channels: int, size: int) -> None:
         raise InputError(f"images range from {low:g} to {high:g}: give pixels from 0 to 1")
 
 
-def images_at_a_time(images: Tensor) -> int:
-    """How many images (N, C, S, S) to process at a time: 1,000, or fewer above 64x64 pixels."""
-    return max(1, min(1000, 1000 * 64**2 // images.shape[-1] ** 2))
+def chunk_size(side: int) -> int:
+    """How many images of this side to process at a time: 1,000, or fewer above 64x64 pixels."""
+    return max(1, min(1000, 1000 * 64**2 // side**2))
+
+
+def chunks(images: Tensor) -> tuple[Tensor, ...]:
+    """Images (N, C, S, S) in parts of `chunk_size`."""
+    return images.split(chunk_size(images.shape[-1]))
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ LARGEST_SEED = 2**63 - 1
 MOST_TIMESTEPS = 100_000
 LARGEST_SIZE = 2048  # pixels of a side
 MOST_TOKENS = 65_536
+MOST_GUIDANCE = 1000
+LONGEST_BUDGET = 3_600_000  # seconds
 
 
 def within(name: str, value: int, least: int, most: int) -> int:
