@@ -8,7 +8,6 @@ from torch import nn
 
 from nanoldm.diffusion import LOG_SNRS, Estimate, NoiseSchedule, denoising_error
 from nanoldm.diffusion.schedule import expand
-from nanoldm.models import DiffusionNet
 from nanoldm.utils.seeding import generator
 
 X0, EPS = (torch.randn(400, 49, 6, generator=generator(k)) for k in range(2))
@@ -68,37 +67,6 @@ def test_levels_beyond_a_short_table_take_its_ends():
     assert found == sorted(found)
 
 
-def test_the_gates_are_closed_at_first_and_measured_by_block():
-    network = DiffusionNet(width=16, depth=2, heads=2, hidden=32)
-    assert network.gates(10) == [0] * 4
-    with torch.no_grad():
-        network.blocks[1].modulation[1].bias[5 * 16 :] = -0.5          # alpha_2 of the second block
-    assert network.gates(10) == pytest.approx([0, 0, 0, 0.5])
-
-
-def test_the_levels_are_a_dozen_from_almost_clean_to_almost_noise():
-    assert len(LOG_SNRS) == 12
-    assert (LOG_SNRS[0], LOG_SNRS[-1]) == (5.5, -5.5)
-
-
 def test_a_table_of_one_timestep_has_one_error():
     """Its log-SNR lies inside LOG_SNRS, so that levels beyond both ends are asked for."""
     assert len(set(denoising_error(Gaussian(NoiseSchedule("linear", 1)), X0, EPS, 100))) == 1
-
-
-def test_gates_of_both_signs_do_not_cancel():
-    network = DiffusionNet(width=16, depth=1, heads=2, hidden=32)
-    with torch.no_grad():
-        network.blocks[0].modulation[1].bias[5 * 16 :] = torch.tensor([-0.5, 0.5]).repeat(8)
-    assert network.gates(10) == pytest.approx([0, 0.5])
-
-
-def test_gates_are_averaged_over_the_timesteps_asked_for():
-    network = DiffusionNet(width=16, depth=1, heads=2, hidden=32)
-    layer = network.blocks[0].modulation[1]
-    with torch.no_grad():
-        layer.weight.normal_(generator=generator(0))
-        alpha = nn.functional.linear(nn.functional.silu(network.time(torch.arange(7))),
-                                     layer.weight, layer.bias)
-    expected = [alpha[:, 16 * i : 16 * (i + 1)].abs().mean().item() for i in (2, 5)]
-    assert network.gates(7) == pytest.approx(expected, abs=1e-5)

@@ -79,15 +79,3 @@ def test_the_gradient_reaches_every_pass_and_no_other_timestep(schedule):
     loss = DistillationLoss(Denoiser(network, schedule, "v"), (99, 86, 40))
     loss(NOISE, ends(schedule)).backward()
     assert network.gain.grad.nonzero()[:, 0].tolist() == [40, 86, 99]
-
-
-def test_a_shuffled_pairing_cannot_be_learnt(schedule):
-    """What makes distillation work is that noise and image belong together."""
-    x0 = ends(schedule)
-    loss = DistillationLoss(Denoiser(Gain(), schedule, "v"), (99,))
-    optimizer = torch.optim.Adam(loss.parameters(), lr=0.05)
-    for _ in range(300):
-        optimizer.zero_grad()
-        loss(NOISE, x0.roll(1, 0)).backward()
-        optimizer.step()
-    assert loss(NOISE, x0.roll(1, 0)).item() > 0.9 * VARIANCE

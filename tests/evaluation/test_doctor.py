@@ -52,7 +52,7 @@ def test_wrong_latent_statistics(model, test_images):
     model.autoencoder.latent_std.mul_(2)
     name, cause = first_failed(model, test_images)
     assert name == "latent statistics"
-    assert "set_statistics" in cause
+    assert cause == doctor.CAUSES["latent statistics"]
 
 
 def test_a_shuffled_decoder(model, test_images):
@@ -60,23 +60,23 @@ def test_a_shuffled_decoder(model, test_images):
     weight.data = weight.data[torch.randperm(len(weight), generator=generator(1))]
     name, cause = first_failed(model, test_images)
     assert name == "reconstruct"
-    assert "do not belong together" in cause
+    assert cause == doctor.CAUSES["reconstruct"]
 
 
 def test_a_clamp_that_cuts_latents(model, test_images):
     model.clip_sample_range = 2.0
     name, cause = first_failed(model, test_images)
     assert name == "clamp"
-    assert "clip_sample_range" in cause
+    assert cause == doctor.CAUSES["clamp"]
 
 
 @pytest.mark.slow
-def test_an_untrained_ema(model, test_images):
+def test_an_untrained_network(model, test_images):
     with seeded(0):
         model.denoiser.network = DiffusionNet().eval()
     name, cause = first_failed(model, test_images)
     assert name in ("denoise from t = 25", "denoise from t = 50")
-    assert "an EMA that never took in the trained ones" in cause
+    assert cause == doctor.CAUSES["untrained"]
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_a_schedule_that_the_network_was_not_trained_with(model, test_images):
     model.denoiser.schedule = NoiseSchedule("linear", 100)
     name, cause = first_failed(model, test_images)
     assert name in ("denoise from t = 25", "denoise from t = 50")
-    assert "another noise schedule" in cause
+    assert cause.startswith(doctor.CAUSES["schedule"].partition("{")[0])
 
 
 def test_weights_of_nan_do_not_pass(model, test_images):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from nanoldm.data import load
 from nanoldm.data.npz import load_images, save_npz
@@ -173,6 +174,7 @@ def test_intervals_are_students_t_over_disjoint_batches():
     spread = torch.stack([values[order].view(BATCHES, 50).mean(1).std() for order in orders])
     assert spread.min().item() < found["mean"] * BATCHES**0.5 / QUANTILE < spread.max().item()
     assert found["constant"] == 0
+    assert pytest.approx(stats.t.ppf(0.975, BATCHES - 1), abs=1e-3) == QUANTILE
 
 
 @pytest.mark.parametrize("count", [20, 21, 64, 101])

@@ -1,5 +1,6 @@
 """Samples are generated once: reused, completed after an interruption, replaced if they differ."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
@@ -64,9 +65,35 @@ def test_an_interrupted_generation_continues(tiny_pipeline, tmp_path, monkeypatc
         assert made("s.npz", other).missing == list(range(10))
 
 
-def test_samples_of_portable_noise_are_generated_apart(tmp_path):
+def weight(model: LatentDiffusion) -> None:
+    model.denoiser.network.out_proj.bias.data += 1
+
+
+def autoencoder(model: LatentDiffusion) -> None:
+    model.autoencoder.decoder[0].bias.data += 1
+
+
+def limit(model: LatentDiffusion) -> None:
+    model.clip_sample_range += 1
+
+
+def precision(model: LatentDiffusion) -> None:
+    model.use_precision("bf16")
+
+
+@pytest.mark.parametrize("change", [weight, autoencoder, limit, precision])
+def test_samples_of_another_model_are_generated_again(tiny_pipeline, tmp_path, change):
+    model = deepcopy(tiny_pipeline)
+    SampleSet(model, tmp_path / "s.npz", range(3), TWO).images()
+    change(model)
+    assert SampleSet(model, tmp_path / "s.npz", range(3), TWO).missing == [0, 1, 2]
+
+
+def test_samples_with_guidance_or_portable_noise_are_generated_again(tmp_path):
     model = LatentDiffusion.from_pretrained("mnist-conditional")
     SampleSet(model, tmp_path / "samples.npz", range(3), TWO).images()
+    guided = SampleSet(model, tmp_path / "samples.npz", range(3), Sampling(steps=2, guidance=2.0))
+    assert guided.missing == [0, 1, 2]
     portable = SampleSet(model.use_rng("portable"), tmp_path / "samples.npz", range(3), TWO)
     assert portable.missing == [0, 1, 2]
     assert portable.facts()["rng"] == "portable"

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 import nanoldm
-from nanoldm.experiments.latents import load_or_encode
+from nanoldm.experiments.latents import load_or_encode, raw_tokens
 from nanoldm.experiments.recipes import RECIPES, load_recipe
+from nanoldm.experiments.stages import autoencoder_stage
 from nanoldm.experiments.trackers import Trackers
 from nanoldm.models import ConvAE
 from nanoldm.pipeline.folders import RunFolder
@@ -168,3 +169,23 @@ def test_an_unknown_tracker_is_an_error_before_any_work(tmp_path):
     with pytest.raises(InputError, match="log trackio needs a package: pip install trackio"):
         nanoldm.train("mnist", tmp_path / "run", trackers=["trackio"], device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("images",
+                         [torch.rand(9, 1, 8, 8), torch.zeros(9, 8, 8, dtype=torch.uint8),
+                          torch.zeros(9, 2, 8, 8).byte(), torch.zeros(9, 1, 8, 6).byte(),
+                          torch.zeros(9, 1, 8, 8).bool()])
+def test_images_of_another_type_or_shape_are_errors(tiny_pipeline, images):
+    for enter in (lambda: autoencoder_stage(RECIPES["mnist"](), images),
+                  lambda: raw_tokens(tiny_pipeline.autoencoder, images)):
+        with pytest.raises(InputError, match=r"give uint8 \(N, C, S, S\)"):
+            enter()
+
+
+@pytest.mark.parametrize("images",
+                         [torch.zeros(2, 1, 28, 28).byte(), torch.rand(2, 1, 28, 28) * 255,
+                          torch.rand(2, 1, 28, 28) * 2 - 1,
+                          torch.full((2, 1, 28, 28), float("nan"))])
+def test_images_of_another_range_are_errors(tiny_pipeline, images):
+    with pytest.raises(InputError, match=r"give (float32 in \[0, 1\]|pixels from 0 to 1)"):
+        tiny_pipeline.reconstruct(images)

@@ -95,14 +95,6 @@ def test_the_feed_forward_is_linear_gelu_linear():
     torch.testing.assert_close(mlp(x), F.linear(gelu, mlp[2].weight, mlp[2].bias))
 
 
-def test_each_image_of_a_batch_is_modulated_by_its_own_conditioning():
-    block, x, c = awaken(small_block()), randn(1, 9, 16).expand(3, -1, -1), randn(3, 16, key=1)
-    together = block(x, c)
-    for i in range(3):
-        torch.testing.assert_close(together[i], block(x[:1], c[i : i + 1])[0])
-    assert (together[0] - together[1]).abs().max() > 0.1
-
-
 @pytest.mark.parametrize("other_gate", [5, 2], ids=["attention", "mlp"])
 def test_dropout_falls_on_each_sublayer(other_gate):
     """With the other gate shut the change of x is alpha times the sublayer, each element of which
@@ -159,14 +151,6 @@ def test_the_network_is_its_parts_in_the_order_of_the_specification():
                                F.linear(x, network.out_proj.weight, network.out_proj.bias))
 
 
-def test_the_time_changes_a_block_once_its_modulation_is_not_zero():
-    network, x = small_network(), randn(1, 9, 16)
-    block, (early, late) = network.blocks[0], network.time(torch.tensor([5, 90]))[:, None]
-    assert torch.equal(block(x, early), block(x, late))
-    nn.init.normal_(block.modulation[1].weight)
-    assert (block(x, early) - block(x, late)).abs().max() > 1e-2
-
-
 @pytest.mark.parametrize("kind", [DiffusionNet, Transformer])
 def test_every_parameter_learns_once_the_zero_layers_are_not_zero(kind):
     """Every single number: no row of a stacked layer, no bias is left without a gradient."""
@@ -210,3 +194,13 @@ def test_a_batch_may_share_one_timestep(kind):
     network, x = awaken(small_network(kind)), randn(5, 9, 3)
     torch.testing.assert_close(network(x, torch.tensor([70])), network(x, torch.full((5,), 70)))
     assert not torch.allclose(network(x, torch.tensor([3])), network(x, torch.full((5,), 70)))
+
+
+def test_gates_are_the_mean_size_of_alpha_over_the_timesteps():
+    network = small_network()
+    assert network.gates(7) == [0] * 4
+    expected = []
+    for block in awaken(network).blocks:
+        vectors = block.modulation[1](F.silu(network.time(torch.arange(7))))
+        expected += [vectors[:, 16 * k : 16 * (k + 1)].abs().mean().item() for k in (2, 5)]
+    assert network.gates(7) == pytest.approx(expected, abs=1e-5)

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
 from nanoldm.models import NETWORKS
-from nanoldm.models.embedding import LabelEmbedding
+from nanoldm.models.embedding import LabelEmbedding, TimeEmbedder
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.seeding import seeded
 
@@ -59,9 +60,12 @@ def test_a_network_without_labels_takes_no_label(kind):
 
 @KINDS
 def test_labels_and_position_leave_the_initial_weights_of_a_plain_network_alone(kind):
-    """So that the reference recipe still starts from the weights it always had."""
+    """The reference recipe still starts from the weights it always had."""
     with seeded(7):
         plain = NETWORKS[kind](**SIZES).state_dict()
+    with seeded(7):
+        first = nn.ModuleDict({"in_proj": nn.Linear(3, 16), "time": TimeEmbedder(16)}).state_dict()
+    assert all(torch.equal(plain[name], weight) for name, weight in first.items())
     assert not any(name.startswith(("label", "position")) for name in plain)
     assert {
         *awake(kind, labels=2, position="rope+learned").state_dict()

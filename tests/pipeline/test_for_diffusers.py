@@ -46,9 +46,11 @@ def classes_of(images):
 
 
 @pytest.mark.parametrize("scheduler", [None, DDIMScheduler])
-def test_it_makes_the_digits_asked_for_also_with_another_scheduler(loaded, scheduler):
+def test_it_makes_the_digits_asked_for_also_with_another_scheduler(loaded, scheduler,
+                                                                   monkeypatch):
     if scheduler:
-        loaded.scheduler = scheduler.from_config(loaded.scheduler.config)
+        other = scheduler.from_config(loaded.scheduler.config)
+        monkeypatch.setattr(loaded, "scheduler", other)
     labels = [3, 1, 4, 1, 5, 9, 2, 6, 7, 8, 0, 0]
     options = dict(class_labels=labels, num_inference_steps=15, output_type="np")
     images = loaded(**options, generator=stream()).images
@@ -68,9 +70,10 @@ def test_guidance_and_random_labels_and_pictures(loaded):
         loaded(class_labels=[11], num_inference_steps=2)
 
 
-def test_the_loop_of_diffusers_gives_what_ours_gives(loaded):
+def test_the_loop_of_diffusers_gives_what_ours_gives(loaded, monkeypatch):
     """DDIM with all timesteps, from the same noise and with the same clamp."""
-    loaded.scheduler = DDIMScheduler.from_config(loaded.scheduler.config)
+    ddim = DDIMScheduler.from_config(loaded.scheduler.config)
+    monkeypatch.setattr(loaded, "scheduler", ddim)
     model, seeds = loaded.model, range(3)
     x_T = torch.randn(3, *model.latent_shape, generator=stream())
     ours = model.generate(seeds, labels=[1, 2, 3], x_T=x_T, sampler="ddim", clamp=True)

@@ -14,8 +14,9 @@ from nanoldm.data.npz import load_images
 from nanoldm.diffusion import Denoiser, NoiseSchedule
 from nanoldm.models import ConvAE, DiffusionNet
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
+from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.seeding import seeded
+from nanoldm.utils.seeding import generator, seeded
 
 GREY_LEVEL = 1 / 255
 
@@ -147,8 +148,22 @@ def test_images_without_labels_cannot_train_a_recipe_with_labels(nanoldm, digits
     assert not (nanoldm.folder / "unlabelled").exists()
 
 
+def test_the_denoising_error_depends_on_the_labels(conditional):
+    latents = torch.randn(8, *conditional.latent_shape, generator=generator(0))
+    first, second = (conditional.denoising_error(latents, torch.full((8,), label))
+                     for label in (0, 2))
+    assert first != pytest.approx(second, rel=1e-3)
+
+
+def test_the_clamp_goes_around_guidance(conditional):
+    """Otherwise guidance would push x0 out of the data again."""
+    denoise = conditional.conditioned(Sampling(guidance=8.0), torch.tensor([0, 1]))
+    x_t = 5 * torch.randn(2, *conditional.latent_shape, generator=generator(0))
+    assert denoise(x_t, torch.tensor([90])).x0.abs().max() == conditional.clip_sample_range
+
+
 def test_edits_take_labels(conditional):
-    """img2img to a class is denoise_from with its label; the other two change with it."""
+    """img2img to a class is denoise_from with its label; the others change with it."""
     image, seeds = conditional.generate([1], 0, steps=5), [2, 3]
     expected = conditional.denoise_from(image.expand(2, -1, -1, -1), 60, seeds, labels=[0, 2],
                                         steps=5)[1]
@@ -158,7 +173,8 @@ def test_edits_take_labels(conditional):
     mask[..., 14:] = True
     for edit in (lambda label: editing.inpaint(conditional, image, mask, seeds, labels=label,
                                                steps=3),
-                 lambda label: editing.vary(conditional, image, 0.5, seeds, labels=label, steps=5)):
+                 lambda label: editing.vary(conditional, image, 0.5, seeds, labels=label, steps=5),
+                 lambda label: editing.interpolate(conditional, [3, 4], 3, label, steps=5)):
         assert (edit(1).images - edit(2).images).abs().max() > 10 * GREY_LEVEL
 
 

@@ -57,3 +57,14 @@ def test_a_power_function_weighs_step_i_by_its_power_and_keeps_its_share_of_the_
         ema.update(k)
         if k in (200, 2000):
             assert ema.module.weight.item() / k == pytest.approx(7.94 / 8.94, rel=0.01)
+
+
+def test_an_ema_has_the_running_statistics_of_its_source():
+    source = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
+    ema = EMA(source, 0.9)
+    for k in range(1, 4):
+        source(torch.randn(8, 3) * 5 + 2)
+        ema.update(k)
+    assert source[0].num_batches_tracked == 3
+    for own, live in zip(ema.module.buffers(), source.buffers(), strict=True):
+        assert torch.equal(own, live)

@@ -150,18 +150,6 @@ def test_no_random_state_is_saved_where_nothing_is_random(monkeypatch):
                         seed=None))) == 3
 
 
-def test_a_module_is_trained_where_it_lies_whatever_device_accelerate_chose(monkeypatch):
-    from accelerate import PartialState
-    PartialState()
-    # as if another GPU, or one beside this CPU
-    monkeypatch.setitem(PartialState._shared_state, "device", torch.device("meta"))
-    model = Regression()
-    loss = [step.loss.item()
-            for step in fit(model, batches(), [adamw(model)], steps=3, learning_rate=rate)]
-    assert len(loss) == 3
-    assert all(parameter.device.type == "cpu" for parameter in model.parameters())
-
-
 def test_random_numbers_for_the_cpu_leave_gpus_alone(monkeypatch):
     """torch would start, and read, every GPU of the machine: also those that are full, or somebody
     else's.

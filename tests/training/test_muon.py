@@ -14,22 +14,23 @@ def randn(*shape, key=0):
 
 
 class Net(nn.Module):
-    """One hidden matrix for Muon, and parameters of other kinds."""
+    """Three hidden matrices for Muon, of two shapes, and parameters of other kinds."""
 
     def __init__(self):
         super().__init__()
         self.net = nn.Module()
-        self.net.blocks = nn.ModuleList([nn.Linear(12, 20)])
+        self.net.blocks = nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 12),
+                                        nn.Tanh(), nn.Linear(12, 20))
         self.net.out = nn.Linear(20, 3)
         with torch.no_grad():
             for k, p in enumerate(self.parameters()):
                 p.copy_(randn(*p.shape, key=k))
 
     def forward(self, x):
-        return self.net.out(self.net.blocks[0](x).tanh())
+        return self.net.out(self.net.blocks(x).tanh())
 
     def matrices(self):
-        return [self.net.blocks[0].weight]
+        return [self.net.blocks[k].weight for k in (0, 2, 4)]
 
 
 def muon(model):
@@ -71,13 +72,13 @@ def test_hidden_matrices_are_updated_as_by_torchs_muon():
     ours, theirs = Net(), Net()
     for model in (ours, theirs):
         for name, p in model.named_parameters():
-            p.requires_grad_(name == "net.blocks.0.weight")
-    start = ours.net.blocks[0].weight.detach().clone()
+            p.requires_grad_("blocks" in name and "weight" in name)
+    starts = [matrix.detach().clone() for matrix in ours.matrices()]
     steps(muon(ours), ours)
-    steps([torch.optim.Muon([theirs.net.blocks[0].weight], lr=1e-2, weight_decay=0.01,
+    steps([torch.optim.Muon(theirs.matrices(), lr=1e-2, weight_decay=0.01,
                             adjust_lr_fn="match_rms_adamw")], theirs)
-    moved, expected = ours.net.blocks[0].weight - start, theirs.net.blocks[0].weight - start
-    assert (moved - expected).norm() < 0.03 * expected.norm()
+    for a, b, start in zip(ours.matrices(), theirs.matrices(), starts, strict=True):
+        assert (a - b).norm() < 0.03 * (b - start).norm()
 
 
 def test_state_survives_a_checkpoint(tmp_path):
