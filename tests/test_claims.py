@@ -1,20 +1,16 @@
 """The study of the design claims: its arms, its networks, its statistics."""
 
 import json
-import sys
-from pathlib import Path
 
-import pytest
-import torch
-from torch import distributions
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import claims
 import claims_arm
 import claims_measures
 import claims_networks as own
 import claims_statistics as statistics
+import pytest
+import torch
 from claims_study import Arm, Bound, Contrast, Study, load_study
+from torch import distributions
 
 from nanoldm.diffusion import NoiseSchedule
 from nanoldm.experiments.recipes import load_recipe

@@ -2,14 +2,11 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
+import claims
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import claims
 from claims_measures import encoded
 from claims_page import Page, text
 from claims_pictures import draw

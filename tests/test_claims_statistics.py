@@ -1,15 +1,11 @@
 """The statistics of the study of the design claims: effects, intervals and verdicts."""
 
 import math
-import sys
-from pathlib import Path
 
-import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import claims_statistics as statistics
 import claims_verdicts
+import numpy as np
+import pytest
 from claims_study import Contrast, load_study
 
 

@@ -117,17 +117,6 @@ def test_a_failed_download_is_explained(monkeypatch, tmp_path, error):
     assert "\n" not in message
 
 
-def test_a_package_that_torchvision_misses_is_explained(monkeypatch, tmp_path):
-    """SVHN is a MATLAB file: torchvision reads it with SciPy, which nanoldm does not install."""
-    def fail(root, **options):
-        raise ModuleNotFoundError("No module named 'scipy'")
-
-    monkeypatch.setenv("NANOLDM_DATA", str(tmp_path))
-    monkeypatch.setattr(datasets, "SVHN", fail)
-    with pytest.raises(InputError, match=r"svhn.*scipy"):
-        load_torchvision("svhn")
-
-
 def test_an_unknown_name_is_an_error_with_the_known_ones():
     with pytest.raises(InputError, match="'imagenet'") as raised:
         load_torchvision("imagenet")

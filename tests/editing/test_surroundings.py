@@ -2,10 +2,8 @@
 MNIST, and masks follow them.
 """
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
+import photos
 import pytest
 import torch
 from PIL import Image
@@ -17,12 +15,6 @@ from nanoldm.evaluation.features import load_features
 from nanoldm.evaluation.metrics import extract
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import to_float
-
-specification = importlib.util.spec_from_file_location(
-    "photos", Path(__file__).parents[2] / "benchmarks" / "photos.py"
-)
-photos = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(photos)
 
 DIGITS = 10
 AROUND = {"desk": "a frame around it left out", "white frame": "a frame around it left out",

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from nanoldm.evaluation import plots as charts
 from nanoldm.evaluation.curves import draw_curves
 from nanoldm.evaluation.plots import column
 from nanoldm.pipeline.folders import METRICS_FILE, read_metrics
@@ -41,15 +40,6 @@ def test_curves_and_gif_of_two_runs(run, tmp_path, capsys):
     gifs = [Image.open(tmp_path / f"{name}.gif") for name in ("one", "two")]
     assert gifs[0].n_frames == 2
     assert gifs[1].width > 1.9 * gifs[0].width  # side by side
-
-
-def test_the_legend_lies_outside_the_curves(monkeypatch):
-    monkeypatch.setattr(charts, "picture", lambda sheet: sheet)
-    record = {"stage": "denoiser", "step": 1, "loss": 1.0, "test_loss": 1.0}
-    sheet = charts.training({"a": [record], "b": [record]})
-    assert [ax.get_legend() for ax in sheet.axes] == [None] * 6
-    names = {text.get_text() for text in sheet.legends[0].get_texts()}
-    assert names == {"a", "b", "training", "test, raw weights", "test, EMA weights"}
 
 
 def test_a_bundled_model_has_curves_but_no_samples(tmp_path):

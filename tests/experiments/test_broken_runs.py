@@ -123,9 +123,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_its_weights_are_save
 
 
 def test_an_autoencoder_with_ema_is_its_average(digits, tmp_path):
-    """With a decay near 1, no bias correction left to tell them apart but the average itself: the
-    last weights are others.
-    """
+    """The exported autoencoder has the EMA weights."""
     plain, averaged = (tiny_recipe(digits,
                                    steps=1).replace(autoencoder_training={"ema_decay": decay})
                        for decay in (None, 0.99))

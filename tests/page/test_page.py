@@ -112,18 +112,6 @@ def test_a_sampler_that_remembers_too_much_is_refused():
         rows_of(settings, schedule)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["nothing-here"], "unknown model 'nothing-here'"),
-    (["mnist", "--out", "page.pdf"], "end its name in .html"),
-    (["mnist", "--out", "/dev/null/page.html"], "/dev/null is not a folder that you may write to"),
-])
-def test_bad_input_gets_one_line(nanoldm, arguments, message):
-    wrong = nanoldm("page", *arguments)
-    assert wrong.returncode == 2
-    assert message in wrong.stderr
-    assert len(wrong.stderr.strip().splitlines()) == 1
-
-
 def test_images_that_the_page_cannot_show_are_refused(tmp_path):
     autoencoder = ConvAE(image_size=512, levels=6)
     network = DiffusionNet(tokens=64, channels=6, width=16, depth=1, heads=2, hidden=16)

@@ -50,12 +50,6 @@ def test_the_metrics_of_evaluate_travel_with_the_model(nanoldm, trained_run, tin
     assert "Frechet distance" not in describe(folder)
 
 
-def test_metrics_of_a_file_of_samples_belong_to_no_model(nanoldm):
-    wrong = nanoldm("evaluate", "--samples", "digits.npz", "--save")
-    assert wrong.returncode == 2
-    assert "leave out" in wrong.stderr
-
-
 @pytest.mark.parametrize("command", ["sample", "denoise"])
 def test_portable_noise_gives_other_images_and_the_same_ones_each_time(nanoldm, command,
                                                                        trained_run, tmp_path):
