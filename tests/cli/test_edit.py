@@ -27,7 +27,7 @@ LINES = {
 BAD = {"img2img MODEL none.png": "none.png is no file",
        "img2img MODEL HERE/text.png": "text.png cannot be read as an image",
        "img2img MODEL test:x": "such as test:3", "img2img MODEL test:32": "has test images 0 to 31",
-       "img2img MODEL test:2-1": "count upwards", "img2img MODEL test:1-2": "give one at a time",
+       "img2img MODEL test:2-1": "such as test:3", "img2img MODEL test:1-2": "give one at a time",
        "img2img MODEL test:1 --t 100": "choose 0 to 99",
        "img2img MODEL test:1 --n 0": "--n 0: at least 1 image is needed",
        "img2img MODEL test:1 --out picture.txt": "end its name in .png",
@@ -42,7 +42,8 @@ BAD = {"img2img MODEL none.png": "none.png is no file",
        "interpolate MODEL --seeds 3,7 --frames 1": "--frames 1: choose a number from 2",
        "interpolate MODEL --seeds 3,7 --sampler ddpm": "adds noise",
        "interpolate MODEL --seeds 3,7 --gif way.png": "end its name in .gif",
-       "invert MODEL test:1 --iterations 0": "--iterations 0: choose a number from 1",
+       "interpolate MODEL --images HERE/dot.gif test:1 --gif HERE/dot.gif": "dot.gif is given "
+       "twice", "invert MODEL test:1 --iterations 0": "--iterations 0: choose a number from 1",
        "invert MODEL test:1 --guidance 2": "remove guidance",
        "invert MODEL test:1 --npz noise.csv": "end its name in .npz",
        "vary MODEL test:1 --strength 2": "choose a number from 0"}
@@ -56,7 +57,8 @@ def files(tmp_path_factory):
         Image.new("L", (8, 8), colour).save(folder / f"{name}.png")
     dot = np.zeros((16, 16), dtype=np.uint8)
     dot[4:8, 4:8] = 255
-    Image.fromarray(dot).save(folder / "dot.png")
+    for kind in ("png", "gif"):
+        Image.fromarray(dot).save(folder / f"dot.{kind}")
     Image.fromarray(
         255 - load("mnist")[1].images[0, 0].numpy()
     ).resize((60, 50)).save(folder / "page.png")

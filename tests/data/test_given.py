@@ -57,6 +57,24 @@ def test_a_dataset_gives_images_labels_and_names_of_classes():
         "cat", "dog")
 
 
+@pytest.mark.parametrize(("pixels", "expected"), [
+    (np.array([[0, 300], [30_000, 65_535]], np.uint16), [0, 1, 117, 255]),
+    (np.array([[0, 0.25], [0.5, 1]], np.float32), [0, 64, 128, 255])])
+def test_pictures_of_16_bits_and_floats_are_scaled(pixels, expected):
+    found = image_set(Pictures([Image.fromarray(pixels)]), "training")
+    assert found.images.flatten().tolist() == expected
+
+
+def test_transparent_pictures_lie_on_white():
+    picture = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    assert (image_set(Pictures([picture]), "training").images == 255).all()
+
+
+def test_every_class_has_a_name():
+    with pytest.raises(InputError, match="2 class names, and labels up to 2: name every class"):
+        ImageSet(BYTES, torch.tensor([0, 2]), ("cat", "dog"))
+
+
 def test_memory_mapped_images_stay_on_disk(tmp_path):
     np.save(tmp_path / "images.npy", BYTES.numpy())
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r+")
@@ -109,6 +127,9 @@ def test_an_archive_has_its_own_test_images_or_every_tenth(tmp_path):
     train, test = load_sets(file)
     assert torch.equal(train.images, images)
     assert test.labels.tolist() == [0, 1, 2, 3, 4]
+    save_npz(file, images, test_images=images[:5, 0].numpy(), test_labels=np.arange(4))
+    with pytest.raises(InputError, match=r"`test_labels` in .*: give one whole number"):
+        load_sets(file)
     save_npz(file, images, test_images=images[:5, 0, :4, :4].numpy())
     with pytest.raises(InputError, match=r"`test_images` in .* differ from `images`"):
         load_sets(file)

@@ -24,6 +24,12 @@ def write(folder, mode="RGB", splits=("train",), **columns):
     return f"hf:{folder}"
 
 
+def test_a_missing_picture_is_named(tmp_path):
+    name = write(tmp_path, picture=[None, *(Image.fromarray(pixels) for pixels in PIXELS[1:])])
+    with pytest.raises(InputError, match="has no image in row 0: choose another data set"):
+        load(name)
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")

@@ -97,3 +97,13 @@ def test_editing_works_on_the_rectified_schedule(tiny_pipeline, image, mask):
 def test_bad_images_and_masks_are_errors(tiny_pipeline, image, mask, call, message):
     with pytest.raises(InputError, match=message):
         call(tiny_pipeline, image, mask)
+
+
+@pytest.mark.parametrize("wrong", [lambda image: image * 2 - 1, lambda image: image.double(),
+                                   lambda image: image[..., :8]])
+def test_an_image_that_does_not_fit_is_an_error_before_any_work(tiny_pipeline, image, wrong,
+                                                                monkeypatch):
+    monkeypatch.setattr(LatentDiffusion, "generate", None)
+    mask = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
+    with pytest.raises(InputError, match="give|do not fit"):
+        inpaint(tiny_pipeline, wrong(image), mask, [1])

@@ -1,6 +1,7 @@
 """Closed streams, pipes that end, encodings without our characters, Ctrl-C: the real command line.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from nanoldm.data import load
 from nanoldm.data.npz import save_npz
 from nanoldm.utils.images import to_float
+from nanoldm.utils.terminal import quiet
 
 COMMAND = [sys.executable, "-m", "nanoldm"]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX's streams and signals")
@@ -113,3 +115,13 @@ def test_ctrl_c_ends_a_command_with_one_line_and_leaves_no_half_file(number, tra
     assert process.returncode == 130
     assert rest.splitlines()[-1].startswith("nanoldm: interrupted: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_quiet_leaves_the_logging_of_a_program_as_it_was():
+    logging.disable(logging.WARNING)
+    try:
+        with quiet():
+            assert logging.root.manager.disable == logging.CRITICAL
+        assert logging.root.manager.disable == logging.WARNING
+    finally:
+        logging.disable(logging.NOTSET)

@@ -37,7 +37,7 @@ class Img2img(ResultSeeds, EditOptions):
         from nanoldm.editing import img2img
 
         seeds, labels = self.seeds(), self.labels(self.model)
-        given = self.begin(self.model, [self.image], self.out)
+        given = self.begin(self.model, [self.image], [self.out])
         settings = choose(given.model, self.changes(), self.t)
         options = dict(settings=settings, progress=True)
         finish(img2img(given.model, *given.images, self.t, seeds, labels, **options), self.out)
@@ -62,10 +62,12 @@ class Inpaint(ResultSeeds, EditOptions):
 
     def run(self) -> None:
         from nanoldm.editing import inpaint
-        from nanoldm.editing.masks import fit_mask
+        from nanoldm.editing.masks import HALVES, fit_mask, read_mask
 
         seeds, labels = self.seeds(), self.labels(self.model)
-        given = self.begin(self.model, [self.image], self.out, user_path(self.mask))
+        if self.mask not in HALVES:
+            read_mask(self.mask)  # fails before the model is loaded
+        given = self.begin(self.model, [self.image], [self.out], [user_path(self.mask)])
         mask, done = fit_mask(self.mask, given.images[0].shape[-1], given.fitted)
         print(done)
         options = dict(progress=True, **self.changes())
@@ -113,7 +115,7 @@ class Interpolate(EditOptions):
             raise InputError(f"label {self.label}: give one class for all frames")
         if self.gif:
             check_target(self.gif, ".gif")
-        given = self.begin(self.model, self.images or (), self.out, self.gif)
+        given = self.begin(self.model, self.images or (), [self.out, self.gif])
         ends = seeds or torch.cat(given.images)
         options = dict(progress=True, **self.changes())
         edited = interpolate(given.model, ends, self.frames, labels[0], **options)
@@ -154,7 +156,7 @@ class Invert(EditOptions):
 
         if self.npz:
             check_target(self.npz, ".npz")
-        given = self.begin(self.model, [self.image], self.out)
+        given = self.begin(self.model, [self.image], [self.out, self.npz])
         options = dict(progress=True, **self.changes())
         x_T, edited = invert(given.model, *given.images, self.iterations, **options)
         finish(edited, self.out)
@@ -185,7 +187,7 @@ class Vary(ResultSeeds, EditOptions):
         from nanoldm.editing import vary
 
         seeds, labels = self.seeds(), self.labels(self.model)
-        given = self.begin(self.model, [self.image], self.out)
+        given = self.begin(self.model, [self.image], [self.out])
         options: dict[str, Any] = dict(progress=True, **self.changes())
         edited = vary(given.model, *given.images, self.strength, seeds, labels, **options)
         finish(edited, self.out)

@@ -1,7 +1,7 @@
 """What the editing commands share: options, reading images, writing results."""
 
+import itertools
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,11 +14,12 @@ from nanoldm.cli.options import Flag, LabelText, ModelMachine, SamplingOptions
 from nanoldm.cli.sample import save_rows
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.paths import check_apart, check_target, user_path
-from nanoldm.utils.ranges import seed_range
+from nanoldm.utils.ranges import parse_numbers, seed_range
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nanoldm.data import ImageSet
     from nanoldm.editing import Edited
     from nanoldm.editing.photo import Fitted
     from nanoldm.pipeline.latent_diffusion import LatentDiffusion
@@ -61,23 +62,26 @@ class EditOptions(SamplingOptions, ModelMachine):
     # Use the other polarity than the one that was chosen.
     invert: Flag = False
 
-    def begin(self, model: str, names: Sequence[str], *files: Path | None) -> "Given":
+    def begin(self, model: str, names: Sequence[str], outputs: Sequence[Path | None],
+              inputs: Sequence[Path] = ()) -> "Given":
         """Check all files, load the model, and read and fit the images.
 
-        files: other files that the command reads or writes; the first is the picture of the
-            results. Raises InputError.
+        outputs: files that the command writes; the first is the picture of the results.
+        inputs: files that it reads besides the images. Raises InputError.
         """
         from nanoldm.editing.photo import fit_image, open_visible
+        from nanoldm.pipeline.own_images import own_test_set
         from nanoldm.utils.images import FORMATS
 
-        check_target(files[0], *FORMATS)
+        check_target(outputs[0], *FORMATS)
         photos = {name: user_path(name) for name in names if not name.startswith("test:")}
-        for file in [*photos.values(), *files[1:]]:
-            check_apart(file, files[0])
+        check_apart(*outputs)
+        for output, file in itertools.product(outputs, [*photos.values(), *inputs]):
+            check_apart(output, file)
         loaded = self.load(model)
         for file in photos.values():  # before the model generates images to compare with
             open_visible(file)
-        look = cache(lambda: look_at(loaded))
+        look, test_set = cache(lambda: look_at(loaded)), cache(lambda: own_test_set(model))
         hint = " (--no-fit and --invert change this)" if self.fit and not self.invert else ""
         images, fitted = [], None
         for name in names:
@@ -86,7 +90,7 @@ class EditOptions(SamplingOptions, ModelMachine):
                 print(fitted.done + hint)
                 images.append(fitted.image)
             else:
-                images.append(test_images(model, name))
+                images.append(test_images(test_set(), name))
         return Given(loaded, images, fitted)
 
 
@@ -110,21 +114,15 @@ def look_at(model: "LatentDiffusion") -> "Tensor":
     return model.generate(LOOK_AT, -1, settings=settings)
 
 
-def test_images(model: str, name: str) -> "Tensor":
-    """ "test:3", "test:0-15": images of the model's own test set, (N, C, S, S) in [0, 1]."""
-    from nanoldm.pipeline.own_images import own_test_set
+def test_images(tests: "ImageSet", name: str) -> "Tensor":
+    """ "test:3", "test:0-15": images of a test set, (N, C, S, S) in [0, 1]."""
     from nanoldm.utils.images import to_float
 
-    numbers = re.fullmatch(r"test:([0-9]{1,9})(?:-([0-9]{1,9}))?", name)
-    if not numbers:
-        raise InputError(f"{name}: give the number of a test image, such as test:3 or test:0-15")
-    first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-    if last < first:
-        raise InputError(f"{name}: count upwards, such as test:{last}-{first}")
-    images = own_test_set(model).images
-    if last >= len(images):
-        raise InputError(f"{name}: the model has test images 0 to {len(images) - 1}")
-    return to_float(images[first : last + 1])
+    text = name.removeprefix("test:")
+    numbers = parse_numbers("test image", text, "test:3 or test:0-15")
+    if max(numbers) >= len(tests):
+        raise InputError(f"{name}: the model has test images 0 to {len(tests) - 1}")
+    return to_float(tests.images[numbers])
 
 
 def finish(edited: "Edited", out: Path) -> None:

@@ -84,9 +84,10 @@ class Evaluate(SamplingOptions, Shared, ReferenceOptions):
 
         changed = self.changes() != SamplingOptions().changes() or self.precision != "fp32"
         wrong = changed or self.n is not None or self.compile == "on" or self.save
+        wrong |= self.rng != "torch"
         if self.samples and wrong:
             raise InputError("samples are generated already: leave out --n, --compile, --precision,"
-                             " --save and sampling options")
+                             " --rng, --save and sampling options")
         name = self.model or (None if self.samples else DEFAULT_MODEL)
         self.prepare()
         model = None if name is None else self.load(name)

@@ -20,7 +20,7 @@ from nanoldm.utils.paths import user_path
 from nanoldm.utils.text import listing
 
 DEFAULT_SIZE = 28
-PAGES = {"white": 255, "black": 0, "grey": 128}  # backgrounds of transparent images
+BACKGROUNDS = {"white": 255, "black": 0, "grey": 128}  # of transparent images
 FAINT = 48  # of 255: mean contrast below which an image on a page is hard to see
 FEW = 0.05  # of the images may be faint or uniform without consequences
 OPAQUE = 0.8  # of an image: then it has its own background
@@ -77,38 +77,38 @@ def read_images(files: Sequence[Path], size: int) -> Tensor:
 
 
 def without_transparency(images: Tensor) -> tuple[Tensor, list[str]]:
-    """Put transparent images (N, 4, S, S) on a page, in place -> ((N, C, S, S), a note about it).
+    """Put transparent images (N, 4, S, S) on a background, in place -> ((N, C, S, S), a note).
 
     C is 1 if all images are grey, else 3.
     """
     transparent, notes = (images[:, 3] < 255).flatten(1).any(1), []
     if count := int(transparent.sum()):
-        page = choose_page(images[transparent])
+        colour = choose_background(images[transparent])
         for part in chunks(images):
             opacity = part[:, 3:].float() / 255
-            mixed = part[:, :3] * opacity + PAGES[page] * (1 - opacity)
+            mixed = part[:, :3] * opacity + BACKGROUNDS[colour] * (1 - opacity)
             part[:, :3] = mixed.round().to(torch.uint8)
-        why = "" if page == "white" else ", because many would hardly be visible on white"
-        notes = [f"{count:,} images are partly transparent and were put on {page}{why}"]
+        why = "" if colour == "white" else ", because many would hardly be visible on white"
+        notes = [f"{count:,} images are partly transparent and were put on {colour}{why}"]
     grey = (images[:, :1] == images[:, :3]).all()
     return images[:, : 1 if grey else 3].contiguous(), notes
 
 
-def choose_page(images: Tensor) -> str:
-    """The first of PAGES on which few of the images (N, 4, S, S) are faint, else the best one."""
+def choose_background(images: Tensor) -> str:
+    """The first of BACKGROUNDS on which few of the images (N, 4, S, S) are faint, else the best."""
     parts = chunks(images)
     faint = {}
-    for name, page in PAGES.items():
-        faint[name] = sum(int(is_faint(part, page).sum()) for part in parts)
+    for name, level in BACKGROUNDS.items():
+        faint[name] = sum(int(is_faint(part, level).sum()) for part in parts)
         if faint[name] <= FEW * len(images):
             return name
     return min(faint, key=faint.get)
 
 
-def is_faint(images: Tensor, page: int) -> Tensor:
+def is_faint(images: Tensor, level: int) -> Tensor:
     """Which images (N, 4, S, S) are mostly transparent and hard to see on this grey. -> (N,)"""
     weight = images[:, 3].float()
-    contrast = (images[:, :3].int() - page).abs().amax(1) * weight
+    contrast = (images[:, :3].int() - level).abs().amax(1) * weight
     faint = contrast.sum((1, 2)) < FAINT * weight.sum((1, 2))
     return faint & (weight.mean((1, 2)) < OPAQUE * 255)
 

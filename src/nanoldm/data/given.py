@@ -9,9 +9,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from nanoldm.data.image_file import is_grey, opaque
 from nanoldm.data.imageset import ImageSet
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.images import check_images, to_bytes
+from nanoldm.utils.limits import check_memory
 from nanoldm.utils.text import one_line
 
 
@@ -104,6 +106,8 @@ def read_dataset(dataset: Any, name: str) -> ImageSet:
             pixels = as_bytes(as_tensor(image)[None].cpu())[0]
             labels[k] = whole_labels([label], 1)[0]
             if images is None:
+                check_memory(len(dataset) * pixels.numel(), f"the {name} images",
+                             "give fewer or smaller ones")
                 images = torch.empty(len(dataset), *pixels.shape, dtype=torch.uint8)
             if pixels.shape != images.shape[1:]:
                 raise InputError(f"images are {tuple(pixels.shape)}, and the first is "
@@ -119,7 +123,7 @@ def as_tensor(image: Any) -> Tensor:
     if isinstance(image, Tensor):
         return image
     if isinstance(image, Image.Image):
-        image = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        image = np.array(opaque(image, "L" if is_grey(image) else "RGB"))
     if not isinstance(image, np.ndarray):
         raise InputError(f"the image is a {type(image).__name__}: give a tensor, an array or a "
                          "PIL image")

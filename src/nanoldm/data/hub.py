@@ -5,6 +5,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from nanoldm.data.given import read_dataset
+from nanoldm.data.image_file import is_grey, opaque
 from nanoldm.data.imageset import ImageSet, split_tenth
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.text import one_line
@@ -53,21 +54,26 @@ class Squares:
         if not images or not len(rows):
             raise InputError(f"hf:{name} has no images (its columns: {', '.join(kinds)}): choose "
                              "another data set")
-        self.rows, self.image, self.label = rows, images[0], labels[0] if labels else None
+        self.rows, self.name, self.image = rows, name, images[0]
+        self.label = labels[0] if labels else None
         self.classes = rows.features[labels[0]].names if labels else ()
         self.mode = mode or self._mode()
-        self.size = size or min(rows[0][self.image].size)
+        self.size = size or min(self.picture(0).size)
 
     def _mode(self) -> str:
-        first = (self.rows[k][self.image].mode for k in range(min(SAMPLES, len(self))))
-        return "L" if all(mode in ("1", "L", "LA", "I", "I;16") for mode in first) else "RGB"
+        return "L" if all(is_grey(self.picture(k))
+                          for k in range(min(SAMPLES, len(self)))) else "RGB"
+
+    def picture(self, k: int) -> Image.Image:
+        if (image := self.rows[k][self.image]) is None:
+            raise InputError(f"hf:{self.name} has no image in row {k}: choose another data set")
+        return image
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, k: int) -> tuple[Image.Image, int]:
-        row = self.rows[k]
-        fitted = ImageOps.fit(row[self.image].convert(self.mode), (self.size, self.size),
+        fitted = ImageOps.fit(opaque(self.picture(k), self.mode), (self.size, self.size),
                               Image.Resampling.LANCZOS)
-        label = row[self.label] if self.label else -1
+        label = self.rows[k][self.label] if self.label else -1
         return fitted, -1 if label is None else label

@@ -105,8 +105,20 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels * scale).clip(0, 255).round().astype(np.uint8))
 
 
-def on_page(image: Image.Image, page: str) -> Image.Image:
+def on_background(image: Image.Image, colour: str) -> Image.Image:
     """An RGBA image on a background of this colour, in RGB."""
-    sheet = Image.new("RGBA", image.size, page)
+    sheet = Image.new("RGBA", image.size, colour)
     sheet.alpha_composite(image)
     return sheet.convert("RGB")
+
+
+def is_grey(image: Image.Image) -> bool:
+    return image.mode in ("1", "L", "LA") or image.mode[0] in "IF"
+
+
+def opaque(image: Image.Image, mode: str) -> Image.Image:
+    """An image of any mode in "L" or "RGB", 8 bits; transparent parts on white."""
+    image = eight_bits(image)
+    if image.has_transparency_data:
+        image = on_background(image.convert("RGBA"), "white")
+    return image.convert(mode)

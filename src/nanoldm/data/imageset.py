@@ -7,12 +7,12 @@ from torch import Tensor
 
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.files import digest
-from nanoldm.utils.images import check_images
+from nanoldm.utils.images import check_images, chunks
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with labels. Raises InputError for tensors of other types or shapes.
+    """Images with labels. Raises InputError for tensors of other types or shapes, missing names.
 
     images: (N, C, S, S) uint8, C = 1 or 3; also a memory-mapped tensor that is larger than the RAM.
     labels: (N,) int64, -1 for none.
@@ -28,6 +28,10 @@ class ImageSet:
         check_images(self.images)
         if self.labels.shape != (count := len(self.images),):
             raise InputError(f"{count} images need {count} labels, not {tuple(self.labels.shape)}")
+        largest, named = int(self.labels.max()) if count else -1, len(self.class_names)
+        if named and largest >= named:
+            raise InputError(f"there are {named} class names, and labels up to {largest}: name "
+                             "every class")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -50,7 +54,7 @@ class ImageSet:
             return self
         from torchvision.transforms.v2.functional import resize
 
-        parts = [resize(part, [size, size], antialias=True) for part in self.images.split(1000)]
+        parts = [resize(part, [size, size], antialias=True) for part in chunks(self.images)]
         return replace(self, images=torch.cat(parts))
 
 

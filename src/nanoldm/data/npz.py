@@ -86,35 +86,37 @@ def load_sets(path: Path) -> tuple[ImageSet, ImageSet]:
 
     `class_names` (strings) may name the classes. Raises InputError if it is not in this format.
     """
-    train, names = load_images(path), set(zipfile.ZipFile(path).namelist())
+    train = load_images(path)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     if "class_names.npy" in names:
         found = read_npz(path, "class_names")["class_names"]
         train = replace(train, class_names=tuple(map(str, found.tolist())))
     if "test_images.npy" not in names:
         return split_tenth(train)
     arrays = read_npz(path, "test_images", "test_labels")
-    test = image_set({name.removeprefix("test_"): array for name, array in arrays.items()}, path)
+    test = image_set(arrays, path, "test_")
     if test.images.shape[1:] != train.images.shape[1:]:
         raise InputError(f"`test_images` in {path} differ from `images` in size or colour: give "
                          "images of one size")
     return train, test
 
 
-def image_set(arrays: dict[str, np.ndarray], path: Path) -> ImageSet:
-    """Like `load_images`, from the arrays of `path`."""
-    images = arrays["images"]
+def image_set(arrays: dict[str, np.ndarray], path: Path, prefix: str = "") -> ImageSet:
+    """Like `load_images`, from the arrays of `path`. prefix: of their names."""
+    images = arrays[f"{prefix}images"]
     grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
     if images.dtype != np.uint8 or not (grey or colour) or images.shape[1] != images.shape[2]:
-        given = f"`images` in {path} is {images.dtype} {images.shape}"
+        given = f"`{prefix}images` in {path} is {images.dtype} {images.shape}"
         raise InputError(f"{given}: give uint8 (N, S, S), or (N, S, S, 3) for colour")
     if not len(images):
         raise InputError(f"{path} holds no images: generate at least 20")
-    labels = arrays.get("labels", np.full(len(images), -1))
+    labels = arrays.get(f"{prefix}labels", np.full(len(images), -1))
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        given = f"`labels` in {path} is {labels.dtype} {labels.shape}"
+        given = f"`{prefix}labels` in {path} is {labels.dtype} {labels.shape}"
         raise InputError(f"{given}: give one whole number for each of {len(images)} images")
     if labels.min() < -1 or labels.max() > LARGEST_LABEL:
-        given = f"`labels` in {path} range from {labels.min()} to {labels.max()}"
+        given = f"`{prefix}labels` in {path} range from {labels.min()} to {labels.max()}"
         raise InputError(f"{given}: give classes from 0 on, -1 for none")
     pixels = torch.from_numpy(images)
     pixels = pixels[:, None] if grey else pixels.permute(0, 3, 1, 2).contiguous()

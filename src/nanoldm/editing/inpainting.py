@@ -49,13 +49,14 @@ def inpaint(model: LatentDiffusion, image: Tensor, mask: Tensor, seeds: Seeds, l
     Raises InputError for a mask of another shape, and for one without masked or known pixels.
     """
     check_one(image)
+    copy = model.reconstruct(image)  # also checks the image
     check_mask(mask, image)
     chosen = model.settings_for(inpainting_settings(model.denoiser.schedule)).changed(**settings)
     own = model.generate(seeds, labels, wrap=lambda denoise: Known(denoise, model, image, mask),
                          progress=progress, settings=chosen)
     images = torch.where(mask, own, image)
     known, masked = (torch.broadcast_to(part, own.shape) for part in (~mask, mask))
-    original, copy = image.expand_as(own), model.reconstruct(image)
+    original = image.expand_as(own)
     replaced, generated = (difference(own[part], original[part]) for part in (known, masked))
     errors = {"known pixels before they are replaced, from the input": replaced,
               "their reconstruction (the floor)": difference(copy[known[:1]], image[known[:1]]),

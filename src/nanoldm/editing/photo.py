@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
-from nanoldm.data.folder import choose_page
-from nanoldm.data.image_file import on_page, open_rgba
+from nanoldm.data.folder import choose_background
+from nanoldm.data.image_file import on_background, open_rgba
 from nanoldm.editing.ink import INK, Box, centre, cut_out, thicken
 from nanoldm.editing.surroundings import filled, find_sheet, paper_is_light, reaches_border
 from nanoldm.utils.errors import InputError
@@ -160,14 +160,14 @@ def fit_strokes(part: Part, size: int, file: Path) -> tuple[Part, list[str]]:
 
 
 def open_visible(file: Path) -> tuple[Image.Image, str]:
-    """(RGB image, its size and kind in words). Transparent images get a page (`choose_page`)."""
+    """(RGB image, its size and kind in words). Transparent images get `choose_background`."""
     if not file.is_file():
         what = "a folder" if file.is_dir() else "no file"
         fix = "give the path of an image, or test:K for a test image of the model"
         raise InputError(f"{file} is {what}: {fix}")
     whole, mode, frames = open_rgba(file)
     small = np.array(Part(whole, (0, 0, *whole.size)).reduced(WORKING_SIZE).image)
-    image = on_page(whole, choose_page(torch.from_numpy(small).permute(2, 0, 1)[None]))
+    image = on_background(whole, choose_background(torch.from_numpy(small).permute(2, 0, 1)[None]))
     kind = f"{image.width}x{image.height} {MODES.get(mode, mode)}"
     return image, kind + (f", the first of {frames} frames" if frames > 1 else "")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from nanoldm.data.image_file import on_page, open_rgba
+from nanoldm.data.image_file import on_background, open_rgba
 from nanoldm.evaluation import plots as charts
 from nanoldm.pipeline.folders import METRICS_FILE, RunFolder, find_model, read_metrics
 from nanoldm.utils import images as pictures
@@ -66,7 +66,8 @@ def sample_frames(runs: Sequence[str | Path]) -> list[Image.Image]:
     for step in sorted({step for files in sheets.values() for step in files}):
         latest = {name: files[max((s for s in files if s <= step), default=min(files))]
                   for name, files in sheets.items()}
-        parts = ((name, on_page(open_rgba(file)[0], "white")) for name, file in latest.items())
+        parts = ((name, on_background(open_rgba(file)[0], "white"))
+                 for name, file in latest.items())
         frames.append(pictures.captioned(parts, across=True))
     return frames
 

@@ -1,7 +1,6 @@
 """What the page knows of a model: its networks, its sampling, its names and sizes."""
 
 import math
-import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -19,7 +18,7 @@ from nanoldm.pipeline.labels import parse_labels
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.parts import Decoder, Encoder
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.text import plain, shell
+from nanoldm.utils.text import plain, quoted, shell
 
 LARGEST_IMAGE, LARGEST, IMAGES = 256, 400e6, 16  # pixels; bytes; images that are made at a time
 
@@ -30,14 +29,14 @@ def tapes_of(model: LatentDiffusion) -> dict[str, Tape]:
     last, labels = torch.tensor([model.denoiser.schedule.timesteps - 1]), model.denoiser.labels
 
     def network_inputs(batch: int) -> dict[str, Tensor]:
-        given = {"x": torch.randn(batch, *model.latent_shape), "t": last}
+        given = {"x": torch.zeros(batch, *model.latent_shape), "t": last}
         return given | ({"label": torch.arange(batch) % labels} if labels else {})
 
     def latents(batch: int) -> dict[str, Tensor]:
-        return {"latents": torch.randn(batch, *model.latent_shape)}
+        return {"latents": torch.zeros(batch, *model.latent_shape)}
 
     def images(batch: int) -> dict[str, Tensor]:
-        return {"images": torch.rand(batch, *model.image_shape)}
+        return {"images": torch.zeros(batch, *model.image_shape)}
 
     parts = {"network": (network, network_inputs), "encoder": (Encoder(autoencoder), images),
              "decoder": (Decoder(autoencoder), latents)}
@@ -61,7 +60,7 @@ def label_option(number: int, names: Mapping[int, str]) -> str | None:
         with suppress(InputError):
             named = text.strip() and text.lower() != "none"
             if named and plain(text) == text and parse_labels(text, names) == [number]:
-                return shlex.quote(f"--label={text}")
+                return quoted(f"--label={text}")
     return None
 
 
@@ -83,6 +82,11 @@ def check_image_size(model: LatentDiffusion) -> None:
         raise InputError(f"the page shows grey and RGB images of at most {LARGEST_IMAGE} x "
                          f"{LARGEST_IMAGE} pixels, and this model makes {channels} x {size} x "
                          f"{size}: train it on smaller images")
+
+
+def is_light(model: LatentDiffusion) -> bool:
+    """Whether the images of a model are mostly light, such as dark strokes on white."""
+    return bool(model.decode(torch.zeros(1, *model.latent_shape)).mean() > 0.5)
 
 
 def classes_of(model: LatentDiffusion) -> list[dict[str, Any]]:
@@ -110,7 +114,7 @@ def describe(model: LatentDiffusion, name: str,
         "model": shell(name), "facts": list(facts.items()),
         "summary": f"{parameters:,} parameters in its denoiser, {size} x {size} pixels as "
         f"{tokens} tokens of {width} channels",
-        "image": {"channels": channels, "size": size},
+        "image": {"channels": channels, "size": size, "light": is_light(model)},
         "latent": {"tokens": tokens, "channels": width},
         "clamp": None if model.student else model.clip_sample_range,
         "classes": classes_of(model),

@@ -119,8 +119,7 @@ class Arrays:
             self.tape.weights[len(self.tape.slots)] = stored[0]
             self.tape.slots.append(stored[0].numel())
             self.alive.append(value)  # so that its address stays its own
-        slot, offset, _, strides = self.view(self.stored[key], [stored[0].clone()] * len(BATCHES))
-        return [slot, offset, self.shape(values), strides]
+        return [self.stored[key], 0, self.shape(values), contiguous_strides(stored[0].shape)]
 
     def argument(self, nodes: Sequence[fx.Node], index: int) -> Any:
         """Argument number `index` of a call: an operand, or what torch has there."""

@@ -9,6 +9,7 @@ from nanoldm.page.rows import inversion_rows, rows_of
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import (
     Sampling,
+    capped,
     inpainting_settings,
     inversion_settings,
     quick_settings,
@@ -67,7 +68,7 @@ def starts_of(model: LatentDiffusion, own: Sampling) -> list[dict[str, Any]]:
     if model.student:
         levels = sorted(model.choose(own).timesteps)
     for t in tqdm(levels, desc="noise levels", unit="table", delay=1):
-        settings = replace(own, steps=min(own.steps, t + 1))
+        settings = own if model.student else capped(own, t)
         rows = rows_of(model.choose(settings, start=t), model.denoiser.schedule)
         found.append({"t": t, "rows": rows, "options": options(settings)})
     return found

@@ -83,13 +83,14 @@ def quiet() -> Iterator[None]:
     if sys.stderr:
         sys.stderr.flush()
     os.dup2(sink, 2)
+    level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(level)
         os.dup2(saved, 2)
         os.close(saved)
         os.close(sink)

@@ -41,7 +41,11 @@ def code(text: object) -> str:
 def shell(path: str | Path) -> str:
     """A path as one word of a command that can be copied. It is never read as an option."""
     word = plain(path)
-    word = f"./{word}" if word.startswith("-") else word
+    return quoted(f"./{word}" if word.startswith("-") else word)
+
+
+def quoted(word: str) -> str:
+    """A word of a command, quoted as the shell of this system needs it."""
     return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
 
 

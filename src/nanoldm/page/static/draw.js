@@ -11,9 +11,10 @@ export class Draw {
   constructor(page, ask) {
     this.page = page;
     this.ask = ask;
-    const { channels, size } = page.image;
+    const { channels, size, light } = page.image;
+    this.paper = light ? 1 : 0; // the tone of an empty image
     this.area = size * size;
-    this.image = new Float32Array(channels * this.area); // multiples of 1/255, as in a PNG file
+    this.image = new Float32Array(channels * this.area).fill(this.paper); // multiples of 1/255, as in a PNG file
     this.unknown = new Uint8Array(this.area); // 1 where the model fills in
     this.cursor = [Math.floor(size / 2), Math.floor(size / 2)];
     this.tool = "pen"; // or rubber, or eraser: what it hides, the model fills in
@@ -46,7 +47,7 @@ export class Draw {
         press(tools.map(get), get(id));
       });
     }
-    get("clear").addEventListener("click", () => this.replace(new Float32Array(this.image.length)));
+    get("clear").addEventListener("click", () => this.replace(this.image.slice().fill(this.paper)));
     get("example").addEventListener("click", () => this.example());
     get("again").addEventListener("click", () => { this.seed += COUNT; this.update(); });
     get("noise").addEventListener("input", () => this.update());
@@ -89,7 +90,7 @@ export class Draw {
   /** Draw or erase along a path from the last place. @param {[number, number][]} path */
   stroke(path) {
     const radius = (this.tool === "pen" ? 1.1 : 2.2) * (this.page.image.size / 28);
-    if (this.shown && this.tool === "pen") this.image.fill(0);
+    if (this.shown && this.tool === "pen") this.image.fill(this.paper);
     this.shown = false;
     for (const to of path) {
       const from = this.last || to, length = Math.hypot(to[0] - from[0], to[1] - from[1]);
@@ -126,11 +127,13 @@ export class Draw {
       return;
     }
     const { channels } = this.page.image, rubber = this.tool === "rubber";
-    const color = rubber ? [0, 0, 0] : this.color();
+    const ink = 1 - this.paper;
+    const color = channels > 1 && !rubber ? this.color() : Array(channels).fill(rubber ? this.paper : ink);
     this.unknown[at] = 0;
     for (let c = 0; c < channels; c++) {
       const k = c * this.area + at, old = this.image[k];
-      const value = channels === 1 && !rubber ? Math.max(old, share) : old + share * (color[c] - old);
+      let value = old + share * (color[c] - old);
+      if (channels === 1 && !rubber) value = ink ? Math.max(old, share) : Math.min(old, 1 - share);
       this.image[k] = Math.round(255 * value) / 255;
     }
   }
