@@ -25,16 +25,16 @@ def main(out: Path = Path("docs/editing.png")) -> None:
     model = LatentDiffusion.from_pretrained("mnist-fast")
     images = to_float(load("mnist")[1].images[:10])
     digit, other, seeds = images[:1], images[4:5], range(8)
-    copy, mask = model.reconstruct(digit), fit_mask("right", 28).painted
+    copy, mask = model.reconstruct(digit), fit_mask("right", 28).masked
     sketch = torch.where(mask, torch.full_like(digit, 0.5), digit)
     edited = img2img(model, digit, 60, seeds)
-    painted, varied = inpaint(model, digit, mask, seeds), vary(model, digit, 0.2, seeds)
+    inpainted, varied = inpaint(model, digit, mask, seeds), vary(model, digit, 0.2, seeds)
     between = interpolate(model, torch.cat([digit, other]), COLUMNS)
     rows = {
         "img2img mnist-fast test:0 --t 60: input, reconstruction, results":
             [digit, copy, edited.images],
         "inpaint mnist-fast test:0 --mask right: input, mask, results":
-            [digit, sketch, painted.images],
+            [digit, sketch, inpainted.images],
         "vary mnist-fast test:0 --strength 0.2: input, reconstruction, variations":
             [digit, copy, varied.images],
         "interpolate mnist-fast --images test:0 test:4 --frames 10": [between.images],

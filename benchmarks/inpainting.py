@@ -67,7 +67,7 @@ def main(count: int = 96) -> None:
     schedule = model.denoiser.schedule
     box = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
     box[..., 9:19, 9:19] = True
-    for name, mask in {"right half": fit_mask("right", 28).painted, "box of 10x10": box}.items():
+    for name, mask in {"right half": fit_mask("right", 28).masked, "box of 10x10": box}.items():
         for way, denoise in ways(model, images, mask).items():
             noise = partial(torch.randn, count, 49, 6, generator=generator(1))
             sampler, steps = ddpm, 50

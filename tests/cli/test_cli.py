@@ -75,7 +75,7 @@ BAD_INPUT = {
     "evaluate mnist --n 19": "19 images are too few",
     "evaluate mnist --steps 101": "choose 1 to 100",
     "evaluate --samples no-such-file.npz": "there is no file no-such-file.npz",
-    "evaluate --samples file.npz --guidance 2": "leave out --n, --compile, --precision, --rng, --save and",
+    "evaluate --samples file.npz --guidance 2": "--rng, --save and sampling options",
     "evaluate --samples file.npz --seed -1": "seeds count from 0",
     "evaluate mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",
     "sample MODEL --fast": "Unrecognized options: --fast",

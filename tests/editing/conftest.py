@@ -17,9 +17,9 @@ def image():
 @pytest.fixture(scope="module")
 def mask():
     """A rectangle that is not aligned with the tokens."""
-    painted = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
-    painted[..., 5:18, 9:22] = True
-    return painted
+    masked = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
+    masked[..., 5:18, 9:22] = True
+    return masked
 
 
 @pytest.fixture(scope="module")

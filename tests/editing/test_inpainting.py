@@ -105,5 +105,5 @@ def test_an_image_that_does_not_fit_is_an_error_before_any_work(tiny_pipeline, i
                                                                 monkeypatch):
     monkeypatch.setattr(LatentDiffusion, "generate", None)
     mask = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
-    with pytest.raises(InputError, match="give|do not fit"):
+    with pytest.raises(InputError, match=r"give|do not fit"):
         inpaint(tiny_pipeline, wrong(image), mask, [1])

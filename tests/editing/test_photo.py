@@ -162,16 +162,16 @@ def test_a_mask_is_white_where_it_is_to_be_painted(tmp_path):
     rows, columns = torch.meshgrid(torch.arange(28), torch.arange(28), indexing="ij")
     expected = {"left": columns < 14, "right": columns >= 14, "top": rows < 14,
                 "bottom": rows >= 14}
-    for half, painted in expected.items():
-        assert torch.equal(fit_mask(half, 28).painted[0, 0], painted)
+    for half, masked in expected.items():
+        assert torch.equal(fit_mask(half, 28).masked[0, 0], masked)
     Image.fromarray(np.uint8([[0, 255], [0, 0]])).save(tmp_path / "corner.png")
-    assert torch.equal(fit_mask(str(tmp_path / "corner.png"), 28).painted[0, 0],
+    assert torch.equal(fit_mask(str(tmp_path / "corner.png"), 28).masked[0, 0],
                        expected["right"] & expected["top"])
     # as image editors export it: all white, most of it transparent
     layer = Image.new("RGBA", (2, 2), (255, 255, 255, 0))
     layer.putpixel((1, 0), (255, 255, 255, 255))
     layer.save(tmp_path / "layer.png")
-    assert torch.equal(fit_mask(str(tmp_path / "layer.png"), 28).painted[0, 0],
+    assert torch.equal(fit_mask(str(tmp_path / "layer.png"), 28).masked[0, 0],
                        expected["right"] & expected["top"])
     with pytest.raises(InputError,
                        match=r"there is no mask middle: .* or left, right, top, bottom"):
@@ -208,7 +208,7 @@ def test_a_mask_in_transparency_alone_is_read_as_editors_and_services_mean_it(
     layer.save(tmp_path / "mask.png")
     expected = torch.zeros(28, 28, dtype=torch.bool)
     expected[8:20, 14:20] = True
-    assert torch.equal(fit_mask(str(tmp_path / "mask.png"), 28).painted[0, 0], expected)
+    assert torch.equal(fit_mask(str(tmp_path / "mask.png"), 28).masked[0, 0], expected)
     assert read_mask(str(tmp_path / "mask.png"))[1] == words
 
 
@@ -217,7 +217,7 @@ def test_a_pixel_is_painted_where_any_painted_pixel_touches_it(tmp_path, side):
     pixels = np.zeros((side, side), dtype=np.uint8)
     pixels[side // 2, :] = 255                                          # a line one pixel wide
     Image.fromarray(pixels).save(tmp_path / "line.png")
-    rows = fit_mask(str(tmp_path / "line.png"), 28).painted[0, 0].all(1)
+    rows = fit_mask(str(tmp_path / "line.png"), 28).masked[0, 0].all(1)
     touched = [k for k in range(28) if k * side < (side // 2 + 1) * 28 and (k + 1) * side
                > side // 2 * 28]
     assert rows.nonzero()[:, 0].tolist() == touched

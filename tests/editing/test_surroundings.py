@@ -78,7 +78,7 @@ def test_colours_are_inverted_only_when_asked(tmp_path):
                          ["paper, evenly lit", "blackboard", "dark desk around", "printed box",
                           "cropped to the ink"])
 def test_a_mask_of_the_picture_paints_what_it_marks_there(name, test_set, examples, tmp_path):
-    """The mask marks the ink itself: then what is painted must be where the fitted ink is, and
+    """The mask covers the ink itself: then what is masked must be where the fitted ink is, and
     nowhere else.
     """
     file = tmp_path / "picture.png"
@@ -92,13 +92,13 @@ def test_a_mask_of_the_picture_paints_what_it_marks_there(name, test_set, exampl
         inside[max(0, top + 2) : max(0, bottom - 2), max(0, left + 2) : max(0, right - 2)] = True
         ink = clean > 125 if name == "blackboard" else clean < 125
         Image.fromarray((ink & inside).astype(np.uint8) * 255).save(tmp_path / "mask.png")
-        painted, done = fit_mask(str(tmp_path / "mask.png"), 28, fitted)
+        masked, done = fit_mask(str(tmp_path / "mask.png"), 28, fitted)
         assert done.endswith("its white pixels, cropped as the picture")
         bright = fitted.image > 0.6
         dark = torch.nn.functional.max_pool2d(fitted.image, 3, 1, 1) < 0.05
-        assert painted[bright].float().mean() > 0.97
+        assert masked[bright].float().mean() > 0.97
         # a part of the desk may be as dark and near
-        assert painted[dark].float().mean() < 0.03 or "desk" in name
+        assert masked[dark].float().mean() < 0.03 or "desk" in name
 
 
 def test_a_mask_of_a_photo_for_other_models_is_cropped_to_the_same_square(tmp_path):
@@ -112,11 +112,11 @@ def test_a_mask_of_a_photo_for_other_models_is_cropped_to_the_same_square(tmp_pa
     colour = torch.rand(8, 3, 16, 16)
     fitted = fit_image(tmp_path / "wide.png", colour)
     assert fitted.box == (50, 0, 150, 100)
-    assert not fit_mask(str(tmp_path / "outside.png"), 16, fitted).painted.any()
+    assert not fit_mask(str(tmp_path / "outside.png"), 16, fitted).masked.any()
     for name in ("half.png", "smaller.png"):
-        painted = fit_mask(str(tmp_path / name), 16, fitted).painted[0, 0]
-        assert painted[:, 8:].all()
-        assert not painted[:, :8].any()
+        masked = fit_mask(str(tmp_path / name), 16, fitted).masked[0, 0]
+        assert masked[:, 8:].all()
+        assert not masked[:, :8].any()
 
 
 def test_masks_of_another_shape_or_of_the_models_size_are_laid_over_the_fitted_image(
@@ -128,8 +128,8 @@ def test_masks_of_another_shape_or_of_the_models_size_are_laid_over_the_fitted_i
         mask = np.zeros(size, dtype=np.uint8)
         mask[:, size[1] // 2 :] = 255
         Image.fromarray(mask).save(tmp_path / "mask.png")
-        painted, done = fit_mask(str(tmp_path / "mask.png"), 28, fitted)
-        assert torch.equal(painted, fit_mask("right", 28).painted)
+        masked, done = fit_mask(str(tmp_path / "mask.png"), 28, fitted)
+        assert torch.equal(masked, fit_mask("right", 28).masked)
         assert "laid over the image as fitted" in done
 
 

@@ -83,7 +83,7 @@ def test_edits_use_no_clusters(model):
     """So that they depend on the image, and an inversion returns to it."""
     image = to_float(load("mnist")[1].resize(8).images[:1])
     for edit in (lambda **options: editing.img2img(model, image, 50, range(2), steps=3, **options),
-                 lambda **options: editing.inpaint(model, image, fit_mask("right", 8).painted,
+                 lambda **options: editing.inpaint(model, image, fit_mask("right", 8).masked,
                                                    range(2), steps=3, **options),
                  lambda **options: editing.vary(model, image, 0.2, range(2), steps=3, **options)):
         assert torch.equal(edit().images, edit(labels=-1).images)

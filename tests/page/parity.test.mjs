@@ -60,8 +60,8 @@ for (const kind of ["compiled", "plain"]) {
         const rows = job.table.reduce((found, key) => found[key], model.page).rows;
         const labels = job.labels ?? model.labels(job.seeds, null);
         const x = job.x ? array(job.x) : model.noise(job.seeds, 0);
-        const known = job.unknown && { image: array(images.pixels.slice(0, model.pixels)),
-          unknown: job.unknown, covered: model.covered(job.unknown) };
+        const known = job.masked && { image: array(images.pixels.slice(0, model.pixels)),
+          masked: job.masked, covered: model.covered(job.masked) };
         const found = [...model.sample({ rows, x, seeds: job.seeds, labels, known,
           guidance: job.guidance ?? 1, draw: 1 })].filter(Boolean);
         assert.equal(found.length, steps.length);

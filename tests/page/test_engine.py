@@ -181,7 +181,7 @@ def trajectories(model: LatentDiffusion, image, steps: int) -> list[dict]:
     mask = torch.zeros(1, 1, *image.shape[-2:], dtype=torch.bool)
     mask[..., image.shape[-1] // 2:] = True
     add("inpainting", inpainting_settings(model.denoiser.schedule), ["inpainting"],
-        wrap=lambda denoise: Known(denoise, model, image, mask), unknown=listed(mask),
+        wrap=lambda denoise: Known(denoise, model, image, mask), masked=listed(mask),
         labels=[-1] * 3)
     path = Sampling("ddim", 20)
     x_T = invert_images(model, image, inversion_settings().changed(steps=20))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nanoldm.editing.photo import Fitted
     from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 
-LOOK_AT = 16
+EXAMPLES = 16
 IMAGE = arg(metavar="IMAGE", help="An image file: it is fitted to the model's size, channels and "
             "polarity. Or test:3, an image of the model's own test set.")
 ImageName = Positional[Annotated[str, IMAGE]]
@@ -81,12 +81,13 @@ class EditOptions(SamplingOptions, ModelMachine):
         loaded = self.load(model)
         for file in photos.values():  # before the model generates images to compare with
             open_visible(file)
-        look, test_set = cache(lambda: look_at(loaded)), cache(lambda: own_test_set(model))
+        examples = cache(lambda: example_images(loaded))
+        test_set = cache(lambda: own_test_set(model))
         hint = " (--no-fit and --invert change this)" if self.fit and not self.invert else ""
         images, fitted = [], None
         for name in names:
             if name in photos:
-                fitted = fit_image(photos[name], look(), fit=self.fit, invert=self.invert)
+                fitted = fit_image(photos[name], examples(), fit=self.fit, invert=self.invert)
                 print(fitted.done + hint)
                 images.append(fitted.image)
             else:
@@ -106,12 +107,12 @@ class Given:
     fitted: "Fitted | None"
 
 
-def look_at(model: "LatentDiffusion") -> "Tensor":
+def example_images(model: "LatentDiffusion") -> "Tensor":
     """Some images of a model, which show its polarity and its margins."""
     from nanoldm.pipeline.settings import quick_settings
 
     settings = model.settings_for(quick_settings(model.denoiser.schedule))
-    return model.generate(LOOK_AT, -1, settings=settings)
+    return model.generate(EXAMPLES, -1, settings=settings)
 
 
 def test_images(tests: "ImageSet", name: str) -> "Tensor":

@@ -99,11 +99,11 @@ def parse(arguments: list[str]) -> Callable[[], None]:
         raise InputError(f"unknown command {name!r}: {hint}")
     command, defaults = find_command(name), {}
     if name == "train":
-        from nanoldm.cli.train import prepared
+        from nanoldm.cli.train import expand_options
 
         recipe = "RECIPE" if rest[:1] in ([], ["--help"], ["-h"]) else rest[0]
         name = f"{name} {recipe}"
-        rest, defaults = prepared(rest)
+        rest, defaults = expand_options(rest)
     made = parse_options(name, command, rest, defaults)
     if launched_processes() > 1 and not hasattr(made, "processes"):
         raise InputError(f"{name} needs one process, and a launcher has started "

@@ -10,6 +10,7 @@ from nanoldm.cli.options import command
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.recipes import RECIPES, find_recipe
 from nanoldm.utils.config import flat
+from nanoldm.utils.text import aligned
 
 
 @command
@@ -40,7 +41,7 @@ def table() -> str:
         sheet.add_row(name, text.splitlines()[0], facts.get("Time", ""), facts.get("Score", ""))
     return printed(sheet,
                    "\nTime: of the whole recipe on two cores. Score: Frechet distance to the test "
-                   "set, 10,000 samples; after 20 min 49.9 of mnist, 0.21 of real images.",
+                   "set, 10,000 samples (real images: 0.21; mnist after 20 min: 49.9).",
                    "One recipe: nanoldm recipes NAME. All its fields: nanoldm train NAME --help.")
 
 
@@ -52,7 +53,7 @@ def describe(name: str) -> str:
                for field, value in ours.items() if value != theirs[field]}
     parts = [f"{name}: {inspect.getdoc(make)}"]
     if changed:
-        parts.append(f"Differs from mnist in:\n{aligned(changed)}")
+        parts.append("Differs from mnist in:\n" + aligned(changed, indent="  "))
     parts.append(f"All fields: nanoldm train {name} --help")
     return "\n\n".join(parts)
 
@@ -65,7 +66,3 @@ def notes(text: str) -> dict[str, str]:
 def fields(recipe: Recipe) -> dict[str, object]:
     return {name: value for name, value in flat(recipe.model_dump()).items() if name != "recipe"}
 
-
-def aligned(rows: dict[str, str]) -> str:
-    width = max(map(len, rows))
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())

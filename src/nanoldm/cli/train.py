@@ -118,7 +118,7 @@ class Distill(Shared, Machine):
         forecast(run) if self.dry_run else run.train()
 
 
-def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+def expand_options(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Arguments after `train` -> (options with full names, the recipe as default values).
 
     Raises InputError for an unknown recipe, and if two options set the length of the training.
@@ -139,10 +139,10 @@ def prepared(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
                          "them")
     if "--training.epochs" in given:
         recipe = recipe.replace(training={"steps": None})
-    return seconds(full), {"recipe": recipe}
+    return budget_in_seconds(full), {"recipe": recipe}
 
 
-def seconds(options: list[str]) -> list[str]:
+def budget_in_seconds(options: list[str]) -> list[str]:
     """Options with the time of --budget in seconds."""
     found: list[str] = []
     for option in options:

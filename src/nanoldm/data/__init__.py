@@ -1,4 +1,4 @@
-"""Image sets as uint8 tensors in memory: bundled MNIST, torchvision's sets, a folder of images.
+"""Image sets as uint8 tensors in memory: MNIST, torchvision's, shapes, folders, archives, the hub.
 
 `ImageSet` and `load` are imported on first use: `data.source` must not wait for torch.
 """

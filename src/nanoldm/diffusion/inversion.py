@@ -7,9 +7,11 @@ from torch import Tensor
 from nanoldm.diffusion.samplers.transition import Denoise, transitions
 from nanoldm.diffusion.schedule import NoiseSchedule
 
+ITERATIONS = 3  # of a step: docs/editing.md
+
 
 def invert(denoise: Denoise, x0: Tensor, schedule: NoiseSchedule, timesteps: Sequence[int],
-           iterations: int = 3) -> Iterator[Tensor]:
+           iterations: int = ITERATIONS) -> Iterator[Tensor]:
     """Run the steps of `ddim` backwards, from clean x0 (B, ...) to noise.
 
     Yields x_t at each of `timesteps` (given in descending order, as to `ddim`), lowest first. The
@@ -24,7 +26,7 @@ def invert(denoise: Denoise, x0: Tensor, schedule: NoiseSchedule, timesteps: Seq
     The inverse w_t = w_s + (tau_t - tau_s) u(x_t, t) is implicit. It is solved by fixed-point
     iteration (Pan et al. 2023, arXiv 2309.04907), which starts from the slope of the step before.
     iterations: network evaluations per step. More are closer to the exact inverse as long as the
-        iteration contracts; on trained networks 3 are best (docs/editing.md).
+        iteration contracts.
     """
     w, slope = x0, 0.0
     for step in reversed(list(transitions(schedule, timesteps))):

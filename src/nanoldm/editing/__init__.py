@@ -1,8 +1,8 @@
 """Edits of images with a trained model.
 
-Every function takes a LatentDiffusion and images (N, C, S, S) in [0, 1], most of them one image,
-and returns an `Edited`. `settings` are sampling settings, as in `LatentDiffusion.generate`. Labels
-are -1 (none) unless given.
+img2img, inpaint, vary and interpolate take a LatentDiffusion and an image, or two ends, and return
+an `Edited`; invert also returns x_T. Images are (N, C, S, S) in [0, 1]. `settings` are sampling
+settings, as in `LatentDiffusion.generate`. Labels are -1 (none) unless given.
 """
 
 from nanoldm.editing.edited import Edited

@@ -25,7 +25,7 @@ def cut_out(image: Image.Image) -> tuple[Image.Image, Box] | None:
     ink = np.asarray(ImageChops.subtract(image, paper)) / 255
     if ink.max(initial=0) < FAINT:
         return None
-    ink = (ink / np.quantile(ink[ink > 0.5 * ink.max()], 0.5)).clip(0, 1)
+    ink = (ink / np.median(ink[ink > 0.5 * ink.max()])).clip(0, 1)
     low = max(otsu(ink), GRAIN)
     ink = ((ink - 0.5 * low) / (1 - 0.5 * low)).clip(0, 1)
     rows, columns = (np.flatnonzero((ink > 0.5).any(axis)) for axis in (1, 0))

@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from nanoldm.diffusion import ANCESTRAL
+from nanoldm.diffusion.inversion import ITERATIONS
 from nanoldm.diffusion.inversion import invert as ddim_inversion
 from nanoldm.editing.edited import Edited, difference
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
@@ -15,7 +16,7 @@ from nanoldm.pipeline.settings import Sampling, inversion_settings
 from nanoldm.utils.errors import InputError
 from nanoldm.utils.limits import within
 
-ITERATIONS, MOST_ITERATIONS = 3, 1000
+MOST_ITERATIONS = 1000
 
 
 def deterministic_settings(model: LatentDiffusion, inverting: bool = True,

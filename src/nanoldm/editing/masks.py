@@ -19,36 +19,36 @@ SAME_SHAPE = 0.02  # relative difference of width / height below which two shape
 
 
 class Mask(NamedTuple):
-    """painted: bool (1, 1, S, S), the pixels to paint. done: how they were found, in words."""
+    """masked: bool (1, 1, S, S), the masked pixels. done: how they were found, in words."""
 
-    painted: Tensor
+    masked: Tensor
     done: str
 
 
 def fit_mask(mask: str, size: int, picture: Fitted | None = None) -> Mask:
-    """The name of a half or an image file -> the pixels to paint of an image of size x size.
+    """The name of a half or an image file -> the masked pixels of an image of size x size.
 
-    A file marks pixels as described in `read_mask`. If it has the shape of `picture`, it is cropped
-    like it; other files, and files of size x size, cover the whole image. A pixel is painted if a
-    marked pixel of the file covers any part of it, so that thin lines stay.
+    A file masks pixels as described in `read_mask`. If it has the shape of `picture`, it is cropped
+    like it; other files, and files of size x size, cover the whole image. A pixel is masked if a
+    masked pixel of the file covers any part of it, so that thin lines stay.
     Raises InputError for a file that is missing or not an image.
     """
     if mask in HALVES:
         rows, columns = np.ogrid[:size, :size]
         place = columns if mask in ("left", "right") else rows
-        painted = np.broadcast_to((place < size // 2) == (mask in ("left", "top")), (size, size))
+        masked = np.broadcast_to((place < size // 2) == (mask in ("left", "top")), (size, size))
         how = f"the {mask} half"
     else:
-        marked, what = read_mask(mask)
-        height, width = marked.shape
+        masked, what = read_mask(mask)
+        height, width = masked.shape
         box, where = (0, 0, width, height), "laid over the image as fitted"
         if picture and made_for((width, height), picture.size, size):
             scale = [a / b for a, b in zip((width, height), picture.size, strict=True)] * 2
             box = tuple(edge * factor for edge, factor in zip(picture.box, scale, strict=True))
             where = "cropped as the picture"
-        painted, how = any_in_cells(marked, box, size), f"{what}, {where}"
-    share = f"{painted.mean():.0%} of the pixels to be painted"
-    return Mask(torch.tensor(painted)[None, None], f"mask {mask}: {share}, {how}")
+        masked, how = any_in_cells(masked, box, size), f"{what}, {where}"
+    share = f"{masked.mean():.0%} of the pixels are masked"
+    return Mask(torch.tensor(masked)[None, None], f"mask {mask}: {share}, {how}")
 
 
 def made_for(mask: tuple[int, int], picture: tuple[int, int], size: int) -> bool:
@@ -62,29 +62,29 @@ def made_for(mask: tuple[int, int], picture: tuple[int, int], size: int) -> bool
     return mask != (size, size) and abs(ratio - 1) < SAME_SHAPE
 
 
-def any_in_cells(marked: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """bool (height, width) -> (size, size): any marked pixel in each cell of a grid over `box`.
+def any_in_cells(masked: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """bool (height, width) -> (size, size): any masked pixel in each cell of a grid over `box`.
 
     The box may be larger than the array.
     """
     for low, high in ((box[1], box[3]), (box[0], box[2])):  # rows, then columns
         edges = [round(low + (high - low) * k / size, 6) for k in range(size + 1)]
-        cells = [marked[max(0, math.floor(a)) : max(0, math.ceil(b))].any(0)
+        cells = [masked[max(0, math.floor(a)) : max(0, math.ceil(b))].any(0)
                  for a, b in itertools.pairwise(edges)]
-        marked = np.stack(cells).T
-    return marked
+        masked = np.stack(cells).T
+    return masked
 
 
 def read_mask(mask: str) -> tuple[np.ndarray, str]:
-    """An image file -> (bool (height, width): the pixels that it marks; which these are, in words).
+    """An image file -> (bool (height, width): the pixels that it masks; which these are, in words).
 
-    White pixels are marked, also on a transparent layer. If the visible pixels are no mask (all
-    dark, a photograph, or a white page with holes), transparent pixels are marked, as in the masks
+    White pixels are masked, also on a transparent layer. If the visible pixels are no mask (all
+    dark, a photograph, or a white page with holes), transparent pixels are masked, as in the masks
     of editors and web services.
     """
     if not user_path(mask).is_file():
-        raise InputError(f"there is no mask {mask}: give an image file that is white where it is "
-                         f"to be painted, or {', '.join(HALVES)}")
+        raise InputError(f"there is no mask {mask}: give an image file that is white where "
+                         f"pixels are to be generated, or {', '.join(HALVES)}")
     image = open_rgba(user_path(mask))[0]
     grey, alpha = np.asarray(image.convert("RGB").convert("L")), np.asarray(image.getchannel("A"))
     white, visible = grey > 127, alpha > 127

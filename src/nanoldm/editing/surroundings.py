@@ -41,25 +41,25 @@ def find_sheet(grey: np.ndarray) -> tuple[np.ndarray, list[str]]:
 def peel(grey: np.ndarray, region: np.ndarray, level: float) -> Found:
     """A smaller region, if the tones at this level show more than handwriting on its paper."""
     dark = grey < level
-    tone = dark[ring_of(region)].mean() > 0.5  # of the outermost ring
-    return sheet_inside(grey, region, dark, tone) or box_or_edge(grey, region, dark, tone)
+    ring = dark[ring_of(region)].mean() > 0.5  # whether the outermost ring is dark
+    return sheet_inside(grey, region, dark, ring) or box_or_edge(grey, region, dark, ring)
 
 
-def sheet_inside(grey: np.ndarray, region: np.ndarray, dark: np.ndarray, tone: bool) -> Found:
+def sheet_inside(grey: np.ndarray, region: np.ndarray, dark: np.ndarray, ring: bool) -> Found:
     """A sheet of the other tone than the ring, such as paper on a desk."""
-    sheet = largest(region & ~touching(region & (dark == tone), ring_of(region)))
-    paper, ink = sheet & (dark != tone), sheet & (dark == tone)
+    sheet = largest(region & ~touching(region & (dark == ring), ring_of(region)))
+    paper, ink = sheet & (dark != ring), sheet & (dark == ring)
     if (SHEET * region.sum() < sheet.sum() < 0.98 * region.sum()
             and INKED * sheet.sum() < ink.sum() < 0.5 * sheet.sum()
-            and is_rectangle(sheet) and width(paper) > width(ink)
+            and is_rectangle(sheet) and half_width(paper) > half_width(ink)
             and not all_holes(ink) and is_sharp(grey, sheet, region, dark)):
         return ndimage.binary_erosion(sheet, iterations=2), "a frame"
     return None
 
 
-def box_or_edge(grey: np.ndarray, region: np.ndarray, dark: np.ndarray, tone: bool) -> Found:
+def box_or_edge(grey: np.ndarray, region: np.ndarray, dark: np.ndarray, ring: bool) -> Found:
     """The inside of a printed box, or the region without a dark edge of a scan."""
-    labels, count = ndimage.label(region & (dark != tone), ALL_NEIGHBOURS)
+    labels, count = ndimage.label(region & (dark != ring), ALL_NEIGHBOURS)
     sizes = np.bincount(labels.ravel())
     for number in range(1, count + 1):
         if sizes[number] < SMALL * region.sum():
@@ -136,11 +136,10 @@ def largest(mask: np.ndarray) -> np.ndarray:
 
 def touching(mask: np.ndarray, ring: np.ndarray) -> np.ndarray:
     """The connected parts of a mask that touch a ring."""
-    labels, _ = ndimage.label(mask, ALL_NEIGHBOURS)
-    return mask & np.isin(labels, np.unique(labels[ring & mask]))
+    return ndimage.binary_propagation(ring & mask, ALL_NEIGHBOURS, mask=mask)
 
 
-def width(mask: np.ndarray) -> float:
+def half_width(mask: np.ndarray) -> float:
     """Half the width of a mask at its widest place, in pixels."""
     return ndimage.distance_transform_edt(np.pad(mask, 1)).max()
 

@@ -22,7 +22,7 @@ from nanoldm.pipeline.labels import listed
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.utils.config import flat
 from nanoldm.utils.files import read_json, refusing, weights_digest
-from nanoldm.utils.text import code, duration, markdown, plain, python, shell
+from nanoldm.utils.text import aligned, code, duration, markdown, plain, python, shell
 
 
 def facts(model: LatentDiffusion) -> dict[str, str]:
@@ -91,8 +91,7 @@ def describe(model: str | Path) -> str:
     if (folder / RECIPE).exists():
         recipe = flat(read_recipe(folder / RECIPE).model_dump())
         rows |= {name: str(value) for name, value in recipe.items()}
-    width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+    return aligned(rows)
 
 
 def trained_by(folder: Path) -> str:

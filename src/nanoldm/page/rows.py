@@ -3,7 +3,7 @@
 Every sampler is linear in what it is given: points x, estimates x0 and eps, noise z. `rows_of` runs
 the sampler itself with a denoiser that answers unit vectors, and reads from the results
 
-    next point = sum_j x_j point_j + x0_j x0_j + eps_j eps_j + sum_m noise_m z_m
+    next point = sum_j (a_j x_j + b_j x0_j + c_j eps_j) + sum_m d_m z_m
 
 j = 0 is the latest network evaluation, j = 1 the one before, ... So the page needs no formula of a
 sampler, and one that is new here works there.

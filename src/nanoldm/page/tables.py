@@ -5,6 +5,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from nanoldm.diffusion.inversion import ITERATIONS
 from nanoldm.page.rows import inversion_rows, rows_of
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import (
@@ -20,7 +21,7 @@ SAMPLERS, STEPS = ("ab3", "dpm++2m", "ddim", "heun", "ddpm"), (4, 6, 8, 12, 20, 
 MOST_EVALUATIONS = 32  # of the settings that the page begins with
 MOST_TIMESTEPS = 250  # of which the page offers all
 STARTS = 50  # noise levels of the slider
-PATH_STEPS, ITERATIONS = 20, 3  # between two images: of ddim, and of its inversion
+PATH_STEPS = 20  # of ddim, between two images
 
 
 def own_settings(model: LatentDiffusion) -> Sampling:

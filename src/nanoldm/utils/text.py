@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MOST_NAMES = 20  # in a message
@@ -78,3 +78,9 @@ def label(text: object) -> str:
     name, half = plain(text), LONGEST_LABEL // 2
     name = name if len(name) <= LONGEST_LABEL else f"{name[:half]}...{name[-half:]}"
     return re.sub("^_", " _", name).replace("$", r"\$")
+
+
+def aligned(rows: Mapping[str, str], indent: str = "") -> str:
+    """Names and values as lines with two columns."""
+    width = max(map(len, rows))
+    return "\n".join(f"{indent}{name:<{width}}  {value}" for name, value in rows.items())

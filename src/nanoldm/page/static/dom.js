@@ -132,7 +132,7 @@ export function copies(name) {
   });
 }
 
-/** The column and row that an arrow key leads to, or null for another key.
+/** The column and row that an arrow key leads to, or undefined for another key.
  * @param {string} key @param {number[]} at @param {number} side */
 export function moved(key, [column, row], side) {
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };

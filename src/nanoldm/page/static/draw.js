@@ -1,4 +1,4 @@
-// Your image: draw, encode, noise, denoise, and let the model fill in what you erase.
+// Your image: draw, encode, noise, denoise, and let the model fill in what you hide.
 
 import { newest } from "./client.js";
 import { announce, copies, get, moved, place, press, showCommand, showImages, showNumbers } from "./dom.js";
@@ -15,9 +15,9 @@ export class Draw {
     this.paper = light ? 1 : 0; // the tone of an empty image
     this.area = size * size;
     this.image = new Float32Array(channels * this.area).fill(this.paper); // multiples of 1/255, as in a PNG file
-    this.unknown = new Uint8Array(this.area); // 1 where the model fills in
+    this.masked = new Uint8Array(this.area); // 1 where the model fills in
     this.cursor = [Math.floor(size / 2), Math.floor(size / 2)];
-    this.tool = "pen"; // or rubber, or eraser: what it hides, the model fills in
+    this.tool = "pen"; // or eraser, or hide: what it hides, the model fills in
     this.shown = false; // whether the image is an example, which the first stroke replaces
     this.keyboard = false;
     this.seed = 0;
@@ -40,7 +40,7 @@ export class Draw {
 
   controls() {
     const canvas = get("canvas");
-    const tools = ["pen", "rubber", "eraser"];
+    const tools = ["pen", "eraser", "hide"];
     for (const id of tools) {
       get(id).addEventListener("click", () => {
         this.tool = id;
@@ -52,7 +52,7 @@ export class Draw {
     get("again").addEventListener("click", () => { this.seed += COUNT; this.update(); });
     get("noise").addEventListener("input", () => this.update());
     get("save-image").addEventListener("click", () => this.save("drawing.png", this.image));
-    get("save-mask").addEventListener("click", () => this.save("mask.png", this.unknown));
+    get("save-mask").addEventListener("click", () => this.save("mask.png", this.masked));
     canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
       if (!event.isPrimary || event.button !== 0) return;
       canvas.setPointerCapture(event.pointerId);
@@ -87,7 +87,7 @@ export class Draw {
     }
   }
 
-  /** Draw or erase along a path from the last place. @param {[number, number][]} path */
+  /** Draw, erase or hide along a path from the last place. @param {[number, number][]} path */
   stroke(path) {
     const radius = (this.tool === "pen" ? 1.1 : 2.2) * (this.page.image.size / 28);
     if (this.shown && this.tool === "pen") this.image.fill(this.paper);
@@ -122,18 +122,18 @@ export class Draw {
   /** @param {number} at  a pixel @param {number} share  of it under the pen */
   cover(at, share) {
     if (!share) return;
-    if (this.tool === "eraser") {
-      if (share > 0.5) this.unknown[at] = 1;
+    if (this.tool === "hide") {
+      if (share > 0.5) this.masked[at] = 1;
       return;
     }
-    const { channels } = this.page.image, rubber = this.tool === "rubber";
+    const { channels } = this.page.image, erasing = this.tool === "eraser";
     const ink = 1 - this.paper;
-    const color = channels > 1 && !rubber ? this.color() : Array(channels).fill(rubber ? this.paper : ink);
-    this.unknown[at] = 0;
+    const color = channels > 1 && !erasing ? this.color() : Array(channels).fill(erasing ? this.paper : ink);
+    this.masked[at] = 0;
     for (let c = 0; c < channels; c++) {
       const k = c * this.area + at, old = this.image[k];
       let value = old + share * (color[c] - old);
-      if (channels === 1 && !rubber) value = ink ? Math.max(old, share) : Math.min(old, 1 - share);
+      if (channels === 1 && !erasing) value = ink ? Math.max(old, share) : Math.min(old, 1 - share);
       this.image[k] = Math.round(255 * value) / 255;
     }
   }
@@ -146,7 +146,7 @@ export class Draw {
   /** @param {Float32Array} image */
   replace(image) {
     this.image = image;
-    this.unknown.fill(0);
+    this.masked.fill(0);
     this.shown = false;
     this.drawings++;
     this.update();
@@ -167,16 +167,16 @@ export class Draw {
     return this.page.starts[Number(get("noise").value)];
   }
 
-  get erased() {
-    return this.unknown.includes(1);
+  get hides() {
+    return this.masked.includes(1);
   }
 
   /** Show the drawing at once, the rest when the worker has it. */
   update() {
     this.show();
-    get("noise-value").textContent = String(this.start.t) + (this.erased ? ", not used to fill in" : "");
-    get("noise").disabled = this.erased;
-    get("save-mask").hidden = !this.erased;
+    get("noise-value").textContent = String(this.start.t) + (this.hides ? ", not used to fill in" : "");
+    get("noise").disabled = this.hides;
+    get("save-mask").hidden = !this.hides;
     this.command();
     this.look();
     this.results();
@@ -184,7 +184,7 @@ export class Draw {
 
   show() {
     const { channels } = this.page.image;
-    const shown = this.image.map((value, k) => (this.unknown[k % this.area] ? 128 : 255 * value));
+    const shown = this.image.map((value, k) => (this.masked[k % this.area] ? 128 : 255 * value));
     showImages(get("canvas"), shown, this.page.image);
     if (!this.keyboard) return;
     const context = get("canvas").getContext("2d");
@@ -203,18 +203,18 @@ export class Draw {
     });
   }
 
-  /** Several images from the noised drawing, or with its erased part filled in. */
+  /** Several images from the noised drawing, or with its hidden part filled in. */
   async results() {
-    const { erased, image, unknown, start } = this, canvas = get("results");
+    const { hides, image, masked, start } = this, canvas = get("results");
     const seeds = Array.from({ length: COUNT }, (_, k) => this.seed + k);
-    const rows = erased ? this.page.inpainting.rows : start.rows;
-    const what = erased ? `The erased part, filled in ${COUNT} times`
+    const rows = hides ? this.page.inpainting.rows : start.rows;
+    const what = hides ? `The hidden part, filled in ${COUNT} times`
       : `Denoised from t = ${start.t}, ${COUNT} times`;
     get("results-caption").textContent = what;
     canvas.setAttribute("aria-label", what);
     canvas.setAttribute("aria-busy", "true");
-    const done = await this.ask("results", erased ? "inpaint" : "denoise",
-      { image, unknown, t: start.t, seeds, rows },
+    const done = await this.ask("results", hides ? "inpaint" : "denoise",
+      { image, masked, t: start.t, seeds, rows },
       (part) => showImages(canvas, part.images, this.page.image, COLUMNS));
     if (!done) return;
     canvas.setAttribute("aria-busy", "false");
@@ -224,7 +224,7 @@ export class Draw {
   command() {
     const { model, inpainting } = this.page;
     const options = `--no-fit --rng portable --n ${COUNT} --seed ${this.seed}`;
-    showCommand("draw", this.unknown.every(Boolean) ? "" : this.erased
+    showCommand("draw", this.masked.every(Boolean) ? "" : this.hides
       ? `nanoldm inpaint ${model} drawing.png --mask mask.png ${inpainting.options} ${options}`
       : `nanoldm img2img ${model} drawing.png --t ${this.start.t} ${this.start.options} ${options}`);
   }

@@ -170,7 +170,7 @@ export class Generate {
     const what = known === 0 ? "x_T: noise" : clean ? "finished"
       : `step ${known} of ${this.steps}, from t = ${frame.t}`;
     const decoded = clean || (estimate && frame.x0) ? ""
-      : ". Decoded noise: the decoder knows images alone, so it shows strokes, not noise";
+      : ". Decoded noise: the decoder knows only latents without noise, so these pictures mean nothing";
     get("grid-caption").textContent = what + decoded;
     get("grid").setAttribute("aria-label", `${COUNT} generated images: ${what}`);
     get("grid").setAttribute("aria-busy", String(this.running || this.playing));

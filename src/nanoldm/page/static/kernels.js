@@ -7,7 +7,7 @@
  *   gelu: (y: number, x: number, count: number) => void}} Kernels
  * `start` is the first free float. A bias of 0 means none. `reserve` makes the memory larger. */
 
-const PAGE = 65536; // bytes of a page of WebAssembly memory
+const PAGE = 65536; // bytes of a page of WebAssembly memory; floats without it
 
 /** The kernels of kernels.wasm. Throws an error where the browser has no WebAssembly SIMD.
  * @param {Uint8Array} code @returns {Kernels} */

@@ -7,7 +7,7 @@ import { normals, randomLabel } from "./noise.js";
  *  t, shown, factors of the latest points, of their x0, of their eps, and of new noise
  * @typedef {{rows: Row[], x: Float32Array, seeds: number[], labels: number[], guidance: number,
  *   draw: number, known?: Known}} Job  draw: the number of the next draw of noise
- * @typedef {{image: Float32Array, unknown: boolean[], covered: boolean[]}} Known */
+ * @typedef {{image: Float32Array, masked: boolean[], covered: boolean[]}} Known */
 
 export class Model {
   /** @param {any} page @param {ArrayBuffer} weights @param {import("./kernels.js").Kernels} kernels */
@@ -81,21 +81,21 @@ export class Model {
 
   /** The x0 whose known pixels are those of an image, as in nanoldm/editing/inpainting.py.
    * @param {Float32Array} x0 @param {Known} known */
-  replace(x0, { image, unknown, covered }) {
-    const area = unknown.length, channels = this.page.latent.channels;
+  replace(x0, { image, masked, covered }) {
+    const area = masked.length, channels = this.page.latent.channels;
     const pixels = this.decode(x0).map((value, k) => (
-      unknown[k % area] ? value : image[k % image.length]));
+      masked[k % area] ? value : image[k % image.length]));
     const latents = this.encode(pixels);
     return x0.map((value, k) => (
       covered[Math.floor((k % this.latent) / channels)] ? latents[k] : value));
   }
 
-  /** Which tokens depend on a known pixel. @param {boolean[]} unknown */
-  covered(unknown) {
+  /** Which tokens depend on a known pixel. @param {boolean[]} masked */
+  covered(masked) {
     const size = this.page.image.size;
     return this.page.boxes.map((/** @type {number[]} */ [top, bottom, left, right]) => {
       for (let y = top; y < bottom; y++) {
-        for (let x = left; x < right; x++) if (!unknown[y * size + x]) return true;
+        for (let x = left; x < right; x++) if (!masked[y * size + x]) return true;
       }
       return false;
     });

@@ -47,6 +47,6 @@ export function normals(seed, draw, count) {
 /** The label of an image of a model that chooses it at random: one of `choices`.
  * @param {number} seed @param {number[]} choices @returns {number} */
 export function randomLabel(seed, choices) {
-  const [bits] = philox([0, 0, 1, 0], words(seed));
+  const [bits] = philox([0, 0, 1, 0], words(seed)); // 1: Stream.LABEL
   return choices[Math.floor((bits / 2 ** 32) * choices.length)];
 }

@@ -42,13 +42,13 @@ const answers = {
     yield* estimates({ rows, x, seeds, labels, guidance: 1, draw: 1 }, pixels);
   },
 
-  /** The unknown pixels of an image, once for each seed. */
-  * inpaint({ image, unknown, seeds, rows }) {
-    const known = { image, unknown, covered: model.covered(unknown) };
+  /** The masked pixels of an image, once for each seed. */
+  * inpaint({ image, masked, seeds, rows }) {
+    const known = { image, masked, covered: model.covered(masked) };
     const job = { rows, x: model.noise(seeds, 0), seeds, labels: seeds.map(() => -1), guidance: 1,
       draw: 1, known };
     yield* estimates(job, (latents) => pixels(latents).map((value, k) => (
-      unknown[k % unknown.length] ? value : Math.round(255 * image[k % image.length]))));
+      masked[k % masked.length] ? value : Math.round(255 * image[k % image.length]))));
   },
 
   /** x_T of a seed, or of an image by inversion. */
