@@ -4,9 +4,10 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from diffusers.schedulers import scheduling_ddpm
+from gaussian import Gaussian
 from torch import nn
 
-from nanoldm.diffusion import Clamped, Denoiser, Estimate, NoiseSchedule, ddpm, trailing
+from nanoldm.diffusion import Clamped, Denoiser, NoiseSchedule, ddpm, trailing
 from nanoldm.utils.seeding import generator, seeded
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
@@ -135,7 +136,7 @@ def test_a_clamped_chain_in_float32_on_our_own_table_stays_that_of_diffusers(
 def test_an_unlimited_chain_in_float32_stays_that_of_diffusers_if_the_network_is_good(
     diffusers_chain, x_T, noises
 ):
-    perfect, x_T, noises = perfect_denoiser(0.0, 0.5), x_T.flatten(1), noises.flatten(2)
+    perfect, x_T, noises = Gaussian(SCHEDULE, 0.0, 0.5), x_T.flatten(1), noises.flatten(2)
     theirs = diffusers_chain(lambda x, t: perfect(x, t).eps, x_T, noises, 100, clip_sample=False)
     for (x, _), (expected, _) in zip(our_chain(perfect, x_T, noises, 100), theirs, strict=True):
         torch.testing.assert_close(x, expected, atol=1e-4, rtol=0)
@@ -203,19 +204,6 @@ def test_the_starting_noise_is_left_as_it_was(network, x_T, noises):
 # Against a distribution that is known exactly
 
 
-def perfect_denoiser(mean, std):
-    """Data N(mean, std^2): x_t ~ N(alpha mean, v) with v = alpha^2 std^2 + sigma^2, and E[x0 | x_t]
-    is linear in x_t.
-    """
-
-    def denoise(x_t, t):
-        alpha, sigma = (level[:, None] for level in SCHEDULE(t))
-        off = (x_t - alpha * mean) / (alpha**2 * std**2 + sigma**2)
-        return Estimate(mean + alpha * std**2 * off, sigma * off)
-
-    return denoise
-
-
 def exact_variance(std):
     """Of the samples: a step is linear in x, so variances follow v -> (dx_s/dx_t)^2 v + beta from
     1 at the start.
@@ -237,7 +225,7 @@ def test_a_perfect_denoiser_of_a_gaussian_samples_that_gaussian(mean, std):
     """
     shape, rng = (5000, 8), generator(3)
     n = math.prod(shape)
-    *_, (x, _) = ddpm(perfect_denoiser(mean, std), torch.randn(shape, generator=rng), SCHEDULE,
+    *_, (x, _) = ddpm(Gaussian(SCHEDULE, mean, std), torch.randn(shape, generator=rng), SCHEDULE,
                       trailing(99, 100), lambda: torch.randn(shape, generator=rng))
     assert x.mean().item() == pytest.approx(mean, abs=5 * std / math.sqrt(n))
     assert x.std().item() == pytest.approx(math.sqrt(exact_variance(std)), rel=5 / math.sqrt(2 * n))

@@ -4,27 +4,13 @@ import math
 
 import pytest
 import torch
+from gaussian import Gaussian
 from torch import nn
 
 from nanoldm.diffusion import LOG_SNRS, Estimate, NoiseSchedule, denoising_error
-from nanoldm.diffusion.schedule import expand
 from nanoldm.utils.seeding import generator
 
 X0, EPS = (torch.randn(400, 49, 6, generator=generator(k)) for k in range(2))
-
-
-class Gaussian(nn.Module):
-    """The best denoiser for x0 ~ N(0, I): E[x0 | x_t] = alpha x_t / (alpha^2 + sigma^2). Its error
-    is 1 / (1 + SNR).
-    """
-
-    def __init__(self, schedule: NoiseSchedule, scale: float = 1):
-        super().__init__()
-        self.schedule, self.scale = schedule, scale
-
-    def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> Estimate:
-        alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
-        return Estimate(self.scale * alpha * x_t / (alpha**2 + sigma**2), x_t)
 
 
 @pytest.mark.parametrize("schedule",
@@ -54,8 +40,8 @@ def test_an_oracle_that_knows_x0_has_no_error():
 
 
 def test_a_wild_estimate_is_clamped():
-    schedule = NoiseSchedule("cosine", 100)
-    wild = [denoising_error(Gaussian(schedule, 1000), X0, EPS, limit)[-1] for limit in (1e6, 3)]
+    wild = Gaussian(NoiseSchedule("cosine", 100), mean=1000)
+    wild = [denoising_error(wild, X0, EPS, limit)[-1] for limit in (1e6, 3)]
     assert wild[1] < 16 < wild[0]
 
 

@@ -2,30 +2,16 @@
 
 import pytest
 import torch
-from torch import nn
+from gaussian import Gaussian
 
-from nanoldm.diffusion import Estimate, NoiseSchedule, ddim, sampling_timesteps
+from nanoldm.diffusion import NoiseSchedule, ddim, sampling_timesteps
 from nanoldm.diffusion.inversion import invert
-from nanoldm.diffusion.schedule import expand
 from nanoldm.utils.seeding import generator
-
-
-class Gaussian(nn.Module):
-    """The exact denoiser of data from N(0, std^2): linear in x_t."""
-
-    def __init__(self, schedule, std=0.5):
-        super().__init__()
-        self.schedule, self.variance = schedule, std**2
-
-    def forward(self, x_t, t):
-        alpha, sigma = (expand(level, x_t) for level in self.schedule(t))
-        total = alpha**2 * self.variance + sigma**2
-        return Estimate(alpha * self.variance / total * x_t, sigma / total * x_t)
 
 
 @pytest.fixture(params=["cosine", "rectified"])
 def gaussian(request):
-    return Gaussian(NoiseSchedule(request.param, 100).double())
+    return Gaussian(NoiseSchedule(request.param, 100).double(), std=0.5)
 
 
 def there_and_back(gaussian, x0, steps, iterations):

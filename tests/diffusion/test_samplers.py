@@ -3,18 +3,19 @@ other, every prediction and table.
 """
 
 import math
+from functools import partial
 from itertools import pairwise, product
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from gaussian import Gaussian
 
 from nanoldm.diffusion import (
     PREDICTIONS,
     SAMPLERS,
     Clamped,
     Denoiser,
-    Estimate,
     NoiseSchedule,
     ddim,
     evaluations,
@@ -44,13 +45,7 @@ class Table(NoiseSchedule):
         self.alpha, self.sigma = angle.cos(), angle.sin()
 
 
-def exact(schedule):
-    """The perfect denoiser of N(MEAN, STD^2) data: x0 = E[x0 | x_t]."""
-    def denoise(x, t):
-        alpha, sigma = schedule(t)
-        x0 = MEAN + alpha * STD**2 * (x - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
-        return Estimate(x0, (x - alpha * x0) / sigma)
-    return denoise
+exact = partial(Gaussian, mean=MEAN, std=STD)
 
 
 def flow_map(x, schedule, t):
