@@ -63,7 +63,7 @@ for (const kind of ["compiled", "plain"]) {
         const known = job.masked && { image: array(images.pixels.slice(0, model.pixels)),
           masked: job.masked, covered: model.covered(job.masked) };
         const found = [...model.sample({ rows, x, seeds: job.seeds, labels, known,
-          guidance: job.guidance ?? 1, draw: 1 })].filter(Boolean);
+          guidance: job.guidance ?? 1 })].filter(Boolean);
         assert.equal(found.length, steps.length);
         found.forEach((step, k) => {
           for (const part of ["x", "x0"]) {

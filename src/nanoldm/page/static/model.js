@@ -6,7 +6,7 @@ import { normals, randomLabel } from "./noise.js";
 /** @typedef {[number, number, number[], number[], number[], number[]]} Row
  *  t, shown, factors of the latest points, of their x0, of their eps, and of new noise
  * @typedef {{rows: Row[], x: Float32Array, seeds: number[], labels: number[], guidance: number,
- *   draw: number, known?: Known}} Job  draw: the number of the next draw of noise
+ *   known?: Known}} Job  default: no labels (-1), guidance 1
  * @typedef {{image: Float32Array, masked: boolean[], covered: boolean[]}} Known */
 
 export class Model {
@@ -102,10 +102,11 @@ export class Model {
   }
 
   /** After each evaluation: null, or x and the estimate of x0 (made at timestep t) of a step.
-   * @param {Job} job */
-  * sample(job) {
+   * @param {Omit<Job, "labels" | "guidance"> & Partial<Job>} given */
+  * sample(given) {
+    const job = { labels: given.seeds.map(() => -1), guidance: 1, ...given };
     const count = job.seeds.length;
-    let x = job.x, draw = job.draw;
+    let { x } = job, draw = 1; // draw 0 is x_T
     /** @type {Float32Array[][]} */
     const history = [[], [], []]; // points, x0, eps; the latest first
     /** @type {number[]} */

@@ -24,7 +24,7 @@ const answers = {
     const frame = (/** @type {any} */ step) => ({ t: step.t, x: pixels(step.x),
       x0: step.x0 && pixels(step.x0), latents: step.x.slice(0, model.latent) });
     yield { ...frame({ x }), label: labels[0] };
-    for (const step of model.sample({ rows, x, seeds, labels, guidance, draw: 1 })) {
+    for (const step of model.sample({ rows, x, seeds, labels, guidance })) {
       yield step && frame(step);
     }
   },
@@ -37,17 +37,14 @@ const answers = {
 
   /** An image noised to t and denoised, once for each seed. */
   * denoise({ image, t, seeds, rows }) {
-    const labels = seeds.map(() => -1);
     const x = noised(repeated(model.encode(image), seeds.length), t, seeds);
-    yield* estimates({ rows, x, seeds, labels, guidance: 1, draw: 1 }, pixels);
+    yield* estimates({ rows, x, seeds }, pixels);
   },
 
   /** The masked pixels of an image, once for each seed. */
   * inpaint({ image, masked, seeds, rows }) {
     const known = { image, masked, covered: model.covered(masked) };
-    const job = { rows, x: model.noise(seeds, 0), seeds, labels: seeds.map(() => -1), guidance: 1,
-      draw: 1, known };
-    yield* estimates(job, (latents) => pixels(latents).map((value, k) => (
+    yield* estimates({ rows, x: model.noise(seeds, 0), seeds, known }, (latents) => pixels(latents).map((value, k) => (
       masked[k % masked.length] ? value : Math.round(255 * image[k % image.length]))));
   },
 
@@ -58,8 +55,7 @@ const answers = {
 
   /** The image between two x_T. */
   * between({ ends, share, rows }) {
-    const x = share === 0 ? ends[0] : share === 1 ? ends[1] : slerp(ends[0], ends[1], share);
-    yield { image: pixels(yield* last(path(x, rows))) };
+    yield { image: pixels(yield* last(path(slerp(ends[0], ends[1], share), rows))) };
   },
 
   /** What the network computes inside, for one image at timestep t. */
@@ -92,7 +88,7 @@ const answers = {
 const pixels = (latents) => Uint8ClampedArray.from(model.decode(latents), (value) => Math.round(255 * value));
 
 /** One image without label and guidance, from x on. @param {Float32Array} x @param {any} rows */
-const path = (x, rows) => model.sample({ rows, x, seeds: [0], labels: [-1], guidance: 1, draw: 1 });
+const path = (x, rows) => model.sample({ rows, x, seeds: [0] });
 
 /** The last x of a run; nothing is shown before. @param {Generator<any>} run */
 function* last(run) {
@@ -105,7 +101,7 @@ function* last(run) {
 }
 
 /** The images of the estimates of x0 after each step, then the images.
- * @param {import("./model.js").Job} job @param {(latents: Float32Array) => any} shown */
+ * @param {Parameters<Model["sample"]>[0]} job @param {(latents: Float32Array) => any} shown */
 function* estimates(job, shown) {
   let { x } = job;
   for (const step of model.sample(job)) {
