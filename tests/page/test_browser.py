@@ -2,11 +2,13 @@
 
 import importlib.util
 import shutil
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 
+from nanoldm.page import write_page
 from nanoldm.utils.images import to_bytes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -173,6 +175,22 @@ def test_everything_works_by_keyboard_and_at_320_pixels(visit, page):
     small = tab.evaluate("""() => [...document.querySelectorAll("button, select, input")]
         .filter(e => e.offsetParent && e.getBoundingClientRect().height < 24).map(e => e.id)""")
     assert small == []
+
+
+def test_a_model_of_light_images_has_dark_ink_on_white(visit, tiny_pipeline, tmp_path):
+    model = deepcopy(tiny_pipeline)
+    model.name = "light"
+    with torch.no_grad():
+        model.autoencoder.decoder[-1].bias += 6
+    write_page(model, tmp_path / "light.html", {})
+    tab = visit(tmp_path / "light.html")
+    tab.get_by_role("button", name="Clear").click()
+    assert (pixels(tab, "#canvas") == 255).all()
+    draw_line(tab, 0.5)
+    assert (pixels(tab, "#canvas") < 100).all(-1).sum() > 20
+    tab.get_by_role("button", name="Eraser").click()
+    draw_line(tab, 0.5)
+    assert (pixels(tab, "#canvas") < 100).sum() == 0
 
 
 def test_a_finger_draws(visit, page):
