@@ -83,8 +83,8 @@ class Evaluate(SamplingOptions, Shared, ReferenceOptions):
         from nanoldm.utils.distributed import is_main
 
         changed = self.changes() != SamplingOptions().changes() or self.precision != "fp32"
-        wrong = changed or self.n is not None or self.compile == "on" or self.save
-        wrong |= self.rng != "torch"
+        wrong = (changed or self.n is not None or self.compile == "on" or self.save
+                 or self.rng != "torch")
         if self.samples and wrong:
             raise InputError("samples are generated already: leave out --n, --compile, --precision,"
                              " --rng, --save and sampling options")

@@ -58,22 +58,25 @@ class Squares:
         self.label = labels[0] if labels else None
         self.classes = rows.features[labels[0]].names if labels else ()
         self.mode = mode or self._mode()
-        self.size = size or min(self.picture(0).size)
+        self.size = size or min(self.row(0)[self.image].size)
 
     def _mode(self) -> str:
-        return "L" if all(is_grey(self.picture(k))
-                          for k in range(min(SAMPLES, len(self)))) else "RGB"
+        first = (self.row(k)[self.image] for k in range(min(SAMPLES, len(self))))
+        return "L" if all(map(is_grey, first)) else "RGB"
 
-    def picture(self, k: int) -> Image.Image:
-        if (image := self.rows[k][self.image]) is None:
+    def row(self, k: int) -> dict[str, Any]:
+        """A row, whose image is decoded. Raises InputError if it has no image."""
+        row = self.rows[k]
+        if row[self.image] is None:
             raise InputError(f"hf:{self.name} has no image in row {k}: choose another data set")
-        return image
+        return row
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, k: int) -> tuple[Image.Image, int]:
-        fitted = ImageOps.fit(opaque(self.picture(k), self.mode), (self.size, self.size),
+        row = self.row(k)
+        fitted = ImageOps.fit(opaque(row[self.image], self.mode), (self.size, self.size),
                               Image.Resampling.LANCZOS)
-        label = self.rows[k][self.label] if self.label else -1
+        label = row[self.label] if self.label else -1
         return fitted, -1 if label is None else label
