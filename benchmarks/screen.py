@@ -76,9 +76,10 @@ def run(stage: Stage, steps: int, name: str) -> float:
     return time.perf_counter() - began
 
 
-def screen(recipe: Recipe, judge: Judge, folder: Path, seconds: float, name: str) -> dict:
+def screen(recipe: Recipe, judge: Judge, found: ConvAE, latents: Tensor, seconds: float,
+           name: str) -> dict:
+    """Train and measure one denoiser. found, latents: as `autoencoder` returns them."""
     train, held_out, clusters = judge.train_set, judge.test_set, bool(recipe.diffusion.clusters)
-    found, latents = autoencoder(recipe, train, folder)
     count = label_count(recipe, train)
     stage = denoiser_stage(recipe, found, count)
     give_latents(stage, recipe, latents,
@@ -119,7 +120,8 @@ def main(folder: Path, seconds: float, words: list[str]) -> None:
         recipe = changed(find_recipe(name)(), fields)
         if recipe.data != mnist().data:
             raise SystemExit(f"{name}: only recipes on mnist can be screened")
-        found = screen(recipe, judge, folder, seconds, " ".join([name, *fields]))
+        parts = autoencoder(recipe, train, folder)
+        found = screen(recipe, judge, *parts, seconds, " ".join([name, *fields]))
         line = json.dumps({"recipe": name, "fields": fields, **found})
         print(line, flush=True)
         with open(RESULT, "a", encoding="utf-8") as file:

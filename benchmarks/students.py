@@ -63,9 +63,11 @@ def reflow_batches(pairs: dict[str, Tensor], timesteps: tuple[int, int],
 class Race:
     """The contenders: a teacher, its pairs, its training images, and the judge of all."""
 
-    def __init__(self, run: Path, seconds: float, images: int):
+    def __init__(self, run: Path, seconds: float, images: int, rate: float | None):
         folder = RunFolder(run)
         self.recipe: Recipe = read_recipe(folder.recipe)
+        if rate is not None:
+            self.recipe = self.recipe.replace(training={"learning_rate": rate})
         self.teacher = load_teacher(self.recipe, "cpu")
         self.timesteps = LatentDiffusion.from_pretrained(run).choose().timesteps
         pairs, _ = load_tensors(folder.checkpoint("pairs"))
@@ -164,9 +166,10 @@ METHODS = {"unrolled": unrolled, "reflow": reflow, "ect": ect, "flow-map": flow_
 
 
 def main(run: tyro.conf.Positional[Path], seconds: float = 300, images: int = 5000,
-         methods: tuple[str, ...] = tuple(METHODS)) -> None:
+         methods: tuple[str, ...] = tuple(METHODS), rate: float | None = None) -> None:
+    """rate: learning rate (default: that of the run)."""
     prepare_torch("cpu", threads=1)
-    race = Race(run, seconds, images)
+    race = Race(run, seconds, images, rate)
     race.report(f"teacher, passes {race.teacher.settings.steps}", race.teacher)
     for name in methods:
         METHODS[name](race)
