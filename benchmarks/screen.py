@@ -108,6 +108,14 @@ def screen(recipe: Recipe, judge: Judge, found: ConvAE, latents: Tensor, seconds
     return facts | errors | measure(averaged.generate(SAMPLES, settings=SETTINGS)) | floor
 
 
+def record(**result) -> None:
+    """Print a line of results and append it to RESULT."""
+    line = json.dumps(result)
+    print(line, flush=True)
+    with open(RESULT, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
 def main(folder: Path, seconds: float, words: list[str]) -> None:
     prepare_torch("cpu", threads=1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,10 +130,7 @@ def main(folder: Path, seconds: float, words: list[str]) -> None:
             raise SystemExit(f"{name}: only recipes on mnist can be screened")
         parts = autoencoder(recipe, train, folder)
         found = screen(recipe, judge, *parts, seconds, " ".join([name, *fields]))
-        line = json.dumps({"recipe": name, "fields": fields, **found})
-        print(line, flush=True)
-        with open(RESULT, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        record(recipe=name, fields=fields, **found)
 
 
 if __name__ == "__main__":

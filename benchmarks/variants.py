@@ -7,7 +7,6 @@ the autoencoder, which all variants and seeds share. Appends a line to benchmark
 each training.
 """
 
-import json
 from pathlib import Path
 
 import screen
@@ -69,13 +68,9 @@ def main(folder: tyro.conf.Positional[Path], seconds: tyro.conf.Positional[float
             if name == "whitened":
                 latents = whiten(found, latents)
             recipe = screen.changed(mnist_fast_conditional(), [f"seed={seed}", *VARIANTS[name]])
-            loss = LossOfV if name == "x0" else objective.DenoisingLoss
-            stages.DenoisingLoss = loss
+            stages.DenoisingLoss = LossOfV if name == "x0" else objective.DenoisingLoss
             result = screen.screen(recipe, judge, found, latents, seconds, f"{name} {seed}")
-            line = json.dumps({"variant": name, "seed": seed, **result})
-            print(line, flush=True)
-            with open(screen.RESULT, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            screen.record(variant=name, seed=seed, **result)
 
 
 if __name__ == "__main__":
