@@ -32,8 +32,8 @@ BAD = {"sample --n 1000001": "--n 1000001: choose a number from 1 to 1000000",
        "10000", "interpolate --seeds 3,7 --out a.gif --gif a.gif": "a.gif is given twice",
        "invert mnist-fast test:0 --iterations 99999": "--iterations 99999: choose a number from 1 "
        "to 1000",
-       f"sample mnist-conditional --label {2**63}": "--label 9223372036854775808: choose a number "
-       "from 0",
+       f"sample mnist-fast-conditional --label {2**63}": "--label 9223372036854775808: choose a "
+       "number from 0",
        "train mnist --training.learning_rate 1e300": "less than or equal to "
        "1000000000000000000000000000000",
        "vary mnist-fast test:0 --strength nan": "choose a number from 0",

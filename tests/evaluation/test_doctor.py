@@ -123,5 +123,5 @@ def test_a_model_with_classes_is_conditioned_on_those_of_the_images(monkeypatch,
         return denoise_from(model, images, t, seeds, labels, settings=settings, steps=2)
 
     monkeypatch.setattr(LatentDiffusion, "denoise_from", record)
-    doctor.examine("mnist-conditional", out=tmp_path)
+    doctor.examine("mnist-fast-conditional", out=tmp_path)
     assert conditions == [load("mnist")[1].labels[:16].tolist()] * 4

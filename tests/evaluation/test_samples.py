@@ -90,7 +90,7 @@ def test_samples_of_another_model_are_generated_again(tiny_pipeline, tmp_path, c
 
 
 def test_samples_with_guidance_or_portable_noise_are_generated_again(tmp_path):
-    model = LatentDiffusion.from_pretrained("mnist-conditional")
+    model = LatentDiffusion.from_pretrained("mnist-fast-conditional")
     SampleSet(model, tmp_path / "samples.npz", range(3), TWO).images()
     guided = SampleSet(model, tmp_path / "samples.npz", range(3), Sampling(steps=2, guidance=2.0))
     assert guided.missing == [0, 1, 2]
@@ -110,7 +110,7 @@ def test_samples_of_other_random_streams_are_generated_again(tiny_pipeline, tmp_
 
 
 def test_the_labels_are_those_that_the_images_are_conditioned_on(tmp_path):
-    model = LatentDiffusion.from_pretrained("mnist-conditional")
+    model = LatentDiffusion.from_pretrained("mnist-fast-conditional")
     made = SampleSet(model, tmp_path / "s.npz", range(5, 9), TWO).image_set()
     assert torch.equal(made.labels, model.draw_labels(range(5, 9)))
     images = model.generate(range(5, 9), settings=TWO)

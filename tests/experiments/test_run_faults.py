@@ -117,7 +117,7 @@ def test_weights_of_another_model_of_equal_shape_are_an_error(run, other, part):
 
 def test_the_autoencoder_of_another_bundled_model_is_an_error(tmp_path):
     folder = shutil.copytree(BUNDLED / "mnist", tmp_path / "model")
-    shutil.copytree(BUNDLED / "mnist-conditional" / "autoencoder", folder / "autoencoder",
+    shutil.copytree(BUNDLED / "mnist-fast" / "autoencoder", folder / "autoencoder",
                     dirs_exist_ok=True)
     with pytest.raises(InputError, match="mixes two models"):
         LatentDiffusion.from_pretrained(folder)

@@ -93,14 +93,14 @@ def server(monkeypatch, tmp_path):
 
 
 def test_an_exported_model_is_copied_to_the_hub_and_read_from_there(server, tmp_path):
-    export("mnist-conditional", tmp_path / "digits")
+    export("mnist-fast-conditional", tmp_path / "digits")
     assert hub.upload(tmp_path / "digits", "me/digits") == f"{Hub.address}/me/digits"
     names = {file.relative_to(tmp_path / "digits").as_posix()
              for file in (tmp_path / "digits").rglob("*") if file.is_file()}
     assert Hub.files.keys() == names
     assert Hub.files["README.md"].startswith(b"---\nlibrary_name: diffusers\n")
 
-    ours = LatentDiffusion.from_pretrained("mnist-conditional")
+    ours = LatentDiffusion.from_pretrained("mnist-fast-conditional")
     found = LatentDiffusion.from_pretrained("me/digits")
     assert found.generate(1, labels=3, steps=2).equal(ours.generate(1, labels=3, steps=2))
     server.shutdown()
