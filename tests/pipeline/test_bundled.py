@@ -28,20 +28,13 @@ def test_the_default_model_generates_digits_in_a_few_steps_that_the_classifier_i
     assert metrics.distance_from_uniform(metrics.histogram(probabilities)) < 0.2
 
 
-@pytest.mark.parametrize("name", ["mnist-conditional", "mnist-fast-conditional"])
-def test_models_with_labels_generate_the_digits_they_are_conditioned_on(name):
-    """Without guidance or with wrong labels it would be far less."""
-    model, labels = LatentDiffusion.from_pretrained(name), [k % 10 for k in range(30)]
-    images = model.generate(30, labels, sampler="ab3", steps=12, spacing="shifted", guidance=2.0)
-    assert (probabilities_of(images).argmax(1) == torch.tensor(labels)).double().mean() >= 0.9
-
-
-def test_the_fast_one_with_labels_needs_no_guidance():
-    model, labels = LatentDiffusion.from_pretrained("mnist-fast-conditional"), [
-        k % 10 for k in range(200)
-    ]
-    images = model.generate(range(200), labels=labels)
-    assert (probabilities_of(images).argmax(1) == torch.tensor(labels)).double().mean() >= 0.95
+@pytest.mark.parametrize(("guidance", "recognised"), [(1.0, 0.95), (2.0, 0.99)])
+def test_a_model_with_labels_generates_the_digits_it_is_conditioned_on(guidance, recognised):
+    """97.8 % of 10,000 without guidance; 10 % with wrong labels."""
+    model = LatentDiffusion.from_pretrained("mnist-fast-conditional")
+    labels = [k % 10 for k in range(200)]
+    found = probabilities_of(model.generate(200, labels, guidance=guidance)).argmax(1)
+    assert (found == torch.tensor(labels)).double().mean() >= recognised
 
 
 @pytest.mark.parametrize("passes", [1, 2])
