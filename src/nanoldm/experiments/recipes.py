@@ -21,7 +21,7 @@ def mnist() -> Recipe:
 
     Command: nanoldm train mnist
     Time: 4 to 8 h
-    Score: 12.1 after 40 epochs
+    Score: 4.5 (12.1 after 40 epochs)
     """
     return Recipe(recipe="mnist", seed=0, budget=None, data=Data(name="mnist"),
                   autoencoder=Autoencoder(hidden_channels=32, latent_channels=6),
