@@ -21,7 +21,7 @@ def mnist() -> Recipe:
 
     Command: nanoldm train mnist
     Time: 4 to 8 h
-    Score: 4.5 (12.1 after 40 epochs)
+    Score: 4.5
     """
     return Recipe(recipe="mnist", seed=0, budget=None, data=Data(name="mnist"),
                   autoencoder=Autoencoder(hidden_channels=32, latent_channels=6),
@@ -104,7 +104,7 @@ def mnist_fast() -> Recipe:
 
     Command: nanoldm train mnist-fast
     Time: 30 to 50 min
-    Score: 0.59 after 13,000 steps; longer, with 16 channels: 0.41 (docs/measuring.md)
+    Score: 0.59 after 13,000 steps
     """
     return mnist_v().replace(recipe="mnist-fast", precision="auto",
                              autoencoder={"hidden_channels": 64, "latent_channels": 12,
@@ -124,7 +124,7 @@ def mnist_fast_conditional() -> Recipe:
 
     Command: nanoldm train mnist-fast-conditional
     Time: 30 to 50 min
-    Score: 0.37 after 18,000 steps at 8e-3, 0.35 after 40,000 at 4e-3
+    Score: 0.37 after 18,000 steps at 8e-3
     """
     return mnist_fast().replace(recipe="mnist-fast-conditional", diffusion={"clusters": None})
 
