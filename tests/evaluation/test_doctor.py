@@ -80,7 +80,8 @@ def test_an_untrained_network(model, test_images):
 
 
 @pytest.mark.slow
-def test_a_schedule_that_the_network_was_not_trained_with(model, test_images):
+def test_a_schedule_that_the_network_was_not_trained_with(model, test_images, monkeypatch):
+    monkeypatch.setattr(doctor, "IMAGES", 200)  # coverage of 64 images is too large to show it
     model.denoiser.schedule = NoiseSchedule("linear", 100)
     name, cause = first_failed(model, test_images)
     assert name in ("denoise from t = 25", "denoise from t = 50")

