@@ -41,7 +41,7 @@ def judge(cache) -> Judge:
 def found(judge) -> dict[str, dict[str, float]]:
     """Metrics of N images, ever more damaged in three ways; "real" are test images."""
     real, ones = judge.test_set.images[:N], judge.test_set.images[judge.test_set.labels == 1]
-    copies = LatentDiffusion.from_pretrained("mnist").reconstruct(to_float(real))
+    copies = LatentDiffusion.from_pretrained("mnist-fast").reconstruct(to_float(real))
     sets = {"real": real, "reconstructions": to_bytes(copies)}
     sets |= {f"noise {sigma}": noised(real, sigma) for sigma in (0.1, 0.2, 0.4)}
     sets |= {f"blur {sigma}": gaussian_blur(real, [9, 9], [sigma, sigma])
@@ -90,9 +90,8 @@ def test_a_network_without_labels_puts_all_damages_in_about_the_same_order(found
 
 @pytest.mark.parametrize("name", [*BOTH, "kernel_test", "rotation_kernel_test"])
 def test_reconstructions_lie_between_real_images_and_noisy_ones(found, name):
-    """Those of `mnist` are so near that a kernel distance may put them before the real images."""
-    assert (found["real"][name] - 0.002 < found["reconstructions"][name]
-            < found["noise 0.2"][name] < found["noise 0.4"][name])
+    assert (found["real"][name] < found["reconstructions"][name] < found["noise 0.2"][name]
+            < found["noise 0.4"][name])
 
 
 def test_damage_lowers_density_coverage_and_confidence(found):
