@@ -84,6 +84,8 @@ def screen(recipe: Recipe, judge: Judge, found: ConvAE, latents: Tensor, seconds
     stage = denoiser_stage(recipe, found, count)
     give_latents(stage, recipe, latents,
                  cluster_latents(latents, count) if clusters else train.labels)
+    if recipe.precision != "auto":
+        stage.use_precision(recipe.precision)
     limit = latents.abs().max().item()
     raw, averaged = (LatentDiffusion(found, loss.denoiser, limit, pseudo_labels=clusters)
                      for loss in (stage.loss_module, stage.averaged))

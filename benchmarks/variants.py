@@ -2,9 +2,9 @@
 
     python benchmarks/variants.py FOLDER SECONDS [--seeds 0 1] [--variants whitened x0]
 
-Trained and measured as in screen.py: SECONDS with one thread, 5,000 images held out. FOLDER keeps
-the autoencoder, which all variants and seeds share. Appends a line to benchmarks/screen.jsonl for
-each training.
+Trained and measured as in screen.py: SECONDS with one thread, 5,000 images held out; the denoiser
+in bf16. FOLDER keeps the autoencoder, which all variants and seeds share. Appends a line to
+benchmarks/screen.jsonl for each training.
 """
 
 from pathlib import Path
@@ -67,7 +67,8 @@ def main(folder: tyro.conf.Positional[Path], seconds: tyro.conf.Positional[float
             found, latents = screen.autoencoder(mnist_fast_conditional(), judge.train_set, folder)
             if name == "whitened":
                 latents = whiten(found, latents)
-            recipe = screen.changed(mnist_fast_conditional(), [f"seed={seed}", *VARIANTS[name]])
+            fields = [f"seed={seed}", "precision=bf16", *VARIANTS[name]]
+            recipe = screen.changed(mnist_fast_conditional(), fields)
             stages.DenoisingLoss = LossOfV if name == "x0" else objective.DenoisingLoss
             result = screen.screen(recipe, judge, found, latents, seconds, f"{name} {seed}")
             screen.record(variant=name, seed=seed, **result)

@@ -127,8 +127,8 @@ class Sample(SamplingOptions, Shared, ModelMachine):
 class Denoise(SamplingOptions, ModelMachine):
     """Noise real test images to timestep t, denoise them, and compare with the originals.
 
-    A model that denoises well and samples badly has learnt to denoise, not to find the data. A
-    model with classes is conditioned on the labels of the images.
+    A model that denoises well and samples badly fails at the noisiest timesteps. A model with
+    classes is conditioned on the labels of the images.
 
     Example: nanoldm denoise mnist-fast --t 75
     """

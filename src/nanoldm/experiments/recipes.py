@@ -1,8 +1,8 @@
 """Recipes: one function per experiment, and recipes of files. Does not import torch.
 
 `nanoldm recipes NAME` prints a docstring: a summary, then Command, Time (of that command) and Score
-(Frechet distance to the test set, 10,000 samples; how each was measured: docs/measuring.md,
-docs/speedrun.md and docs/own-images.md).
+(Frechet distance to the test set; how each was measured: docs/measuring.md, docs/speedrun.md,
+docs/ablations.md and docs/own-images.md).
 """
 
 import json
