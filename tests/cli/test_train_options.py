@@ -1,5 +1,7 @@
 """Every field of a recipe is an option of `nanoldm train`."""
 
+import json
+
 import pytest
 
 from nanoldm.cli import main as cli
@@ -55,6 +57,21 @@ def test_a_length_in_epochs_replaces_one_in_steps(monkeypatch):
                         lambda: mnist().replace(recipe="short", training={"steps": 5}))
     training = parsed("short --epochs 3").training
     assert (training.epochs, training.steps) == (3, None)
+
+
+def test_a_length_replaces_each_length_of_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    steps = {"steps": 100, "epochs": None}
+    given = {"recipe": "mnist", "budget": 600, "training": steps, "autoencoder_training": steps}
+    (tmp_path / "own.json").write_text(json.dumps(given))
+    assert parsed("own.json --budget 5s").budget == 5
+    by_steps = parsed("own.json --steps 7")
+    assert (by_steps.budget, by_steps.training.steps) == (None, 7)
+    by_epochs = parsed("own.json --epochs 3")
+    assert (by_epochs.budget, by_epochs.training.steps) == (None, None)
+    assert by_epochs.training.epochs == 3
+    autoencoder = parsed("own.json --ae-epochs 5").autoencoder_training
+    assert (autoencoder.steps, autoencoder.epochs) == (None, 5)
 
 
 @pytest.mark.parametrize("line",

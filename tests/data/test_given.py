@@ -55,6 +55,7 @@ def test_a_dataset_gives_images_labels_and_names_of_classes():
     assert torch.equal(grey.images, BYTES[:, :1])
     assert image_set(Pictures([(array[0], 0)], {"dog": 1, "cat": 0}), "").class_names == (
         "cat", "dog")
+    assert image_set(Pictures([(array[0], 0)], None), "").class_names == ()
 
 
 @pytest.mark.parametrize(("pixels", "expected"), [
@@ -68,6 +69,12 @@ def test_pictures_of_16_bits_and_floats_are_scaled(pixels, expected):
 def test_transparent_pictures_lie_on_white():
     picture = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
     assert (image_set(Pictures([picture]), "training").images == 255).all()
+
+
+def test_both_sets_need_an_image():
+    for pair, name in (((BYTES[:0], BYTES), "training"), ((BYTES, BYTES[:0]), "test")):
+        with pytest.raises(InputError, match=f"there are no {name} images: give at least one"):
+            image_sets(pair)
 
 
 def test_every_class_has_a_name():

@@ -62,7 +62,7 @@ def test_files_that_are_no_archives_are_rejected(tmp_path):
     for name in ("cut.npz", "damaged.npz", "text.npz", "empty.npz", "array.npy"):
         with pytest.raises(InputError, match=r"not a readable \.npz archive"):
             load_images(tmp_path / name)
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(InputError, match=r"absent\.npz is missing: write it with"):
         load_images(tmp_path / "absent.npz")
 
 

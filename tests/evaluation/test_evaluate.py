@@ -15,10 +15,12 @@ from scipy import stats
 
 from nanoldm.data import load
 from nanoldm.data.npz import load_images, save_npz
+from nanoldm.diffusion import Denoiser
 from nanoldm.evaluation.evaluate import evaluate
 from nanoldm.evaluation.intervals import BATCHES, QUANTILE, intervals, shuffled
 from nanoldm.evaluation.judge import METRICS
 from nanoldm.evaluation.reference import Reference
+from nanoldm.models import DiffusionNet
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.errors import InputError
@@ -93,12 +95,13 @@ def test_a_loaded_model_is_evaluated_like_its_name(folder, small_model, tiny_ref
 
 
 def test_a_model_that_was_never_saved_is_judged_by_the_images_of_the_networks(
-    small_model, tiny_reference, tmp_path
+    small_model, tiny_reference, tmp_path, capsys
 ):
     model = LatentDiffusion.from_pretrained(small_model)
     model.name = None
     report = evaluate(model, tiny_reference, n=20, settings=Sampling("ddim", 2), out=tmp_path)
     assert report["judged"]["model"] is None
+    assert "20 images of an unsaved model" in capsys.readouterr().out
     assert report["data"]["name"].startswith("folder:")
 
 
@@ -133,7 +136,7 @@ def test_unusable_samples_and_options_are_errors(tiny_reference, small_model, tm
         (dict(samples=Path("none.npz")), "holds no images"),
         (dict(samples=Path("few.npz")), "5 images are too few"),
         (dict(samples=Path("large.npz")), "these have 28x28x1: train networks with: nanoldm feat"),
-        (dict(samples=Path("absent.npz")), "there is no file"),
+        (dict(samples=Path("absent.npz")), "absent.npz is missing: write it with nanoldm sample"),
         (dict(model=small_model, n=3), "3 images are too few"),
         (dict(model=small_model, n=30, out=Path("file")), "out file is a file"),
         (dict(model=small_model, n=30, seed=-1), "seeds count from 0"),
@@ -155,11 +158,19 @@ def test_a_wrong_sample_file_is_one_line_and_exit_code_2(nanoldm, tmp_path):
     assert "give uint8 (N, S, S)" in line
 
 
-def test_labels_that_the_data_does_not_have_are_errors(tiny_reference, tmp_path):
+def test_labels_that_the_data_does_not_have_are_errors(
+    small_model, tiny_reference, tmp_path, monkeypatch
+):
     images, labels = np.zeros((30, 8, 8), np.uint8), np.full(30, 12)
     np.savez(tmp_path / "twelve.npz", images=images, labels=labels)
     with pytest.raises(InputError, match="labels up to 12"):
         evaluate(reference=tiny_reference, samples=tmp_path / "twelve.npz", out=tmp_path / "out")
+    model = LatentDiffusion.from_pretrained(small_model)
+    network = DiffusionNet(**model.denoiser.network.config | {"labels": 13})
+    more = LatentDiffusion(model.autoencoder, Denoiser(network, model.denoiser.schedule), 3.0)
+    monkeypatch.setattr(more, "generate_shared", None)  # the error comes before any sample
+    with pytest.raises(InputError, match="labels up to 12, the data has classes 0 to 9"):
+        evaluate(more, tiny_reference, n=60, settings=Sampling("ddim", 2), out=tmp_path / "out")
 
 
 def test_intervals_are_students_t_over_disjoint_batches():

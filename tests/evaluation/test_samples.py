@@ -1,17 +1,20 @@
 """Samples are generated once: reused, completed after an interruption, replaced if they differ."""
 
 from copy import deepcopy
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from nanoldm.diffusion import NoiseSchedule
+from nanoldm.diffusion.samplers.multistep import adams_bashforth
 from nanoldm.evaluation import samples
 from nanoldm.evaluation.samples import SampleSet
 from nanoldm.pipeline.latent_diffusion import LatentDiffusion
 from nanoldm.pipeline.settings import Sampling
 from nanoldm.utils.errors import InputError
+from nanoldm.utils.images import to_bytes
 
 TWO = Sampling(steps=2)
 
@@ -29,6 +32,15 @@ def test_samples_are_reused_and_only_missing_ones_are_generated(tiny_pipeline, t
     assert cost.startswith("generating 10 samples with 9 NFE")
     merged = SampleSet(tiny_pipeline, tmp_path / "m.npz", [0], Sampling("ddim", 60, "shifted"))
     assert merged.announcement()[0].startswith("note: 60 steps with shifted spacing visit")
+
+
+def test_samples_of_a_function_are_generated_again(tiny_pipeline, tmp_path):
+    """Two functions may have one name."""
+    for order in (1, 2):
+        function = partial(adams_bashforth, order=order)
+        found = SampleSet(tiny_pipeline, tmp_path / "s.npz", range(3), Sampling(function, 4))
+        images = tiny_pipeline.generate(range(3), settings=Sampling(function, 4))
+        assert torch.equal(found.images(), to_bytes(images))
 
 
 def test_guidance_of_a_model_without_labels_is_an_error_before_sampling(tiny_pipeline, tmp_path):

@@ -55,6 +55,8 @@ def test_a_student_of_given_images_gets_them_again(images, tmp_path, monkeypatch
 def test_a_run_takes_the_autoencoder_that_another_one_has_trained_alone(images, tmp_path):
     x = images[0]
     data, recipe = (x, x[:9]), RECIPES["mnist"]().replace(**TINY)
+    with pytest.raises(InputError, match="unknown stage 'encoder': choose one of autoencoder"):
+        nanoldm.train(recipe, tmp_path / "first", data=data, device="cpu", only="encoder")
     first = nanoldm.train(recipe, tmp_path / "first", data=data, device="cpu", only="autoencoder")
     assert not (first.folder.model / "model_index.json").exists()
     again = recipe.replace(autoencoder_from=str(first.folder.path))

@@ -66,6 +66,9 @@ def test_guidance_and_random_labels_and_pictures(loaded):
     assert np.abs(plain - guided).max() > 0.1
     pictures = loaded(batch_size=2, num_inference_steps=2, generator=stream()).images
     assert [picture.size for picture in pictures] == [(28, 28)] * 2
+    sevens = loaded(batch_size=3, **options | {"class_labels": 7}, generator=stream()).images
+    listed = loaded(**options | {"class_labels": [7, 7, 7]}, generator=stream()).images
+    assert np.array_equal(sevens, listed)
     with pytest.raises(InputError, match="no label 11"):
         loaded(class_labels=[11], num_inference_steps=2)
 

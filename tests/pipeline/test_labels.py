@@ -73,7 +73,9 @@ def test_guidance_reaches_the_sampler(conditional):
 
 
 @pytest.mark.parametrize(("labels", "match"), [
-    ([0, 1], "3 images need 3 labels, not 2"), (3, "choose 0 to 2"), ([0, -2, 1], "no label -2")])
+    ([0, 1], "3 images need 3 labels, not 2"),
+    (np.array([[0], [1], [2]]), r"3 images need 3 labels, not an array \(3, 1\)"),
+    (3, "choose 0 to 2"), ([0, -2, 1], "no label -2")])
 def test_labels_that_do_not_fit_are_errors(conditional, labels, match):
     with pytest.raises(InputError, match=match):
         conditional.generate([1, 2, 3], labels, steps=2)

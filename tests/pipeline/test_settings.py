@@ -118,6 +118,12 @@ def test_timesteps_must_fall_and_exist(timesteps):
         Sampling(timesteps=timesteps).resolved(COSINE)
 
 
+def test_denoising_starts_where_the_noise_is():
+    assert Sampling(timesteps=(75, 9)).resolved(COSINE, start=75).timesteps == (75, 9)
+    with pytest.raises(InputError, match="the first must be 75, where the images are noised to"):
+        Sampling(timesteps=(50, 9)).resolved(COSINE, start=75)
+
+
 def test_resolved_settings_have_the_timesteps_of_the_schedule():
     assert Sampling(steps=4).resolved(COSINE).timesteps == (99, 74, 49, 24)
     assert Sampling(steps=4).resolved(COSINE, start=50).timesteps[0] == 50

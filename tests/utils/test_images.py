@@ -146,6 +146,13 @@ def test_an_unknown_ending_is_an_error_with_the_known_ones(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["a.webp", "a.jpg", "a.gif"])
+def test_a_picture_that_is_too_large_for_its_format_is_an_error(tmp_path, name):
+    with pytest.raises(InputError, match=r"70000 x 1 pixels are too many for .*: write fewer"):
+        pictures.save(Image.new("L", (70_000, 1)), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_gif_has_the_frames_in_order_and_holds_the_last(tmp_path):
     greys = [0, 120, 255]
     pictures.save_gif([Image.new("RGB", (20, 10), (grey, grey, grey)) for grey in greys],

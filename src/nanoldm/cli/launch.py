@@ -9,6 +9,7 @@ from dataclasses import fields
 
 from nanoldm.utils.errors import TrainingError
 from nanoldm.utils.limits import within
+from nanoldm.utils.terminal import stop_signals
 
 MOST_PROCESSES = 1024
 SHUTDOWN = 120  # seconds that a process has after Ctrl-C to write its checkpoint
@@ -28,10 +29,8 @@ def launch(arguments: list[str], processes: int) -> None:
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    signals = ["SIGTERM", "SIGINT"]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signals.append("SIGHUP")  # closing the terminal, without nohup
-    newer = {"shutdown_timeout": SHUTDOWN, "signals_to_handle": ",".join(signals)}
+    signals = ",".join(each.name for each in stop_signals())
+    newer = {"shutdown_timeout": SHUTDOWN, "signals_to_handle": signals}
     known = {field.name for field in fields(LaunchConfig)}
     with tempfile.TemporaryDirectory() as logs:
         config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, max_restarts=0,

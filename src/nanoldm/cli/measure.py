@@ -21,7 +21,6 @@ from nanoldm.cli.options import (
 )
 from nanoldm.pipeline.folders import DEFAULT_MODEL
 from nanoldm.utils.errors import InputError
-from nanoldm.utils.limits import LARGEST_SIZE, short
 from nanoldm.utils.ranges import parse_numbers
 
 if TYPE_CHECKING:
@@ -209,9 +208,6 @@ class Features(Machine):
         from nanoldm.data.source import Data, absolute
         from nanoldm.evaluation.feature_training import train_features
 
-        if self.size is not None and not 4 <= self.size <= LARGEST_SIZE:
-            raise InputError(f"size {short(self.size)}: give a side of 4 to {LARGEST_SIZE} pixels, "
-                             "such as 28")
         data = Data(name=absolute(self.data), size=self.size)
         out = self.out or Path("features") / Path(data.name.removeprefix("folder:")).name
         options = dict(epochs=self.epochs, seed=self.seed, device=self.prepare())

@@ -117,7 +117,7 @@ class SamplingOptions:
         return {name: getattr(self, name) for name in names} | {"guidance_interval": interval}
 
 
-def parse_duration(name: str, text: str) -> float:
+def parse_duration(text: str) -> float:
     """ "90s", "20m", "1h30m" -> seconds. Raises InputError for anything else."""
     units = (("h", 3600), ("m", 60), ("s", 1))
     pattern = "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit, _ in units)
@@ -125,7 +125,7 @@ def parse_duration(name: str, text: str) -> float:
     parts = zip(match.groups(), units, strict=True) if match else ()
     seconds = sum(float(part or 0) * seconds for part, (_, seconds) in parts)
     if not 0 < seconds <= LONGEST_BUDGET:
-        raise InputError(f"{name} {text}: give a time such as 90s, 20m or 1h30m, at most "
+        raise InputError(f"budget {text}: give a time such as 90s, 20m or 1h30m, at most "
                          f"{LONGEST_BUDGET // 3600}h")
     return seconds
 

@@ -103,12 +103,12 @@ class Sample(SamplingOptions, Shared, ModelMachine):
         else:
             sheet = captioned((name, grid(shown[k::count], len(shown[::count])))
                               for k, name in enumerate(rows) if len(shown[k::count]))
-        save(sheet, self.out)
-        more = f" (the first of {len(images)})" if len(images) > len(shown) else ""
-        print(f"wrote {self.out}: {len(shown)} images{more}")
         if self.npz:
             save_npz(self.npz, images, **({} if labels is None else {"labels": labels.numpy()}))
             print(f"wrote {self.npz}: {len(images)} images")
+        save(sheet, self.out)
+        more = f" (the first of {len(images)})" if len(images) > len(shown) else ""
+        print(f"wrote {self.out}: {len(shown)} images{more}")
 
     def write_trajectory(self, model: "LatentDiffusion", seeds, labels, settings) -> None:
         from tqdm.auto import tqdm

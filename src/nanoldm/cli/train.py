@@ -137,9 +137,19 @@ def expand_options(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} set the length of the training: give one of "
                          "them")
-    if "--training.epochs" in given:
-        recipe = recipe.replace(training={"steps": None})
-    return budget_in_seconds(full), {"recipe": recipe}
+    return budget_in_seconds(full), {"recipe": without_lengths(recipe, full)}
+
+
+def without_lengths(recipe: Recipe, options: list[str]) -> Recipe:
+    """The recipe without the lengths that would take precedence over those of the options."""
+    flags = {option.split("=")[0] for option in options}
+    if flags & {"--training.epochs", "--training.steps"}:
+        recipe = recipe.replace(budget=None)
+    for name in ("training", "autoencoder_training"):
+        if f"--{name}.epochs" in flags:
+            epochs = getattr(recipe, name).epochs or 1  # one length must be there
+            recipe = recipe.replace(**{name: {"steps": None, "epochs": epochs}})
+    return recipe
 
 
 def budget_in_seconds(options: list[str]) -> list[str]:
@@ -148,8 +158,8 @@ def budget_in_seconds(options: list[str]) -> list[str]:
     for option in options:
         flag, equals, value = option.partition("=")
         if flag == "--budget" and equals:
-            option = f"--budget={parse_duration('budget', value)}"
+            option = f"--budget={parse_duration(value)}"
         elif found and found[-1] == "--budget":
-            option = str(parse_duration("budget", option))
+            option = str(parse_duration(option))
         found.append(option)
     return found

@@ -1,6 +1,6 @@
 """Images that a program gives: image sets, tensors, arrays or torch datasets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ def image_sets(data: Any, size: int | None = None) -> tuple[ImageSet, ImageSet]:
         raise InputError("data is not a pair: give (training images, test images)")
     train, test = (image_set(part, name) for part, name in
                    zip(data, ("training", "test"), strict=True))
+    for part, name in ((train, "training"), (test, "test")):
+        if not len(part):
+            raise InputError(f"there are no {name} images: give at least one")
     shapes = [tuple(part.images.shape[1:]) for part in (train, test)]
     if shapes[0] != shapes[1]:
         raise InputError(f"the training images are {shapes[0]} and the test images {shapes[1]}: "
@@ -136,4 +139,4 @@ def class_names(dataset: Any) -> tuple[str, ...]:
     classes = getattr(dataset, "classes", ())
     if isinstance(classes, Mapping):
         classes = sorted(classes, key=classes.get)
-    return tuple(map(str, classes))
+    return tuple(map(str, classes)) if isinstance(classes, Sequence) else ()

@@ -39,8 +39,6 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
     Their sizes are checked before they are read. Raises InputError that names the file if it is
     missing, damaged or another kind of file, or too large for the memory.
     """
-    if not path.exists():
-        raise InputError(f"there is no file {path}: {FIX}")
     check_regular(path, FIX)
     try:
         with zipfile.ZipFile(path) as archive, warnings.catch_warnings():

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nanoldm.data import ImageSet
 from nanoldm.evaluation import metrics
@@ -27,15 +28,15 @@ def labelled(train: ImageSet, test: ImageSet) -> bool:
     return class_count(train, test) > 1 and complete
 
 
-def check_labels(samples: ImageSet, train: ImageSet, test: ImageSet) -> None:
-    """Raise InputError if labelled samples have classes that the data does not have."""
-    if (samples.labels < 0).any():
+def check_labels(labels: Tensor, train: ImageSet, test: ImageSet) -> None:
+    """Raise InputError if samples with labels (N,) have classes that the data does not have."""
+    if (labels < 0).any():
         return
-    classes, largest = class_count(train, test), int(samples.labels.max())
+    classes, largest = class_count(train, test), int(labels.max())
     if not labelled(train, test) or largest >= classes:
         raise InputError(f"samples have labels up to {largest}, the data has classes 0 to "
-                         f"{classes - 1}: leave out `labels`, or give features of the data that "
-                         "they belong to")
+                         f"{classes - 1}: give features of the data that they belong to, or "
+                         "samples without labels")
 
 
 def class_scores(judge: Judge, samples: ImageSet, observed: Observed, seed: int,

@@ -43,7 +43,8 @@ def table(report: dict[str, Any]) -> str:
     shown = (report["metric"], report["metric"].replace("frechet", "kernel"))
     titles = (METRICS[name].title.replace(", ", ",\n") for name in shown)
     columns = ("NFE", "sampler", "spacing", "steps", *titles, "ratio to\nbaseline", "")
-    head = f"{report['images']:,} images of {report['model']}, seeds from {report['first_seed']}"
+    model = report["model"] or "an unsaved model"
+    head = f"{report['images']:,} images of {model}, seeds from {report['first_seed']}"
     sheet = new_table(*columns, collapse_padding=True)
     for fewer, most in itertools.pairwise([0, *report["nfe"]]):
         section = [row for row in report["rows"] if fewer < row["nfe"] <= most]

@@ -101,7 +101,7 @@ def examine(model: str | Path | LatentDiffusion, reference: Reference = DEFAULT_
              "checks": [asdict(check) | {"passed": check.passed} for check in checks]}
     write_json(out / "doctor.json", found)
     verdict = f"fails at: {failed.name}. Usual cause: {cause}" if failed else "passes all checks"
-    print(f"{model.name} {verdict}\nwrote doctor.png and doctor.json to {out}")
+    print(f"{model.name or 'the model'} {verdict}\nwrote doctor.png and doctor.json to {out}")
     return failed is None
 
 

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.nn import functional as F
 
 from nanoldm import __version__
@@ -57,7 +58,7 @@ def evaluate(model: str | Path | LatentDiffusion | None = None,
     out = results_folder("evaluation", samples.stem if samples else name, out)
     seeds, real = seed_range(n, seed), reference.load(name)
     source = (fitting_file(samples, real) if samples
-              else SampleSet(model, out / "samples.npz", seeds, settings))
+              else new_samples(model, out / "samples.npz", seeds, settings, real))
     check_count(len(source))
     # Before it starts, also into a file
     from_main(lambda: print(*source.announcement(), sep="\n", flush=True))
@@ -76,7 +77,16 @@ def fitting_file(file: Path, real: RealImages) -> SampleFile:
     """The samples in `file`. Raises InputError unless sizes and labels are those of real images."""
     samples = SampleFile(file)
     check_fit(real.features, samples.images.images, real.data.name)
-    check_labels(samples.images, real.train, real.test)
+    check_labels(samples.images.labels, real.train, real.test)
+    return samples
+
+
+def new_samples(model: LatentDiffusion, file: Path, seeds: range, settings: Sampling | None,
+                real: RealImages) -> SampleSet:
+    """The samples of a model. Raises InputError for classes that labelled data does not have."""
+    samples = SampleSet(model, file, seeds, settings)
+    if labelled(real.train, real.test):
+        check_labels(torch.tensor([*samples.labels.values()]), real.train, real.test)
     return samples
 
 

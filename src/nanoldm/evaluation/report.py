@@ -106,7 +106,8 @@ def judged_by(report: dict[str, Any]) -> str:
 
 def title(report: dict[str, Any]) -> str:
     judged = report["judged"]
-    what = f"{judged['images']:,} images of {judged['file'] or judged['model']}"
+    source = judged["file"] or judged["model"] or "an unsaved model"
+    what = f"{judged['images']:,} images of {source}"
     if "steps" in judged:
         what += f", seeds from {judged['first_seed']}"
         what += f", {judged['steps']} steps of {judged['sampler']}"

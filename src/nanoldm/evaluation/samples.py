@@ -90,7 +90,12 @@ class SampleSet:
         )
 
     def _read(self) -> dict[int, Tensor]:
-        """{seed: image (C, S, S) uint8} of the file; {} if it was generated in another way."""
+        """{seed: image (C, S, S) uint8} of the file; {} if it was generated in another way.
+
+        A sampler that is a function may have changed: its name does not tell.
+        """
+        if callable(self.settings.sampler):
+            return {}
         try:
             arrays = read_npz(self.file, "images", "seeds", "key")
             images = image_set(arrays, self.file).images

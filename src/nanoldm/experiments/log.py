@@ -14,6 +14,7 @@ from nanoldm.pipeline.folders import read_metrics
 from nanoldm.utils.distributed import gather
 from nanoldm.utils.errors import TrainingError
 from nanoldm.utils.files import write_text
+from nanoldm.utils.terminal import stop_signals
 
 Values = dict[str, float | list]  # the metrics of one line
 
@@ -59,9 +60,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         main = threading.current_thread() is threading.main_thread()  # a rule of Python
-        signals = [signal.SIGINT, signal.SIGTERM] if main else []
-        if main and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            signals.append(signal.SIGHUP)
+        signals = stop_signals() if main else []
         self.previous = {number: signal.signal(number, self.request) for number in signals}
         return self
 

@@ -84,7 +84,8 @@ def measure(recipe: Recipe, stages: Stages, train_set: ImageSet, compile: str) -
     probe = (recipe.budget or 0) * 0.015 + PROBE
     autoencoder, denoiser = stages
     schedule, count = denoiser.loss_module.denoiser.schedule, recipe.examples(len(train_set))
-    ones = torch.ones(count, *first_shape(autoencoder), device=denoiser.device)
+    shape = autoencoder.loss_module.autoencoder.latent_shape
+    ones = torch.ones(count, *shape, device=denoiser.device)
     labels = torch.zeros(count, dtype=torch.long)
     if recipe.distillation:
         pairs = as_pairs(denoiser, ones, ones, labels)
@@ -143,11 +144,6 @@ def plan_of(recipe: Recipe, timings: Timings, steps: list[int], sets: tuple[Imag
                 compiled=compiled, images=ImageDigests.of(*sets, recipe.diffusion.uses_labels))
     training = ae_steps * ae_seconds + denoiser_steps * denoiser_seconds
     return plan, preparing + training + previews * preview
-
-
-def first_shape(stage: Stage) -> tuple[int, int]:
-    autoencoder = stage.loss_module.autoencoder
-    return autoencoder.tokens, autoencoder.latent_channels
 
 
 def previews_within(seconds: float, preview: float) -> int:

@@ -92,6 +92,8 @@ class Run:
         if a loss is not finite, and KeyboardInterrupt, after a checkpoint, on Ctrl-C.
         """
         self.trackers = Trackers(trackers)
+        if only is not None:
+            check_choice("stage", only, ["autoencoder"])
         with quiet_unless_main():
             self.prepare()
             plan = from_main(self.resumed_plan)

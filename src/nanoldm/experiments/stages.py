@@ -12,7 +12,7 @@ from nanoldm.diffusion import Denoiser, DenoisingLoss, DistillationLoss, NoiseSc
 from nanoldm.experiments.batches import image_batches, latent_batches, pair_batches
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.stage import Stage
-from nanoldm.models import NETWORKS, ConvAE, Dropout, ReconstructionLoss, find_network
+from nanoldm.models import ConvAE, Dropout, ReconstructionLoss, find_network
 from nanoldm.pipeline.folders import find_autoencoder
 from nanoldm.pipeline.saving import load_autoencoder
 from nanoldm.pipeline.settings import Sampling, default_settings
@@ -29,8 +29,6 @@ def parameter_count(*modules: nn.Module) -> int:
 def autoencoder_stage(recipe: Recipe, images: Tensor, device: torch.device | str = "cpu") -> Stage:
     """images: (N, C, S, S) uint8. Raises InputError for others."""
     check_images(images)
-    if not len(images):
-        raise InputError("there are no images to train on: give at least one")
     channels, size = images.shape[1:3]
     with seeded(recipe.seed, Stream.AUTOENCODER, Stream.INITIAL_WEIGHTS):
         autoencoder = ConvAE(size, channels, **recipe.autoencoder.model_dump())
@@ -80,8 +78,6 @@ def new_network(recipe: Recipe, autoencoder: ConvAE, labels: int) -> nn.Module:
     shape = {"tokens": autoencoder.tokens, "channels": autoencoder.latent_channels}
     options, kind = recipe.network.model_dump(exclude={"kind"}), recipe.network.kind
     make = find_network(kind)
-    if kind in NETWORKS:
-        return make(**shape, labels=labels, **options)
     try:
         network = make(**shape, labels=labels, **options)
         json.dumps(network.config)

@@ -65,6 +65,11 @@ class ConvAE(nn.Module):
         """Number of tokens of an image."""
         return self.grid**2
 
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(tokens, channels) of an image."""
+        return self.tokens, self.latent_channels
+
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, S, S) in [0, 1] -> normalised tokens (B, tokens, channels), row by row."""
         return self.normalise(self.encode_raw(images))

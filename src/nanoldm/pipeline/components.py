@@ -89,7 +89,7 @@ class Components:
     @property
     def latent_shape(self) -> tuple[int, int]:
         """(tokens, channels) of one image."""
-        return self.autoencoder.tokens, self.autoencoder.latent_channels
+        return self.autoencoder.latent_shape
 
     @property
     def classes(self) -> int:

@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from torch import Tensor
@@ -53,7 +54,7 @@ class NanoLDMPipeline(DiffusionPipeline):
         """Generate images: those of `class_labels`, or `batch_size` of random classes.
 
         num_inference_steps: default all timesteps, at most 50.
-        class_labels: numbers or names, one for each image.
+        class_labels: numbers or names, one for each image; or one for all.
         guidance_scale: of classifier-free guidance; 1 is off.
         output_type: "pil", or "np" for an array (N, S, S, C) in [0, 1].
         """
@@ -61,7 +62,7 @@ class NanoLDMPipeline(DiffusionPipeline):
         if model.student:
             raise InputError("this model is a student, which no scheduler of diffusers knows: use "
                              "LatentDiffusion.generate, or its teacher")
-        count = len(class_labels) if class_labels is not None else batch_size
+        count = len(class_labels) if np.ndim(class_labels) else batch_size
         labels = self._labels(class_labels, count, generator)
         self.scheduler.set_timesteps(num_inference_steps or min(timesteps, 50), device=self._place)
         x = torch.randn(count, *model.latent_shape, **random_options(generator))

@@ -98,8 +98,9 @@ def label_tensor(given: Labels, count: int, classes: int, names: Mapping[int, st
     names = names or {number: str(number) for number in range(classes)}
     labels = as_integers(given, names)
     labels = labels.expand(count) if labels.dim() == 0 else labels
-    if len(labels) != count:
-        raise InputError(f"{count} images need {count} labels, not {len(labels)}")
+    if labels.shape != (count,):
+        given = len(labels) if labels.dim() == 1 else f"an array {tuple(labels.shape)}"
+        raise InputError(f"{count} images need {count} labels, not {given}")
     known = torch.tensor([-1, *names])
     if wrong := labels[~torch.isin(labels, known)].tolist():
         fix = f"choose {listed(names)}, or -1 for none" if classes else "leave the labels out"

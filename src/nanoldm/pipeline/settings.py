@@ -105,6 +105,9 @@ class Sampling:
         if not (timesteps and falling and timesteps[-1] >= 0 and timesteps[0] <= highest):
             raise InputError(f"timesteps {list(timesteps)}: give falling timesteps from {highest} "
                              "to 0")
+        if start is not None and timesteps[0] != start:
+            raise InputError(f"timesteps {list(timesteps)}: the first must be {start}, where the "
+                             "images are noised to")
         if self.sampler in ANCESTRAL:
             check_signal(schedule, timesteps[0])
         if self.guidance_interval and self.guidance_interval[1] >= schedule.timesteps:

@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,17 +111,32 @@ def captioned(parts: Iterable[tuple[str, Image.Image]], across: bool = False) ->
 
 
 def save(picture: Image.Image, path: str | Path) -> None:
-    """Write a picture in the format of its ending. Raises InputError for others than FORMATS."""
-    path, content = check_target(Path(path), *FORMATS), io.BytesIO()
-    picture.save(content, FORMATS[path.suffix.lower()])
-    write_bytes(path, content.getbuffer())
+    """Write a picture in the format of its ending.
+
+    Raises InputError for others than FORMATS, and for a picture that is too large for its format.
+    """
+    path = check_target(Path(path), *FORMATS)
+    write_picture(picture, path, FORMATS[path.suffix.lower()])
 
 
 def save_gif(frames: list[Image.Image], path: str | Path, milliseconds: int = 60,
              hold: int = 2000) -> None:
-    """Write an endless animation. The last frame stays for `hold` milliseconds."""
-    path, content = check_target(Path(path), ".gif"), io.BytesIO()
+    """Write an endless animation. The last frame stays for `hold` milliseconds.
+
+    Raises InputError for another ending, and for frames that are too large.
+    """
+    path = check_target(Path(path), ".gif")
     durations = [milliseconds] * (len(frames) - 1) + [hold]
     options = dict(save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    frames[0].save(content, "GIF", **options)
+    write_picture(frames[0], path, "GIF", **options)
+
+
+def write_picture(picture: Image.Image, path: Path, kind: str, **options: Any) -> None:
+    """Write a picture to a file. Raises InputError if it is too large for `kind`."""
+    content = io.BytesIO()
+    try:
+        picture.save(content, kind, **options)
+    except (ValueError, OverflowError, OSError):  # WebP, GIF, JPEG
+        raise InputError(f"{path}: {picture.width} x {picture.height} pixels are too many for "
+                         f"{kind}: write fewer images, or a .png file") from None
     write_bytes(path, content.getbuffer())

@@ -12,9 +12,7 @@ WIDTH = 100  # columns, or those of a wider terminal
 
 
 def new_table(*columns: Any, **options: Any) -> Table:
-    left = dict(title_justify="left", caption_justify="left")
-    style = dict(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    return Table(*columns, **style | left | options)
+    return Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False, **options)
 
 
 def printed(table: Table, *lines: str) -> str:

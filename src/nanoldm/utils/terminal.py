@@ -96,6 +96,14 @@ def quiet() -> Iterator[None]:
         os.close(sink)
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Those that end a command: also SIGHUP of a closed terminal, unless nohup ignores it."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C and SIGTERM raise KeyboardInterrupt, again if Python loses it in a destructor."""
