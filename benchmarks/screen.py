@@ -76,9 +76,12 @@ def run(stage: Stage, steps: int, name: str) -> float:
     return time.perf_counter() - began
 
 
-def screen(recipe: Recipe, judge: Judge, found: ConvAE, latents: Tensor, seconds: float,
+def screen(recipe: Recipe, judge: Judge, found: ConvAE, latents: Tensor, seconds: float | None,
            name: str) -> dict:
-    """Train and measure one denoiser. found, latents: as `autoencoder` returns them."""
+    """Train and measure one denoiser. found, latents: as `autoencoder` returns them.
+
+    seconds: of the training; None for the steps of the recipe; 0 for the autoencoder alone.
+    """
     train, held_out, clusters = judge.train_set, judge.test_set, bool(recipe.diffusion.clusters)
     count = label_count(recipe, train)
     stage = denoiser_stage(recipe, found, count)
@@ -96,9 +99,9 @@ def screen(recipe: Recipe, judge: Judge, found: ConvAE, latents: Tensor, seconds
 
     copies = measure(averaged.reconstruct(to_float(held_out.images)))
     floor = {"reconstruction": copies["frechet_test"]}
-    if not seconds:
+    if seconds == 0:
         return floor
-    steps = int(seconds / stage.seconds_per_step(5))
+    steps = int(seconds / stage.seconds_per_step(5)) if seconds else stage.training.steps
     took = run(stage, steps, name)
     test = averaged.encode(to_float(held_out.images[:1000]))
     errors = {

@@ -1,10 +1,9 @@
-"""Variants of `mnist-fast-conditional`, most of which no option offers, trained equally long.
+"""Variants of `mnist-fast-conditional`, most of which no option offers, in equally many steps.
 
-    python benchmarks/variants.py FOLDER SECONDS [--seeds 0 1] [--variants whitened x0]
+    python benchmarks/variants.py FOLDER STEPS [--seeds 0 1] [--variants whitened x0]
 
-Trained and measured as in screen.py: SECONDS with one thread, 5,000 images held out; the denoiser
-in bf16. FOLDER keeps the autoencoder, which all variants and seeds share. Appends a line to
-benchmarks/screen.jsonl for each training.
+Trained and measured as in screen.py, but for STEPS and in bf16. FOLDER keeps the autoencoder, which
+all variants and seeds share. Appends a line to benchmarks/screen.jsonl for each training.
 """
 
 from pathlib import Path
@@ -57,7 +56,7 @@ def whiten(autoencoder: ConvAE, latents: Tensor) -> Tensor:
     return latents @ matrix
 
 
-def main(folder: tyro.conf.Positional[Path], seconds: tyro.conf.Positional[float],
+def main(folder: tyro.conf.Positional[Path], steps: tyro.conf.Positional[int],
          seeds: tuple[int, ...] = (0, 1), variants: tuple[str, ...] = tuple(VARIANTS)) -> None:
     prepare_torch("cpu", threads=1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,10 +66,10 @@ def main(folder: tyro.conf.Positional[Path], seconds: tyro.conf.Positional[float
             found, latents = screen.autoencoder(mnist_fast_conditional(), judge.train_set, folder)
             if name == "whitened":
                 latents = whiten(found, latents)
-            fields = [f"seed={seed}", "precision=bf16", *VARIANTS[name]]
-            recipe = screen.changed(mnist_fast_conditional(), fields)
+            fields = [f"seed={seed}", f"training.steps={steps}", "precision=bf16"]
+            recipe = screen.changed(mnist_fast_conditional(), fields + VARIANTS[name])
             stages.DenoisingLoss = LossOfV if name == "x0" else objective.DenoisingLoss
-            result = screen.screen(recipe, judge, found, latents, seconds, f"{name} {seed}")
+            result = screen.screen(recipe, judge, found, latents, None, f"{name} {seed}")
             screen.record(variant=name, seed=seed, **result)
 
 
