@@ -5,9 +5,11 @@
 Training latents are noised to timestep t and denoised with the model's own sampler, and the decoder
 learns to decode them to their images (binary cross-entropy, Adam, the rate falls to 0). t = -1: the
 latents of the encoder. All decoders decode the same samples. Prints Frechet distances to the test
-set (classifier, rotation), confidence and the squared error of reconstructions of test images.
+set (classifier, rotation), confidence and the squared error of reconstructions of test images. For
+models with labels.
 """
 
+import itertools
 from copy import deepcopy
 
 import torch
@@ -57,14 +59,13 @@ def train_decoder(model: LatentDiffusion, latents: Tensor, images: Tensor, epoch
     steps = epochs * len(images) // BATCH
     optimizer = torch.optim.Adam(decoder.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for step, index in batch_indices(len(images), BATCH, seed):
-        if step == steps:
-            return trained
+    for _, index in itertools.islice(batch_indices(len(images), BATCH, seed), steps):
         logits = trained.autoencoder.decode(latents[index])
         F.binary_cross_entropy_with_logits(logits, to_float(images[index])).backward()
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
+    return trained
 
 
 def main(name: tyro.conf.Positional[str], timesteps: tuple[int, ...] = (10, 30),

@@ -101,15 +101,15 @@ def screen(recipe: Recipe, judge: Judge, found: ConvAE, latents: Tensor, seconds
     floor = {"reconstruction": copies["frechet_test"]}
     if seconds == 0:
         return floor
-    steps = int(seconds / stage.seconds_per_step(5)) if seconds else stage.training.steps
+    steps = int(seconds / stage.seconds_per_step(5)) if seconds else stage.length(len(latents))
     took = run(stage, steps, name)
+    stage.loss_module.eval()
     test = averaged.encode(to_float(held_out.images[:1000]))
     errors = {
         f"denoising_error_{kind}": round(mean(model.denoising_error(test, held_out.labels)),
                                          5) for kind, model in (("raw", raw), ("ema", averaged))
     }
     facts = {"steps": steps, "batch": stage.training.batch_size, "seconds": round(took, 1)}
-    stage.loss_module.eval()
     return facts | errors | measure(averaged.generate(SAMPLES, settings=SETTINGS)) | floor
 
 

@@ -98,7 +98,7 @@ BAD_INPUT = {
     "curves MODEL --gif grids.png": "end its name in .gif", "features": "DATA",
     "features imagenet": "unknown data set 'imagenet'",
     "features mnist --size 30": "--size 30 is not a multiple of 4",
-    "features mnist --size -4": "--size is -4: input should be greater than 0",
+    "features mnist --size -4": "--size is -4: input should be greater than or equal to 4",
     "features mnist --seed -1": "seeds count from 0",
     "features mnist --epochs 0": "--epochs 0: choose more than 0",
     "features mnist --out FILE/deeper": "recipe.json is not a folder that you may write to",

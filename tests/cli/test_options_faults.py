@@ -5,10 +5,14 @@ before any work.
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 from nanoldm.cli import main as cli
+from nanoldm.cli.sample import Sample
+from nanoldm.data.npz import load_images
 from nanoldm.pipeline.folders import BUNDLED
+from nanoldm.utils.errors import InputError
 
 BAD = {"sample --n 1000001": "--n 1000001: choose a number from 1 to 1000000",
        f"sample --n {10**30}": "--n 1000000000000000000000000000",
@@ -54,6 +58,13 @@ BAD = {"sample --n 1000001": "--n 1000001: choose a number from 1 to 1000000",
        "train mnist --diffusion.timesteps 1000000000": "less than or equal to 100000",
        "train mnist --network.width 16384 --network.depth 256 --dry-run": "not enough memory for "
        "mnist", "export mnist MODEL/inside": "lies in the model's own folder"}
+
+
+def test_the_array_is_written_even_if_the_picture_is_too_large(tmp_path):
+    command = Sample(out=tmp_path / "digits.webp", npz=tmp_path / "digits.npz")
+    with pytest.raises(InputError, match="pixels are too many for WEBP"):
+        command.write(torch.zeros(400, 1, 28, 28), ["0", "1"], None)
+    assert len(load_images(tmp_path / "digits.npz")) == 400
 
 
 @pytest.mark.parametrize("line", BAD)

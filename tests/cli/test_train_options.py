@@ -70,8 +70,9 @@ def test_a_length_replaces_each_length_of_a_recipe(tmp_path, monkeypatch):
     by_epochs = parsed("own.json --epochs 3")
     assert (by_epochs.budget, by_epochs.training.steps) == (None, None)
     assert by_epochs.training.epochs == 3
-    autoencoder = parsed("own.json --ae-epochs 5").autoencoder_training
-    assert (autoencoder.steps, autoencoder.epochs) == (None, 5)
+    for option in ("--ae-epochs 5", "--autoencoder-training.epochs=5"):
+        autoencoder = parsed(f"own.json {option}").autoencoder_training
+        assert (autoencoder.steps, autoencoder.epochs) == (None, 5)
 
 
 @pytest.mark.parametrize("line",

@@ -56,6 +56,7 @@ def test_it_shows_every_setting_in_100_columns(again, report, folder):
     assert sum("chosen" in line for line in rows) == 1
     assert max(map(len, table(report).splitlines()[1:])) <= 100
     assert Image.open(folder / "compare.png").width > 500
+    assert "40 images of an unsaved model" in table(report | {"model": None})
 
 
 def test_the_baseline_gets_the_values_of_evaluate(report, small_model, tiny_reference, tmp_path):

@@ -169,7 +169,7 @@ def test_labels_that_the_data_does_not_have_are_errors(
     network = DiffusionNet(**model.denoiser.network.config | {"labels": 13})
     more = LatentDiffusion(model.autoencoder, Denoiser(network, model.denoiser.schedule), 3.0)
     monkeypatch.setattr(more, "generate_shared", None)  # the error comes before any sample
-    with pytest.raises(InputError, match="labels up to 12, the data has classes 0 to 9"):
+    with pytest.raises(InputError, match="classes 0 to 9: give features and data that the model"):
         evaluate(more, tiny_reference, n=60, settings=Sampling("ddim", 2), out=tmp_path / "out")
 
 

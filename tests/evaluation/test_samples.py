@@ -41,6 +41,15 @@ def test_samples_of_a_function_are_generated_again(tiny_pipeline, tmp_path):
         found = SampleSet(tiny_pipeline, tmp_path / "s.npz", range(3), Sampling(function, 4))
         images = tiny_pipeline.generate(range(3), settings=Sampling(function, 4))
         assert torch.equal(found.images(), to_bytes(images))
+    again = SampleSet(tiny_pipeline, tmp_path / "s.npz", range(3), Sampling(function, 4))
+    assert again.announcement()[0].endswith("may be of another function: it is replaced")
+
+    def ddim(*arguments):
+        return adams_bashforth(*arguments, order=1)
+
+    SampleSet(tiny_pipeline, tmp_path / "d.npz", range(3), Sampling(ddim, 4)).images()
+    assert len(SampleSet(tiny_pipeline, tmp_path / "d.npz", range(3),
+                         Sampling("ddim", 4)).missing) == 3
 
 
 def test_guidance_of_a_model_without_labels_is_an_error_before_sampling(tiny_pipeline, tmp_path):

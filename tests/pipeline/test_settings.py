@@ -120,7 +120,7 @@ def test_timesteps_must_fall_and_exist(timesteps):
 
 def test_denoising_starts_where_the_noise_is():
     assert Sampling(timesteps=(75, 9)).resolved(COSINE, start=75).timesteps == (75, 9)
-    with pytest.raises(InputError, match="the first must be 75, where the images are noised to"):
+    with pytest.raises(InputError, match="the first must be 75, to which the images are noised"):
         Sampling(timesteps=(50, 9)).resolved(COSINE, start=75)
 
 

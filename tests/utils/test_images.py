@@ -150,7 +150,11 @@ def test_an_unknown_ending_is_an_error_with_the_known_ones(tmp_path, name):
 def test_a_picture_that_is_too_large_for_its_format_is_an_error(tmp_path, name):
     with pytest.raises(InputError, match=r"70000 x 1 pixels are too many for .*: write fewer"):
         pictures.save(Image.new("L", (70_000, 1)), tmp_path / name)
+    with pytest.raises(InputError, match=r"too many for GIF: write fewer images$"):
+        pictures.save_gif([Image.new("L", (70_000, 1))], tmp_path / "a.gif")
     assert not list(tmp_path.iterdir())
+    largest = pictures.LARGEST[pictures.FORMATS[f".{name[2:]}"]]
+    pictures.save(Image.new("L", (largest, 1)), tmp_path / name)
 
 
 def test_a_gif_has_the_frames_in_order_and_holds_the_last(tmp_path):

@@ -132,17 +132,18 @@ def expand_options(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     recipe, full = load_recipe(name), []
     for option in options:
         flag, equals, value = option.partition("=")
+        if flag.startswith("--") and "." in flag:  # --help writes fields with hyphens
+            flag = "--" + flag[2:].replace("-", "_")
         full += [SHORT.get(flag, flag) + equals + value]
-    given = [length for length in LENGTHS if any(o.split("=")[0] == length for o in full)]
-    if len(given) > 1:
+    flags = {option.split("=")[0] for option in full}
+    if len(given := [length for length in LENGTHS if length in flags]) > 1:
         raise InputError(f"{' and '.join(given)} set the length of the training: give one of "
                          "them")
-    return budget_in_seconds(full), {"recipe": without_lengths(recipe, full)}
+    return budget_in_seconds(full), {"recipe": without_lengths(recipe, flags)}
 
 
-def without_lengths(recipe: Recipe, options: list[str]) -> Recipe:
+def without_lengths(recipe: Recipe, flags: set[str]) -> Recipe:
     """The recipe without the lengths that would take precedence over those of the options."""
-    flags = {option.split("=")[0] for option in options}
     if flags & {"--training.epochs", "--training.steps"}:
         recipe = recipe.replace(budget=None)
     for name in ("training", "autoencoder_training"):

@@ -1,6 +1,6 @@
 """Images that a program gives: image sets, tensors, arrays or torch datasets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -139,4 +139,4 @@ def class_names(dataset: Any) -> tuple[str, ...]:
     classes = getattr(dataset, "classes", ())
     if isinstance(classes, Mapping):
         classes = sorted(classes, key=classes.get)
-    return tuple(map(str, classes)) if isinstance(classes, Sequence) else ()
+    return () if classes is None else tuple(map(str, classes))

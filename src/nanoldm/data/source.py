@@ -24,7 +24,7 @@ class Data(Config):
     # npz:FILE or hf:USER/NAME (Hugging Face)
     name: str
     # Side of the images in pixels, a multiple of 4; None: the size of the data set
-    size: Annotated[int, Field(gt=0, le=LARGEST_SIZE)] | None = None
+    size: Annotated[int, Field(ge=4, le=LARGEST_SIZE)] | None = None
     # Use so many of the training images as the test set
     holdout: Annotated[int, Field(ge=0, le=10**9)] = 0
 

@@ -67,7 +67,7 @@ def invert(model: LatentDiffusion, images: Tensor, iterations: int = ITERATIONS,
     """Images (N, C, S, S) -> (x_T (N, tokens, channels), the images generated from it).
 
     Both directions are without labels. The errors measure how exact the inversion is.
-    iterations: network evaluations per step; more change little (docs/editing.md).
+    iterations: network evaluations per step; more than 3 rarely help (docs/editing.md).
     settings: sampling settings (default: all timesteps of ddim).
     """
     chosen = deterministic_settings(model, **settings)

@@ -28,15 +28,14 @@ def labelled(train: ImageSet, test: ImageSet) -> bool:
     return class_count(train, test) > 1 and complete
 
 
-def check_labels(labels: Tensor, train: ImageSet, test: ImageSet) -> None:
+def check_labels(labels: Tensor, train: ImageSet, test: ImageSet, fix: str) -> None:
     """Raise InputError if samples with labels (N,) have classes that the data does not have."""
     if (labels < 0).any():
         return
     classes, largest = class_count(train, test), int(labels.max())
     if not labelled(train, test) or largest >= classes:
         raise InputError(f"samples have labels up to {largest}, the data has classes 0 to "
-                         f"{classes - 1}: give features of the data that they belong to, or "
-                         "samples without labels")
+                         f"{classes - 1}: {fix}")
 
 
 def class_scores(judge: Judge, samples: ImageSet, observed: Observed, seed: int,

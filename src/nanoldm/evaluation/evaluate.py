@@ -77,7 +77,8 @@ def fitting_file(file: Path, real: RealImages) -> SampleFile:
     """The samples in `file`. Raises InputError unless sizes and labels are those of real images."""
     samples = SampleFile(file)
     check_fit(real.features, samples.images.images, real.data.name)
-    check_labels(samples.images.labels, real.train, real.test)
+    check_labels(samples.images.labels, real.train, real.test,
+                 "leave out `labels`, or give features of the data that they belong to")
     return samples
 
 
@@ -86,7 +87,8 @@ def new_samples(model: LatentDiffusion, file: Path, seeds: range, settings: Samp
     """The samples of a model. Raises InputError for classes that labelled data does not have."""
     samples = SampleSet(model, file, seeds, settings)
     if labelled(real.train, real.test):
-        check_labels(torch.tensor([*samples.labels.values()]), real.train, real.test)
+        check_labels(torch.tensor([*samples.labels.values()]), real.train, real.test,
+                     "give features and data that the model belongs to")
     return samples
 
 

@@ -50,7 +50,8 @@ class SampleFile:
 class SampleSet:
     """Images of `seeds`, generated if they are missing in `file` (.npz).
 
-    The file also contains the seeds, and a key of the model and its settings.
+    Those of a sampler that is a function are always generated. The file also contains the seeds,
+    and a key of the model and its settings.
     settings: default: the model's own.
     """
 
@@ -83,7 +84,8 @@ class SampleSet:
             schedule=f"{model.denoiser.schedule.kind} {model.denoiser.schedule.timesteps}",
             prediction=model.denoiser.prediction, precision=model.denoiser.precision,
             limit=str(model.clip_sample_range),
-            sampler=settings.name, visits=str(evaluations(settings.name, settings.timesteps)),
+            sampler=settings.name + " (a function)" * callable(settings.sampler),
+            visits=str(evaluations(settings.name, settings.timesteps)),
             eta=str(float(settings.eta)), clamp=str(settings.clamp),
             guidance=f"{float(settings.guidance)} {settings.guidance_interval}",
             streams=STREAMS if model.rng == "torch" else model.rng
@@ -118,8 +120,9 @@ class SampleSet:
         """What is reused, what will be replaced, and the estimated time."""
         notes = [self.settings.merged] if self.settings.merged else []
         if self.file.exists() and not self.found:
-            notes.append(f"note: {self.file} was generated with other weights or settings, or is "
-                         "damaged: it is replaced")
+            reason = ("may be of another function" if callable(self.settings.sampler) else
+                      "was generated with other weights or settings, or is damaged")
+            notes.append(f"note: {self.file} {reason}: it is replaced")
         if not self.missing:
             return [*notes, f"reusing {len(self):,} samples of {self.file}"]
         reused = len(self) - len(self.missing)

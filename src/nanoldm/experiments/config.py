@@ -168,7 +168,8 @@ class Recipe(Config):
     recipe: Suppress[str]
     # Seed of initial weights, order of the data and noise.
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-    # Wall time of the whole run, such as 90s, 10m or 1h30m: decides the steps of the denoiser.
+    # Wall time of the whole run, such as 90s, 10m or 1h30m (in a file: seconds): decides the steps
+    # of the denoiser.
     budget: Annotated[float, Field(gt=0, le=LONGEST_BUDGET)] | None
     # Of the denoiser: fp32; bf16 (matrix products in bfloat16, weights in float32); tf32 (for CUDA
     # GPUs); or auto, the faster of fp32 and bf16 on this machine, measured when the run starts.

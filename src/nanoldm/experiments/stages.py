@@ -12,7 +12,7 @@ from nanoldm.diffusion import Denoiser, DenoisingLoss, DistillationLoss, NoiseSc
 from nanoldm.experiments.batches import image_batches, latent_batches, pair_batches
 from nanoldm.experiments.config import Recipe
 from nanoldm.experiments.stage import Stage
-from nanoldm.models import ConvAE, Dropout, ReconstructionLoss, find_network
+from nanoldm.models import NETWORKS, ConvAE, Dropout, ReconstructionLoss, find_network
 from nanoldm.pipeline.folders import find_autoencoder
 from nanoldm.pipeline.saving import load_autoencoder
 from nanoldm.pipeline.settings import Sampling, default_settings
@@ -78,6 +78,8 @@ def new_network(recipe: Recipe, autoencoder: ConvAE, labels: int) -> nn.Module:
     shape = {"tokens": autoencoder.tokens, "channels": autoencoder.latent_channels}
     options, kind = recipe.network.model_dump(exclude={"kind"}), recipe.network.kind
     make = find_network(kind)
+    if kind in NETWORKS:
+        return make(**shape, labels=labels, **options)
     try:
         network = make(**shape, labels=labels, **options)
         json.dumps(network.config)

@@ -85,7 +85,7 @@ class LatentDiffusion(Components):
         """Noise images to timestep t, then denoise them -> (decoded x_t, result).
 
         The diagnostic of the specification. t: 0 ... T-1. seeds: one per image. labels, settings:
-        as in `generate`, with at most t + 1 steps; default: no label.
+        as in `generate`, with at most t + 1 steps and timesteps from t on; default: no label.
         """
         seeds = seed_list(seeds)
         if len(seeds) != len(images):

@@ -100,14 +100,14 @@ class Sampling:
         timesteps = self.timesteps
         if timesteps is None:
             timesteps = sampling_timesteps(schedule, self.steps, start, self.spacing)
-        highest = schedule.timesteps - 1 if start is None else start
+        highest = schedule.timesteps - 1
         falling = all(a > b for a, b in itertools.pairwise(timesteps))
         if not (timesteps and falling and timesteps[-1] >= 0 and timesteps[0] <= highest):
             raise InputError(f"timesteps {list(timesteps)}: give falling timesteps from {highest} "
                              "to 0")
         if start is not None and timesteps[0] != start:
-            raise InputError(f"timesteps {list(timesteps)}: the first must be {start}, where the "
-                             "images are noised to")
+            raise InputError(f"timesteps {list(timesteps)}: the first must be {start}, to which "
+                             "the images are noised")
         if self.sampler in ANCESTRAL:
             check_signal(schedule, timesteps[0])
         if self.guidance_interval and self.guidance_interval[1] >= schedule.timesteps:

@@ -17,6 +17,7 @@ from nanoldm.utils.paths import check_target
 from nanoldm.utils.text import plain
 
 FORMATS = {".png": "PNG", ".gif": "GIF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+LARGEST = {"GIF": 65535, "JPEG": 65500, "WEBP": 16383}  # pixels of a side
 SCALE = 3  # screen pixels per pixel of a small image
 
 
@@ -133,10 +134,10 @@ def save_gif(frames: list[Image.Image], path: str | Path, milliseconds: int = 60
 
 def write_picture(picture: Image.Image, path: Path, kind: str, **options: Any) -> None:
     """Write a picture to a file. Raises InputError if it is too large for `kind`."""
-    content = io.BytesIO()
-    try:
-        picture.save(content, kind, **options)
-    except (ValueError, OverflowError, OSError):  # WebP, GIF, JPEG
+    if max(picture.size) > LARGEST.get(kind, math.inf):
+        fix = "fewer images" if options else "fewer images, or a .png file"
         raise InputError(f"{path}: {picture.width} x {picture.height} pixels are too many for "
-                         f"{kind}: write fewer images, or a .png file") from None
+                         f"{kind}: write {fix}")
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
     write_bytes(path, content.getbuffer())
