@@ -117,7 +117,7 @@ def save(picture: Image.Image, path: str | Path) -> None:
     Raises InputError for others than FORMATS, and for a picture that is too large for its format.
     """
     path = check_target(Path(path), *FORMATS)
-    write_picture(picture, path, FORMATS[path.suffix.lower()])
+    write_picture(picture, path, FORMATS[path.suffix.lower()], "fewer images, or a .png file")
 
 
 def save_gif(frames: list[Image.Image], path: str | Path, milliseconds: int = 60,
@@ -129,13 +129,15 @@ def save_gif(frames: list[Image.Image], path: str | Path, milliseconds: int = 60
     path = check_target(Path(path), ".gif")
     durations = [milliseconds] * (len(frames) - 1) + [hold]
     options = dict(save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    write_picture(frames[0], path, "GIF", **options)
+    write_picture(frames[0], path, "GIF", "fewer images", **options)
 
 
-def write_picture(picture: Image.Image, path: Path, kind: str, **options: Any) -> None:
-    """Write a picture to a file. Raises InputError if it is too large for `kind`."""
+def write_picture(picture: Image.Image, path: Path, kind: str, fix: str, **options: Any) -> None:
+    """Write a picture to a file. Raises InputError if it is too large for `kind`.
+
+    fix: what to write instead. options: of Pillow.
+    """
     if max(picture.size) > LARGEST.get(kind, math.inf):
-        fix = "fewer images" if options else "fewer images, or a .png file"
         raise InputError(f"{path}: {picture.width} x {picture.height} pixels are too many for "
                          f"{kind}: write {fix}")
     content = io.BytesIO()
